@@ -1,0 +1,25 @@
+//! The file system as an argument.
+//!
+//! The engine reaches files only through [`Fs`]. [`OsFs`] is the operating system, [`MemFs`]
+//! keeps everything in memory. With the `testkit` feature come `CrashFs`, which keeps synced
+//! and unsynced state apart and makes crash images, and `FaultFs`, which fails on purpose.
+//!
+//! `std::fs` appears in this folder only; what only Linux has stands in `linux.rs`.
+
+#[cfg(feature = "testkit")]
+mod crash;
+#[cfg(feature = "testkit")]
+mod fault;
+#[cfg_attr(not(target_os = "linux"), path = "portable.rs")]
+mod linux;
+mod mem;
+mod os;
+mod traits;
+
+#[cfg(feature = "testkit")]
+pub use crash::{CrashFs, CrashImage};
+#[cfg(feature = "testkit")]
+pub use fault::{Fault, FaultFs, Op};
+pub use mem::MemFs;
+pub use os::OsFs;
+pub use traits::{Access, Fs, Lock, LockMode, Mapping, ReadFile, WriteFile};

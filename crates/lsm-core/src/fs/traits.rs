@@ -1,0 +1,158 @@
+//! What the engine asks of a file system.
+//!
+//! Every method may be called from any thread. Errors are the system's own; the caller adds
+//! which file and what for. Durability is explicit: bytes are durable after
+//! [`WriteFile::sync`], names (created, renamed, linked, removed) after [`Fs::sync_dir`].
+
+use std::fmt::Debug;
+use std::io;
+use std::ops::Deref;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+/// A file system: names, and the files behind them.
+pub trait Fs: Debug + Send + Sync + 'static {
+    /// Creates a folder and all its missing parents; fine if it exists.
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()>;
+
+    /// The names of the files (not folders) in a folder, in no order. Names that are not
+    /// UTF-8 are left out: no file of ours has one.
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
+
+    /// Creates an empty file for writing; `AlreadyExists` if the name is taken.
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn WriteFile>>;
+
+    /// Opens an existing file for writing; its bytes stay.
+    fn open_write(&self, path: &Path) -> io::Result<Arc<dyn WriteFile>>;
+
+    /// Opens an existing file for reading.
+    fn open_read(&self, path: &Path) -> io::Result<Arc<dyn ReadFile>>;
+
+    /// The length of a file in bytes.
+    fn len(&self, path: &Path) -> io::Result<u64>;
+
+    /// Renames a file, replacing the target.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Removes a file's name.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Gives a file a second name.
+    fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Makes the names in a folder durable.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+
+    /// Locks a folder through the lock file at `path`, without waiting: `WouldBlock` while
+    /// anyone, in this process or another, holds it in a mode that excludes this one.
+    ///
+    /// An exclusive lock creates the file if need be. A shared lock on media that cannot be
+    /// written, where no lock file exists, is granted: nobody can write there.
+    fn lock(&self, path: &Path, mode: LockMode) -> io::Result<Box<dyn Lock>>;
+}
+
+/// Who else may hold the lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LockMode {
+    /// Nobody.
+    Exclusive,
+    /// Other holders in shared mode.
+    Shared,
+}
+
+/// A held lock, released when dropped.
+pub trait Lock: Debug + Send + Sync {}
+
+/// How a file's bytes are about to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Small reads anywhere: reading ahead is a waste.
+    Random,
+    /// From front to back.
+    Sequential,
+    /// Not again soon: the system may forget its copy of the whole file.
+    Done,
+}
+
+/// A file open for reading at any offset.
+pub trait ReadFile: Debug + Send + Sync {
+    /// The length in bytes when the file was opened.
+    fn len(&self) -> u64;
+
+    /// Whether the file is empty.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Fills `buf` from `offset` on; `UnexpectedEof` if the file ends before that.
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()>;
+
+    /// The whole file as memory. The file must not change or shrink while it is mapped; the
+    /// engine maps only tables, which are complete and never written again.
+    fn map(&self) -> io::Result<Mapping>;
+
+    /// A hint about coming reads of this handle; never fails.
+    fn advise(&self, access: Access);
+}
+
+/// A file open for writing at any offset.
+pub trait WriteFile: Debug + Send + Sync {
+    /// Writes all of `bytes` at `offset`, growing the file if needed. Survives the death of
+    /// the process once it returns.
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+
+    /// Like [`write_at`](Self::write_at), inside a range that was
+    /// [allocated](Self::allocate): may copy into a mapping instead of calling the system.
+    fn copy_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.write_at(offset, bytes)
+    }
+
+    /// Makes the file `len` bytes long and reserves room for all of them, so that writing
+    /// them cannot run out of space. New bytes read as zero.
+    fn allocate(&self, len: u64) -> io::Result<()>;
+
+    /// Makes all bytes written so far, and the file's length, durable. After an error nothing
+    /// is known about what reached the disk: the caller must not retry and trust.
+    fn sync(&self) -> io::Result<()>;
+}
+
+/// A file's bytes as memory.
+#[derive(Debug)]
+pub enum Mapping {
+    /// Mapped by the operating system.
+    File(memmap2::Mmap),
+    /// Held in memory.
+    Memory(Bytes),
+}
+
+impl Mapping {
+    /// A hint about coming reads of this mapping; never fails.
+    pub fn advise(&self, access: Access) {
+        #[cfg(unix)]
+        if let Self::File(map) = self {
+            let advice = match access {
+                Access::Random => memmap2::Advice::Random,
+                Access::Sequential => memmap2::Advice::Sequential,
+                Access::Done => memmap2::Advice::Normal,
+            };
+            // A hint: what the system makes of it changes no result.
+            let _ = map.advise(advice);
+        }
+        #[cfg(not(unix))]
+        let _ = access;
+    }
+}
+
+impl Deref for Mapping {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::File(map) => map,
+            Self::Memory(bytes) => bytes,
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! Keys as the engine orders them, ranges of them, and their hash.
+
+mod hash;
+mod internal;
+mod range;
+
+pub(crate) use hash::KeyHash;
+pub use internal::SeqNo;
+pub(crate) use internal::{Kind, SEQ_MAX, Tag, compare};
+pub(crate) use range::{KeyRange, prefix_end};
