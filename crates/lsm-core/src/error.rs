@@ -83,7 +83,11 @@ impl Error {
     }
 
     /// Damage described by a number that should have been another.
-    pub(crate) fn mismatch(what: &str, expected: impl fmt::Display, found: impl fmt::Display) -> Self {
+    pub(crate) fn mismatch(
+        what: &str,
+        expected: impl fmt::Display,
+        found: impl fmt::Display,
+    ) -> Self {
         Self::corrupt(format!("{what}: expected {expected}, found {found}"))
     }
 
@@ -172,7 +176,8 @@ mod tests {
 
     #[test]
     fn message_names_file_offset_and_numbers() {
-        let error = Error::mismatch("block checksum", 7, 9).at(4).within(4096).in_file(Path::new("x"));
+        let error =
+            Error::mismatch("block checksum", 7, 9).at(4).within(4096).in_file(Path::new("x"));
         assert_eq!(error.to_string(), "block checksum: expected 7, found 9 [file x, offset 4100]");
         assert_eq!(error.kind(), ErrorKind::Corrupt);
     }

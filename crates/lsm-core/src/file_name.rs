@@ -83,7 +83,8 @@ mod tests {
     #[test]
     fn names_come_back() {
         for number in [0, 7, 999_999, 1_000_000, u64::MAX].map(FileNumber) {
-            for name in [FileName::Manifest(number), FileName::Log(number), FileName::Table(number)] {
+            for name in [FileName::Manifest(number), FileName::Log(number), FileName::Table(number)]
+            {
                 assert_eq!(FileName::parse(&name.to_string()), Some(name));
             }
         }
@@ -94,7 +95,9 @@ mod tests {
 
     #[test]
     fn strangers_are_not_ours() {
-        for name in ["", "7.log", "+00007.log", "000007.logs", "000007", "000007.log.bak", "notes.txt"] {
+        for name in
+            ["", "7.log", "+00007.log", "000007.logs", "000007", "000007.log.bak", "notes.txt"]
+        {
             assert_eq!(FileName::parse(name), None, "{name}");
         }
     }

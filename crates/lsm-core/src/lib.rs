@@ -1,20 +1,62 @@
 //! An embeddable, durable, ordered key-value store on a log-structured merge tree.
+//!
+//! ```
+//! # fn main() -> lsm_core::Result<()> {
+//! # let dir = tempfile::tempdir().unwrap();
+//! use lsm_core::{Db, Durability, KeyspaceOptions, WriteBatch};
+//!
+//! let db = Db::open(dir.path())?;
+//! let users = db.keyspace("users", KeyspaceOptions::default())?;
+//!
+//! let mut batch = WriteBatch::new();
+//! batch.put_in(&users, "ada", "countess");
+//! batch.put("users/count", "1");
+//! db.write_with(batch, Durability::Sync)?; // all of it or nothing, and it survives power loss
+//!
+//! let snapshot = db.snapshot();
+//! users.delete("ada")?;
+//! assert!(snapshot.keyspace(&users)?.get("ada")?.is_some());
+//! # drop(users); drop(snapshot); db.close()
+//! # }
+//! ```
+//!
+//! Synchronous, for any number of threads. Start at [`Db`]; settings are in [`Options`] and
+//! [`KeyspaceOptions`]; what a failed call means is in [`ErrorKind`].
 
-#![warn(missing_docs)]
-
+mod batch;
+mod cache;
 mod checksum;
 mod clock;
 mod coding;
+mod compaction;
+mod db;
 mod error;
 mod file_name;
 pub mod fs;
+#[cfg(feature = "testkit")]
+pub mod fuzzing;
+mod iter;
 mod key;
+mod memtable;
 mod metrics;
 mod options;
+mod sstable;
 mod sync;
+#[cfg(feature = "testkit")]
+pub mod testkit;
 mod value;
+mod version;
+mod wal;
 
+pub use batch::{KeyspaceRef, WriteBatch};
 pub use clock::{Clock, ManualClock, SystemClock};
+pub use db::{
+    Cursor, Db, Keyspace, Level, Range, Readable, Snapshot, StallReason, Stats, Table, Verified,
+};
 pub use error::{Error, ErrorKind, Result};
-pub use key::SeqNo;
+pub use key::{KeyspaceId, SeqNo};
+pub use options::{
+    BATCH_BYTES_MAX, Compression, Durability, KEY_LEN_MAX, KEYSPACE_NAME_LEN_MAX, KEYSPACES_MAX,
+    KeyspaceOptions, Options, TableAccess, VALUE_LEN_MAX, Verification,
+};
 pub use value::Value;

@@ -1,6 +1,5 @@
 //! Settings, checked once when a database or keyspace is opened.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use crate::clock::{Clock, SystemClock};
@@ -238,13 +237,6 @@ impl Options {
         self.background = Background::Stepped;
         self.seed = Some(seed);
         self
-    }
-
-    /// Opens the database in folder `dir` with these settings: see `Db::open`.
-    #[cfg(any())]
-    pub fn open(self, dir: impl AsRef<Path>) -> Result<()> {
-        let _ = dir;
-        self.validate()
     }
 
     pub(crate) fn validate(&self) -> Result<()> {

@@ -14,7 +14,8 @@ use bytes::Bytes;
 
 /// A file system: names, and the files behind them.
 pub trait Fs: Debug + Send + Sync + 'static {
-    /// Creates a folder and all its missing parents; fine if it exists.
+    /// Creates a folder and all its missing parents; fine if it exists. What it creates is
+    /// durable when it returns.
     fn create_dir_all(&self, dir: &Path) -> io::Result<()>;
 
     /// The names of the files (not folders) in a folder, in no order. Names that are not
@@ -33,13 +34,14 @@ pub trait Fs: Debug + Send + Sync + 'static {
     /// The length of a file in bytes.
     fn len(&self, path: &Path) -> io::Result<u64>;
 
-    /// Renames a file, replacing the target.
+    /// Renames a file, replacing the target, atomically. Does nothing if both are names of one
+    /// file.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
     /// Removes a file's name.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
-    /// Gives a file a second name.
+    /// Gives a file a second name; `AlreadyExists` if that is taken.
     fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()>;
 
     /// Makes the names in a folder durable.
@@ -103,14 +105,16 @@ pub trait WriteFile: Debug + Send + Sync {
     /// the process once it returns.
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
 
-    /// Like [`write_at`](Self::write_at), inside a range that was
-    /// [allocated](Self::allocate): may copy into a mapping instead of calling the system.
+    /// Like [`write_at`](Self::write_at). Inside a range that was [allocated](Self::allocate)
+    /// through this handle it may copy into a mapping instead of calling the system.
     fn copy_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.write_at(offset, bytes)
     }
 
-    /// Makes the file `len` bytes long and reserves room for all of them, so that writing
-    /// them cannot run out of space. New bytes read as zero.
+    /// Makes the file at least `len` bytes long, never shorter, and reserves room for all of
+    /// them where the file system can, so that writing them does not run out of space. New
+    /// bytes read as zero. For a file that was opened again and has its length already, this
+    /// is what [`copy_at`](Self::copy_at) needs to be fast.
     fn allocate(&self, len: u64) -> io::Result<()>;
 
     /// Makes all bytes written so far, and the file's length, durable. After an error nothing

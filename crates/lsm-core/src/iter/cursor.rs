@@ -1,7 +1,10 @@
 //! The one way to walk over stored versions.
 
+use bytes::Bytes;
+
 use crate::error::Result;
 use crate::key::Tag;
+use crate::value::Value;
 
 /// A position among versions in the internal order: user key ascending, newest first.
 ///
@@ -32,4 +35,9 @@ pub(crate) trait Cursor {
     fn tag(&self) -> Tag;
 
     fn value(&self) -> &[u8];
+
+    /// The value, to keep: shares the memory it lies in where the cursor can.
+    fn value_to_keep(&self) -> Value {
+        Value::from(Bytes::copy_from_slice(self.value()))
+    }
 }

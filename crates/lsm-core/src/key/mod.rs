@@ -2,9 +2,11 @@
 
 mod hash;
 mod internal;
+mod keyspace_id;
 mod range;
 
 pub(crate) use hash::KeyHash;
 pub use internal::SeqNo;
 pub(crate) use internal::{Kind, SEQ_MAX, Tag, compare};
-pub(crate) use range::{KeyRange, prefix_end};
+pub use keyspace_id::KeyspaceId;
+pub(crate) use range::KeyRange;

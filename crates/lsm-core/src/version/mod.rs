@@ -1,8 +1,20 @@
 //! Which tables make up the database, now and after a crash.
 
+mod catalog;
+mod edit;
+#[cfg(feature = "testkit")]
+pub(crate) mod fuzzing;
+mod manifest;
+mod set;
+mod table_file;
 mod table_meta;
-#[allow(clippy::module_inception)]
+#[allow(clippy::module_inception, reason = "the file is about versions")]
 mod version;
 
+pub(crate) use catalog::{Catalog, table_salt};
+pub(crate) use edit::{Edit, KeyspaceEdit};
+pub(crate) use manifest::Manifest;
+pub(crate) use set::VersionSet;
+pub(crate) use table_file::TableFile;
 pub(crate) use table_meta::TableMeta;
-pub(crate) use version::{LEVELS, TableFile, Version};
+pub(crate) use version::{LEVELS, Version};

@@ -5,20 +5,11 @@
 
 use std::sync::Arc;
 
-use super::table_meta::TableMeta;
+use super::table_file::TableFile;
 use crate::key::KeyRange;
-use crate::sstable::TableHandle;
 
 /// Levels of a keyspace, level 0 among them.
 pub(crate) const LEVELS: usize = 7;
-
-/// A table file that some version names. Its name is given up for removal when the last
-/// version, cursor or job that holds it lets go after it was marked obsolete.
-#[derive(Debug)]
-pub(crate) struct TableFile {
-    pub(crate) meta: TableMeta,
-    pub(crate) handle: TableHandle,
-}
 
 /// Immutable: a change makes a new version.
 #[derive(Clone, Debug, Default)]
@@ -70,7 +61,10 @@ impl Version {
     }
 
     pub(crate) fn tables(&self) -> impl Iterator<Item = (usize, &Arc<TableFile>)> {
-        self.levels.iter().enumerate().flat_map(|(level, tables)| tables.iter().map(move |t| (level, t)))
+        self.levels
+            .iter()
+            .enumerate()
+            .flat_map(|(level, tables)| tables.iter().map(move |t| (level, t)))
     }
 
     /// The deepest level that holds a table; 0 if none does.

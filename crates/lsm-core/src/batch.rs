@@ -1,0 +1,360 @@
+//! A group of writes in the one encoding that callers build, the log keeps and the memtable
+//! reads.
+//!
+//! `first sequence u64 | count u32 | operations`; an operation is
+//! `kind u8 | keyspace varint | key length varint | value length varint | key | value`, where
+//! a delete has no value length and no value. The n-th operation has the n-th sequence number
+//! from the first on. Layout and limits: docs/format.md, "Batch".
+
+use std::fmt;
+
+use crate::coding::{Decoder, put_varint};
+use crate::error::{Error, Result};
+use crate::key::{KeyspaceId, Kind, SEQ_MAX, SeqNo};
+use crate::options::{BATCH_BYTES_MAX, KEY_LEN_MAX, VALUE_LEN_MAX};
+
+const HEADER_LEN: usize = 12;
+
+/// A keyspace as a batch needs to know it: which one, of which open database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyspaceRef {
+    pub(crate) database: u64,
+    pub(crate) id: KeyspaceId,
+}
+
+/// Writes that take effect together or not at all, in order, across keyspaces.
+///
+/// A later write to a key wins over an earlier one of the same batch. Limits are checked when
+/// the batch is written: keys up to [`KEY_LEN_MAX`], values up to [`VALUE_LEN_MAX`], the whole
+/// up to [`BATCH_BYTES_MAX`] bytes.
+///
+/// ```
+/// # fn main() -> lsm_core::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let db = lsm_core::Db::open(dir.path())?;
+/// let mut batch = lsm_core::WriteBatch::new();
+/// batch.put("from", "90");
+/// batch.put("to", "110");
+/// batch.delete("pending");
+/// db.write(batch)?;
+/// # db.close()
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct WriteBatch {
+    encoded: Vec<u8>,
+    count: u32,
+    /// The open database whose keyspaces the batch names.
+    database: Option<u64>,
+    /// The first limit that was broken; reported when the batch is written.
+    refused: Option<Error>,
+}
+
+impl Default for WriteBatch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl WriteBatch {
+    /// An empty batch. Writing it is allowed and does nothing.
+    pub fn new() -> Self {
+        Self::with_capacity(0)
+    }
+
+    /// An empty batch with room for about `bytes` of keys and values.
+    pub fn with_capacity(bytes: usize) -> Self {
+        let mut encoded = Vec::with_capacity(HEADER_LEN + bytes);
+        encoded.resize(HEADER_LEN, 0);
+        Self { encoded, count: 0, database: None, refused: None }
+    }
+
+    /// Sets `key` to `value` in the default keyspace.
+    pub fn put(&mut self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
+        self.push(Kind::Put, KeyspaceId::DEFAULT, key.as_ref(), value.as_ref());
+    }
+
+    /// Removes `key` from the default keyspace; fine if it is not there.
+    pub fn delete(&mut self, key: impl AsRef<[u8]>) {
+        self.push(Kind::Delete, KeyspaceId::DEFAULT, key.as_ref(), &[]);
+    }
+
+    /// Sets `key` to `value` in `keyspace`.
+    pub fn put_in(
+        &mut self,
+        keyspace: &impl AsRef<KeyspaceRef>,
+        key: impl AsRef<[u8]>,
+        value: impl AsRef<[u8]>,
+    ) {
+        let id = self.enter(*keyspace.as_ref());
+        self.push(Kind::Put, id, key.as_ref(), value.as_ref());
+    }
+
+    /// Removes `key` from `keyspace`; fine if it is not there.
+    pub fn delete_in(&mut self, keyspace: &impl AsRef<KeyspaceRef>, key: impl AsRef<[u8]>) {
+        let id = self.enter(*keyspace.as_ref());
+        self.push(Kind::Delete, id, key.as_ref(), &[]);
+    }
+
+    /// How many writes the batch holds.
+    pub fn len(&self) -> usize {
+        self.count as usize
+    }
+
+    /// Whether the batch holds no write.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The length of the encoded batch, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.encoded.len()
+    }
+
+    /// Forgets all writes and keeps the memory.
+    pub fn clear(&mut self) {
+        self.encoded.truncate(HEADER_LEN);
+        (self.count, self.database, self.refused) = (0, None, None);
+    }
+
+    fn enter(&mut self, keyspace: KeyspaceRef) -> KeyspaceId {
+        if *self.database.get_or_insert(keyspace.database) != keyspace.database {
+            self.refuse(|| Error::invalid("a batch names keyspaces of two databases"));
+        }
+        keyspace.id
+    }
+
+    pub(crate) fn push(&mut self, kind: Kind, keyspace: KeyspaceId, key: &[u8], value: &[u8]) {
+        if let Err(error) = check_limits(key, value, self.encoded.len()) {
+            return self.refuse(|| error);
+        }
+        let out = &mut self.encoded;
+        out.push(kind as u8);
+        put_varint(out, u64::from(keyspace.0));
+        put_varint(out, key.len() as u64);
+        if kind == Kind::Put {
+            put_varint(out, value.len() as u64);
+        }
+        out.extend_from_slice(key);
+        out.extend_from_slice(value);
+        self.count += 1;
+    }
+
+    fn refuse(&mut self, error: impl FnOnce() -> Error) {
+        self.refused.get_or_insert_with(error);
+    }
+
+    /// The batch may be written to `database`; otherwise says why not.
+    pub(crate) fn check(&self, database: u64) -> Result<()> {
+        if let Some(error) = &self.refused {
+            return Err(error.clone());
+        }
+        if self.database.is_some_and(|own| own != database) {
+            return Err(Error::invalid("the batch names a keyspace of another database"));
+        }
+        Ok(())
+    }
+
+    /// Gives the writes their place in the write order: complete from here on.
+    pub(crate) fn stamp(&mut self, first: SeqNo) -> &[u8] {
+        self.encoded[..8].copy_from_slice(&first.0.to_le_bytes());
+        self.encoded[8..HEADER_LEN].copy_from_slice(&self.count.to_le_bytes());
+        &self.encoded
+    }
+
+    /// The writes, in order.
+    pub(crate) fn operations(&self) -> Operations<'_> {
+        Operations { decoder: Decoder::new(&self.encoded[HEADER_LEN..]), left: self.count }
+    }
+}
+
+fn check_limits(key: &[u8], value: &[u8], batch_bytes: usize) -> Result<()> {
+    const OPERATION_HEAD_MAX: usize = 16;
+    if key.len() > KEY_LEN_MAX {
+        return Err(Error::invalid(format!(
+            "the key has {} bytes, but at most {KEY_LEN_MAX} are allowed",
+            key.len()
+        )));
+    }
+    if value.len() > VALUE_LEN_MAX {
+        return Err(Error::invalid(format!(
+            "the value has {} bytes, but at most {VALUE_LEN_MAX} are allowed",
+            value.len()
+        )));
+    }
+    if batch_bytes + key.len() + value.len() + OPERATION_HEAD_MAX > BATCH_BYTES_MAX {
+        return Err(Error::invalid(format!(
+            "the batch exceeds {BATCH_BYTES_MAX} bytes: split it where it need not be atomic"
+        )));
+    }
+    Ok(())
+}
+
+impl fmt::Debug for WriteBatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WriteBatch")
+            .field("len", &self.count)
+            .field("bytes", &self.bytes())
+            .finish()
+    }
+}
+
+/// One write of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Operation<'a> {
+    pub(crate) kind: Kind,
+    pub(crate) keyspace: KeyspaceId,
+    pub(crate) key: &'a [u8],
+    pub(crate) value: &'a [u8],
+}
+
+/// An encoded batch, as read back from the log.
+#[derive(Clone, Debug)]
+pub(crate) struct Batch<'a> {
+    pub(crate) first: SeqNo,
+    pub(crate) count: u32,
+    operations: &'a [u8],
+}
+
+impl<'a> Batch<'a> {
+    /// Reads the header and checks the whole: after this, every operation decodes.
+    pub(crate) fn decode(encoded: &'a [u8]) -> Result<Self> {
+        let mut decoder = Decoder::new(encoded);
+        let (Some(first), Some(count)) = (decoder.u64(), decoder.u32()) else {
+            return Err(Error::corrupt("batch header is cut short").at(0));
+        };
+        if first == 0 || first > SEQ_MAX.0 - u64::from(count) {
+            return Err(Error::corrupt("batch sequence number out of range").at(0));
+        }
+        let batch = Self { first: SeqNo(first), count, operations: &encoded[HEADER_LEN..] };
+        let mut operations = batch.operations();
+        for _ in 0..count {
+            let offset = (HEADER_LEN + operations.decoder.offset()) as u64;
+            if operations.next().is_none() {
+                return Err(Error::corrupt("batch operation does not decode").at(offset));
+            }
+        }
+        if !operations.decoder.is_empty() {
+            let offset = (HEADER_LEN + operations.decoder.offset()) as u64;
+            return Err(Error::corrupt("batch has bytes behind its last operation").at(offset));
+        }
+        Ok(batch)
+    }
+
+    pub(crate) fn operations(&self) -> Operations<'a> {
+        Operations { decoder: Decoder::new(self.operations), left: self.count }
+    }
+
+    /// Sequence number of the last operation; of the one before the first if there is none.
+    pub(crate) fn last(&self) -> SeqNo {
+        SeqNo(self.first.0 + u64::from(self.count) - 1)
+    }
+}
+
+/// The operations of a batch; ends early at bytes that do not decode.
+#[derive(Clone, Debug)]
+pub(crate) struct Operations<'a> {
+    decoder: Decoder<'a>,
+    left: u32,
+}
+
+impl<'a> Iterator for Operations<'a> {
+    type Item = Operation<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Operation<'a>> {
+        self.left = self.left.checked_sub(1)?;
+        let kind = Kind::from_u8(self.decoder.u8()?)?;
+        let keyspace = KeyspaceId(self.decoder.varint_u32()?);
+        let key_len = self.decoder.varint_u32()? as usize;
+        let value_len = match kind {
+            Kind::Put => self.decoder.varint_u32()? as usize,
+            Kind::Delete => 0,
+            // Reserved: no version of the program writes them yet.
+            Kind::RangeDelete | Kind::Merge => return None,
+        };
+        if key_len > KEY_LEN_MAX || value_len > VALUE_LEN_MAX {
+            return None;
+        }
+        let key = self.decoder.take(key_len)?;
+        let value = self.decoder.take(value_len)?;
+        Some(Operation { kind, keyspace, key, value })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    fn sample() -> WriteBatch {
+        let mut batch = WriteBatch::new();
+        batch.put("key", "value");
+        batch.delete("");
+        batch.put_in(&Named(300), "k", "");
+        batch
+    }
+
+    struct Named(u32);
+
+    impl AsRef<KeyspaceRef> for Named {
+        fn as_ref(&self) -> &KeyspaceRef {
+            match self.0 {
+                0 => &KeyspaceRef { database: 2, id: KeyspaceId(0) },
+                _ => &KeyspaceRef { database: 1, id: KeyspaceId(300) },
+            }
+        }
+    }
+
+    #[test]
+    fn operations_come_back_in_order() {
+        let mut batch = sample();
+        let encoded = batch.stamp(SeqNo(9)).to_vec();
+        let decoded = Batch::decode(&encoded).unwrap();
+        assert_eq!((decoded.first, decoded.count, decoded.last()), (SeqNo(9), 3, SeqNo(11)));
+        let found: Vec<_> =
+            decoded.operations().map(|op| (op.kind, op.keyspace.0, op.key, op.value)).collect();
+        assert_eq!(
+            found,
+            [
+                (Kind::Put, 0, &b"key"[..], &b"value"[..]),
+                (Kind::Delete, 0, b"", b""),
+                (Kind::Put, 300, b"k", b""),
+            ]
+        );
+    }
+
+    #[test]
+    fn every_cut_is_refused_with_an_offset() {
+        let mut batch = sample();
+        let encoded = batch.stamp(SeqNo(1)).to_vec();
+        for len in 0..encoded.len() {
+            let error = Batch::decode(&encoded[..len]).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Corrupt);
+            assert!(error.offset().is_some());
+        }
+        let mut longer = encoded;
+        longer.push(0);
+        assert!(Batch::decode(&longer).is_err());
+    }
+
+    #[test]
+    fn limits_are_reported_when_written() {
+        let mut batch = WriteBatch::new();
+        batch.put(vec![0; KEY_LEN_MAX], "");
+        assert!(batch.check(1).is_ok());
+        batch.put(vec![0; KEY_LEN_MAX + 1], "");
+        assert_eq!(batch.check(1).unwrap_err().kind(), ErrorKind::Invalid);
+        batch.clear();
+        assert!(batch.check(1).is_ok() && batch.is_empty());
+    }
+
+    #[test]
+    fn keyspaces_of_another_database_are_refused() {
+        let mut batch = sample();
+        assert!(batch.check(1).is_ok());
+        assert!(batch.check(2).is_err());
+        batch.put_in(&Named(0), "k", "v");
+        assert!(batch.check(1).is_err(), "two databases in one batch");
+    }
+}

@@ -1,0 +1,48 @@
+//! Scripts: `merge table_bytes=…`, a line of grandparents, a line of entries.
+
+use super::*;
+use crate::file_name::FileNumber;
+use crate::key::SeqNo;
+use crate::testkit::script;
+use crate::version::TableMeta;
+
+/// `c-f` or `c-f:30`: a table and its bytes.
+fn grandparent(word: &str) -> Arc<TableFile> {
+    let (keys, bytes) = word.split_once(':').unwrap_or((word, "10"));
+    let (smallest, largest) = keys.split_once('-').expect("first-last");
+    let meta = TableMeta {
+        number: FileNumber(1),
+        bytes: bytes.parse().expect("bytes"),
+        smallest: smallest.into(),
+        largest: largest.into(),
+        seq_min: SeqNo(0),
+        seq_max: SeqNo(0),
+        entries: 1,
+        tombstones: 0,
+        raw_bytes: 1,
+    };
+    Arc::new(TableFile::new(meta, 0, Arc::default()))
+}
+
+/// Entries are keys of 5 bytes each; a key that comes twice has two versions. The answer shows
+/// a `|` for each cut.
+#[test]
+fn scripts() {
+    script::run(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/scripts/cut.txt"), |block| {
+        let [grandparents, entries] = block.input.as_slice() else { panic!("two lines") };
+        let grandparents: Vec<_> =
+            grandparents.split_whitespace().skip(1).map(grandparent).collect();
+        let mut cut = Cut::new(block.number("table_bytes").unwrap(), &grandparents);
+        let (mut answer, mut bytes, mut last) = (Vec::new(), 0, "");
+        for key in entries.split_whitespace().skip(1) {
+            if cut.should_cut(bytes, key != last, key.as_bytes()) {
+                answer.push("|");
+                bytes = 0;
+            }
+            answer.push(key);
+            bytes += 5;
+            last = key;
+        }
+        answer.join(" ")
+    });
+}

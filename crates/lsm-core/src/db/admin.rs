@@ -1,0 +1,187 @@
+//! What is asked of a database now and then: keyspaces made and dropped, flushes and
+//! compactions on request, statistics, and the end.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::open::DEFAULT_KEYSPACE;
+use super::state::Engine;
+use super::stats::Stats;
+use super::tree::Tree;
+use crate::compaction::{RangeSweep, Step};
+use crate::error::{Error, Result};
+use crate::key::{KeyRange, KeyspaceId, SeqNo};
+use crate::options::{Background, KEYSPACE_NAME_LEN_MAX, KEYSPACES_MAX, KeyspaceOptions};
+use crate::version::Edit;
+
+impl Engine {
+    pub(crate) fn default_tree(&self) -> Arc<Tree> {
+        self.tree(KeyspaceId::DEFAULT).expect("every database has a default keyspace")
+    }
+
+    /// The keyspace called `name`, made if need be.
+    pub(crate) fn keyspace(&self, name: &str, options: KeyspaceOptions) -> Result<Arc<Tree>> {
+        self.check_open()?;
+        options.validate()?;
+        if !(1..=KEYSPACE_NAME_LEN_MAX).contains(&name.len()) {
+            return Err(Error::invalid(format!(
+                "the name of a keyspace has from 1 to {KEYSPACE_NAME_LEN_MAX} bytes, not {}",
+                name.len()
+            )));
+        }
+        // One at a time; and no write is numbered between the edit and the tree.
+        let _commit = self.commit.lock();
+        let trees = self.live_trees();
+        if let Some(tree) = trees.iter().find(|tree| tree.name == name) {
+            tree.set_options(options);
+            return Ok(Arc::clone(tree));
+        }
+        self.check_writable()?;
+        if trees.len() >= KEYSPACES_MAX {
+            let message = format!("the database has its {KEYSPACES_MAX} keyspaces already");
+            return Err(Error::invalid(message));
+        }
+        let id = KeyspaceId(self.set.with(|catalog| catalog.next_keyspace));
+        let create = Edit { create_keyspaces: vec![(id, name.to_owned())], ..Edit::default() };
+        self.set.apply(create, |_| {}).map_err(|error| self.fail(error))?;
+        let tree = Arc::new(Tree::new(id, name, options, Arc::default()));
+        self.change_trees(|trees| {
+            trees.resize(id.0 as usize, None);
+            trees.push(Some(Arc::clone(&tree)));
+        });
+        Ok(tree)
+    }
+
+    pub(crate) fn drop_keyspace(&self, name: &str) -> Result<()> {
+        self.check_writable()?;
+        if name == DEFAULT_KEYSPACE {
+            return Err(Error::invalid("the default keyspace cannot be dropped"));
+        }
+        let commit = self.commit.lock();
+        let trees = self.live_trees();
+        let tree = trees.iter().find(|tree| tree.name == name);
+        let tree =
+            tree.ok_or_else(|| Error::invalid(format!("there is no keyspace \"{name}\"")))?;
+        // Unlogged writes of other keyspaces may share a batch with this one's: the edit that
+        // drops must not become durable without them.
+        self.published.wait_for(commit.last_seq);
+        let edit = Edit { drop_keyspaces: vec![tree.id], ..Edit::default() };
+        self.set.apply(edit, |_| {}).map_err(|error| self.fail(error))?;
+        tree.mark_dropped();
+        self.change_trees(|trees| trees[tree.id.0 as usize] = None);
+        drop(commit);
+        self.announce();
+        Ok(())
+    }
+
+    /// Under the commit lock.
+    fn change_trees(&self, change: impl FnOnce(&mut Vec<Option<Arc<Tree>>>)) {
+        let mut trees = Vec::clone(&self.trees.load());
+        change(&mut trees);
+        self.trees.store(Arc::new(trees));
+    }
+
+    pub(crate) fn flush_all(&self) -> Result<()> {
+        self.check_writable()?;
+        let through = {
+            let mut commit = self.commit.lock();
+            if commit.last_seq > self.flushed_seq() {
+                self.seal_all(&mut commit, None);
+            }
+            commit.last_seq
+        };
+        self.wait_until(|engine| engine.flushed_seq() >= through)
+    }
+
+    pub(crate) fn wait_flushed(&self, through: SeqNo) -> Result<()> {
+        self.check_writable()?;
+        if through > self.published.get() {
+            return Err(Error::invalid(format!("nothing has sequence number {through} yet")));
+        }
+        self.wait_until(|engine| engine.flushed_seq() >= through)
+    }
+
+    pub(crate) fn compact_range(&self, tree: &Arc<Tree>, range: KeyRange) -> Result<()> {
+        if tree.is_dropped() {
+            return Err(Error::invalid(format!("keyspace \"{}\" was dropped", tree.name)));
+        }
+        self.flush_all()?;
+        let mut sweep = RangeSweep::new(&tree.view().version, range);
+        loop {
+            self.check_writable()?;
+            let (step, announced) = {
+                let mut jobs = self.jobs.lock();
+                let view = tree.view();
+                let step = sweep.next(&view.version, &jobs.busy, &view.options);
+                if let Step::Run(plan) = &step {
+                    jobs.busy.start(plan);
+                }
+                (step, self.announced.load(Ordering::Relaxed))
+            };
+            match step {
+                Step::Run(plan) => self.run_plan(tree, plan)?,
+                Step::Wait => {
+                    self.wait_until(|engine| engine.announced.load(Ordering::Relaxed) != announced)?
+                }
+                Step::Done => break,
+            }
+        }
+        self.remove_obsolete().map(drop)
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        let mut stats = self.metrics.read();
+        let (log_bytes, log_syncs) =
+            self.log.get().map_or((0, 0), |log| (log.written(), log.syncs()));
+        (stats.log_bytes, stats.log_syncs) = (log_bytes, log_syncs);
+        for tree in self.live_trees() {
+            let view = tree.view();
+            stats.memtable_bytes += view.memtables().map(|table| table.bytes() as u64).sum::<u64>();
+            stats.table_bytes +=
+                view.version.tables().map(|(_, table)| table.meta.bytes).sum::<u64>();
+            stats.debt_bytes += crate::compaction::debt(&view.version, &view.options);
+        }
+        stats.cache_bytes = self.cache.bytes();
+        stats.snapshots = self.snapshots.count() as u64;
+        stats
+    }
+
+    /// Writes in no log would be lost by closing: flushes them.
+    pub(crate) fn flush_unlogged(&self) -> Result<()> {
+        if self.check_writable().is_err() || self.commit.lock().unlogged <= self.flushed_seq() {
+            return Ok(());
+        }
+        self.flush_all()
+    }
+
+    /// From here on every call is refused. False if that was so before.
+    pub(crate) fn begin_close(&self) -> bool {
+        // Under the lock: a write is either complete in the log or refused.
+        let _commit = self.commit.lock();
+        let was_closed = self.closed.swap(true, Ordering::AcqRel);
+        self.announce();
+        !was_closed
+    }
+
+    /// Makes the log durable, notes how far that is, and unlocks the folder.
+    pub(crate) fn finish_close(&self) -> Result<()> {
+        let _lock = self.folder_lock.lock().take();
+        if self.read_only {
+            return Ok(());
+        }
+        self.health.check()?;
+        let end = {
+            let commit = self.commit.lock();
+            self.published.wait_for(commit.last_seq);
+            commit.log.as_ref().map(|log| log.end())
+        };
+        let end = end.expect("a writable database has a log");
+        self.syncer().sync_through(end)?;
+        let edit = Edit { log_synced: Some(end), ..Edit::default() };
+        self.set.apply(edit, |_| {})?;
+        if self.options.background == Background::Threads {
+            self.remove_obsolete()?;
+        }
+        Ok(())
+    }
+}

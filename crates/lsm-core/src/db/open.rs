@@ -1,0 +1,376 @@
+//! Opening: lock the folder, read the manifest, check the files, replay the log.
+//!
+//! Atomic steps, in order: a new manifest that holds all of the old one is put in force; the
+//! log is replayed into memtables (flushed as they fill up, each by an edit of its own); one
+//! edit gives up the log segments that hold nothing and names a new one, which begins where
+//! the replayed log ends. A crash between any two leaves a database that opens again.
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+
+use super::publish::Publisher;
+use super::state::{Commit, Engine, FullLog};
+use super::tree::Tree;
+use crate::batch::Batch;
+use crate::cache::BlockCache;
+use crate::error::{Error, Result};
+use crate::file_name::{FileName, FileNumber};
+use crate::fs::{Fs, LockMode};
+use crate::key::{KeyspaceId, SeqNo};
+use crate::memtable::Insert;
+use crate::options::Options;
+use crate::sstable::{OpenTables, ReadOptions};
+use crate::version::{Catalog, Edit, Manifest, VersionSet};
+use crate::wal::{self, LogRecord, Lsn, SegmentInfo, Syncer, Writer};
+
+/// The name of the keyspace that `Db` itself reads and writes.
+pub(crate) const DEFAULT_KEYSPACE: &str = "default";
+
+/// The first log segment after an open is zeroed while the caller waits: no more than this.
+const FIRST_SEGMENT_BYTES_MAX: u64 = 4 << 20;
+
+/// Opens a database for reading and writing, and makes it if there is none.
+pub(crate) fn open(options: Options, dir: &Path) -> Result<Arc<Engine>> {
+    options.validate()?;
+    let fs = Arc::clone(&options.fs);
+    make_folder(&*fs, dir, options.create_if_missing)?;
+    let lock_path = FileName::Lock.in_dir(dir);
+    let lock = fs.lock(&lock_path, LockMode::Exclusive).map_err(|e| lock_error(&lock_path, e))?;
+    let mut catalog = match load(&*fs, dir)? {
+        Some(catalog) => catalog,
+        None if options.create_if_missing => new_catalog(&options)?,
+        None => return Err(no_database(dir)),
+    };
+    check_tables(&*fs, dir, &catalog)?;
+    catalog.next_file = catalog.next_file.max(first_free_number(&*fs, dir)?);
+    let set = VersionSet::create(Arc::clone(&fs), dir, catalog.clone())?;
+    remove_strays(&*fs, dir, &set)?;
+    let engine = Engine::new(options, dir, false, &catalog, set);
+    *engine.folder_lock.lock() = Some(lock);
+    let replayed = replay(&engine, &catalog)?;
+    start_log(&engine, &catalog, &replayed)?;
+    engine.update_pressure();
+    Ok(Arc::new(engine))
+}
+
+/// Opens an existing database to be read: writes nothing, not even on replay.
+pub(crate) fn open_read_only(options: Options, dir: &Path) -> Result<Arc<Engine>> {
+    options.validate()?;
+    let fs = Arc::clone(&options.fs);
+    let lock_path = FileName::Lock.in_dir(dir);
+    let lock = fs.lock(&lock_path, LockMode::Shared).map_err(|e| lock_error(&lock_path, e))?;
+    let catalog = load(&*fs, dir)?.ok_or_else(|| no_database(dir))?;
+    check_tables(&*fs, dir, &catalog)?;
+    let set = VersionSet::read_only(Arc::clone(&fs), dir, catalog.clone());
+    let engine = Engine::new(options, dir, true, &catalog, set);
+    *engine.folder_lock.lock() = Some(lock);
+    replay(&engine, &catalog)?;
+    Ok(Arc::new(engine))
+}
+
+impl Engine {
+    fn new(
+        options: Options,
+        dir: &Path,
+        read_only: bool,
+        catalog: &Catalog,
+        set: VersionSet,
+    ) -> Self {
+        static OPENED: AtomicU64 = AtomicU64::new(1);
+        let read_options = ReadOptions {
+            access: options.table_access,
+            verification: options.verification,
+            cache: Arc::new(BlockCache::new(options.block_cache_bytes)),
+        };
+        let (fs, open_max) = (Arc::clone(&options.fs), options.tables_open_max);
+        let tables = OpenTables::new(fs, dir.to_owned(), open_max, read_options.clone());
+        let mut trees = vec![None; catalog.next_keyspace as usize];
+        for (id, state) in &catalog.keyspaces {
+            // Until the caller names the keyspace with options of its own.
+            let options = options.keyspace.clone();
+            let tree = Tree::new(*id, &state.name, options, Arc::clone(&state.version));
+            trees[id.0 as usize] = Some(Arc::new(tree));
+        }
+        Self {
+            dir: dir.to_owned(),
+            read_only,
+            token: OPENED.fetch_add(1, Ordering::Relaxed),
+            set,
+            tables: Arc::new(tables),
+            cache: read_options.cache,
+            trees: ArcSwap::from_pointee(trees),
+            commit: crate::sync::Mutex::new(Commit::default()),
+            log: std::sync::OnceLock::new(),
+            published: Publisher::new(catalog.flushed_seq),
+            flushed: AtomicU64::new(catalog.flushed_seq.0),
+            snapshots: Default::default(),
+            health: Default::default(),
+            metrics: Default::default(),
+            pacing: Default::default(),
+            pressed: Default::default(),
+            next_segment: Default::default(),
+            jobs: Default::default(),
+            announced: Default::default(),
+            wake: Default::default(),
+            progress: Default::default(),
+            flushing: Default::default(),
+            closed: Default::default(),
+            stopping: Default::default(),
+            folder_lock: Default::default(),
+            options,
+        }
+    }
+}
+
+fn make_folder(fs: &dyn Fs, dir: &Path, create: bool) -> Result<()> {
+    if !create {
+        return Ok(());
+    }
+    fs.create_dir_all(dir).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
+            Error::invalid("a database needs a folder, and this is a file").in_file(dir)
+        }
+        _ => Error::io("create the folder", dir, error),
+    })?;
+    // The folder's own name; a root has no parent to hold one.
+    let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let parent = parent.unwrap_or(Path::new("."));
+    fs.sync_dir(parent).map_err(|error| Error::io("sync the folder", parent, error))
+}
+
+fn lock_error(path: &Path, error: io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::WouldBlock => {
+            let message = "another process, or another handle in this one, has the database open";
+            Error::locked(message).in_file(path)
+        }
+        io::ErrorKind::NotFound => no_database(path.parent().unwrap_or(path)),
+        _ => Error::io("lock the database", path, error),
+    }
+}
+
+fn no_database(dir: &Path) -> Error {
+    Error::invalid("there is no database in this folder").in_file(dir)
+}
+
+/// What the manifest in force adds up to; `None` if there is none.
+fn load(fs: &dyn Fs, dir: &Path) -> Result<Option<Catalog>> {
+    let Some(loaded) = Manifest::load(fs, dir)? else { return Ok(None) };
+    let path = FileName::Manifest(loaded.number).in_dir(dir);
+    let mut catalog = Catalog::default();
+    for edit in &loaded.edits {
+        catalog.apply(edit).map_err(|error| error.in_file(&path))?;
+    }
+    if !catalog.keyspaces.contains_key(&KeyspaceId::DEFAULT) {
+        return Err(Error::corrupt("the manifest has no default keyspace").in_file(&path));
+    }
+    Ok(Some(catalog))
+}
+
+fn new_catalog(options: &Options) -> Result<Catalog> {
+    // Without a seed, from the keys that std draws for its hash maps.
+    let random = || RandomState::new().build_hasher().finish();
+    let mut catalog = Catalog::default();
+    catalog.apply(&Edit {
+        database_id: Some(options.seed.unwrap_or_else(random)),
+        next_file: Some(FileNumber(1)),
+        create_keyspaces: vec![(KeyspaceId::DEFAULT, DEFAULT_KEYSPACE.to_owned())],
+        ..Edit::default()
+    })?;
+    Ok(catalog)
+}
+
+/// Every table is there and as long as it was: one look at each, no reading.
+fn check_tables(fs: &dyn Fs, dir: &Path, catalog: &Catalog) -> Result<()> {
+    for (_, table) in catalog.keyspaces.values().flat_map(|state| state.version.tables()) {
+        let path = FileName::Table(table.meta.number).in_dir(dir);
+        let len = fs.len(&path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => Error::corrupt("a table is missing").in_file(&path),
+            _ => Error::io("look at a table", &path, error),
+        })?;
+        if len != table.meta.bytes {
+            return Err(Error::mismatch("length of a table", table.meta.bytes, len).in_file(&path));
+        }
+    }
+    Ok(())
+}
+
+fn list(fs: &dyn Fs, dir: &Path) -> Result<Vec<FileName>> {
+    let names = fs.list(dir).map_err(|error| Error::io("list the folder", dir, error))?;
+    Ok(names.iter().filter_map(|name| FileName::parse(name)).collect())
+}
+
+/// A number above that of every file in the folder, also of those that no manifest names.
+fn first_free_number(fs: &dyn Fs, dir: &Path) -> Result<FileNumber> {
+    let used = list(fs, dir)?.into_iter().filter_map(|name| match name {
+        FileName::Manifest(number) | FileName::Log(number) | FileName::Table(number) => {
+            Some(number.0)
+        }
+        FileName::Current | FileName::CurrentNew | FileName::Lock => None,
+    });
+    let most = used.max().unwrap_or(0);
+    most.checked_add(1).map(FileNumber).ok_or_else(|| {
+        Error::corrupt("a file has the greatest number there is: it is none of ours").in_file(dir)
+    })
+}
+
+/// Removes files that a crash left behind: those with our names that nothing names.
+fn remove_strays(fs: &dyn Fs, dir: &Path, set: &VersionSet) -> Result<()> {
+    let manifest = set.manifest_number();
+    let is_stray = |name: &FileName| {
+        set.with(|catalog| match name {
+            FileName::Table(number) => {
+                let mut tables = catalog.keyspaces.values().flat_map(|s| s.version.tables());
+                !tables.any(|(_, table)| table.meta.number == *number)
+            }
+            FileName::Log(number) => !catalog.logs.contains_key(number),
+            FileName::Manifest(number) => Some(*number) != manifest,
+            FileName::CurrentNew => true,
+            FileName::Current | FileName::Lock => false,
+        })
+    };
+    for name in list(fs, dir)?.into_iter().filter(is_stray) {
+        let path = name.in_dir(dir);
+        fs.remove(&path).map_err(|error| Error::io("remove a stray file", &path, error))?;
+    }
+    Ok(())
+}
+
+/// What replay leaves for the log to go on.
+struct Log {
+    replayed: wal::Replayed,
+    /// The last sequence number of each segment that holds any.
+    last_seqs: BTreeMap<FileNumber, SeqNo>,
+}
+
+/// Puts what the log holds beyond the tables into memtables, flushing those that fill up.
+fn replay(engine: &Engine, catalog: &Catalog) -> Result<Log> {
+    let segments: Vec<SegmentInfo> =
+        catalog.logs.iter().map(|(&number, &bytes)| SegmentInfo { number, bytes }).collect();
+    let floor = catalog.log_synced.unwrap_or(Lsn(0));
+    let mut last = SeqNo(0);
+    let mut last_seqs = BTreeMap::new();
+    let fs = &*engine.options.fs;
+    if !engine.read_only {
+        // What is about to be read may be in the system's cache only, if just the process
+        // died; tables and a new segment will build on it.
+        wal::settle(fs, &engine.dir, &segments)?;
+    }
+    let replayed =
+        wal::replay(fs, &engine.dir, &segments, catalog.log_start, floor, &mut |record| {
+            let batch = decode(&record, last, catalog.flushed_seq)?;
+            insert(engine, catalog, &batch).map_err(|error| error.in_file(record.file))?;
+            last = batch.last();
+            if let Some(number) = log_number(record.file) {
+                last_seqs.insert(number, last);
+            }
+            engine.published.advance(last.max(engine.published.get()));
+            flush_full(engine)
+        })?;
+    let last = last.max(catalog.flushed_seq);
+    engine.published.advance(last);
+    engine.commit.lock().last_seq = last;
+    Ok(Log { replayed, last_seqs })
+}
+
+/// Reads a record as the batch that follows `last`. Numbers between may be missing only if
+/// what had them is in tables: it was never in the log.
+fn decode<'a>(record: &LogRecord<'a>, last: SeqNo, flushed: SeqNo) -> Result<Batch<'a>> {
+    let place = |error: Error| error.within(record.offset).in_file(record.file);
+    let batch = Batch::decode(record.payload).map_err(place)?;
+    let follows = batch.first.0 == last.0 + 1;
+    let skips_flushed = batch.first > last && batch.first.0 <= flushed.0 + 1;
+    if follows || skips_flushed {
+        return Ok(batch);
+    }
+    Err(place(Error::mismatch("sequence number in the log", last.0 + 1, batch.first)))
+}
+
+fn log_number(path: &Path) -> Option<FileNumber> {
+    match FileName::parse(path.file_name()?.to_str()?)? {
+        FileName::Log(number) => Some(number),
+        _ => None,
+    }
+}
+
+fn insert(engine: &Engine, catalog: &Catalog, batch: &Batch<'_>) -> Result<()> {
+    for (operation, seq) in batch.operations().zip(batch.first.0..) {
+        let Some(tree) = engine.tree(operation.keyspace) else {
+            if operation.keyspace.0 < catalog.next_keyspace {
+                continue; // It was dropped.
+            }
+            return Err(Error::corrupt(format!("unknown keyspace {}", operation.keyspace)));
+        };
+        // What is in tables already may be in the log still.
+        if seq > catalog.keyspaces[&tree.id].flushed_seq.0 {
+            let (kind, key, value) = (operation.kind, operation.key, operation.value);
+            let insert = Insert { seq: SeqNo(seq), kind, key, value };
+            tree.view().active.insert(std::iter::once(insert));
+        }
+    }
+    Ok(())
+}
+
+/// Keeps replay within the memory of the write buffers.
+fn flush_full(engine: &Engine) -> Result<()> {
+    if engine.read_only {
+        return Ok(());
+    }
+    let is_full = |tree: &Arc<Tree>| tree.view().is_full();
+    if !engine.trees.load().iter().flatten().any(is_full) {
+        return Ok(());
+    }
+    let full: Vec<_> = engine.live_trees().into_iter().filter(is_full).collect();
+    let mut commit = engine.commit.lock();
+    commit.last_seq = engine.published.get();
+    engine.seal(&mut commit, &full);
+    drop(commit);
+    while engine.flush_one()? {}
+    Ok(())
+}
+
+/// Goes on with the log in a new segment, which begins where the old ones end.
+fn start_log(engine: &Engine, catalog: &Catalog, log: &Log) -> Result<()> {
+    let (fs, dir) = (&*engine.options.fs, &engine.dir);
+    let end = log.replayed.end;
+    let syncer = Arc::new(Syncer::new(end));
+    let mut commit = engine.commit.lock();
+    let mut last_seq = SeqNo(0);
+    for started in &log.replayed.started {
+        last_seq = log.last_seqs.get(&started.number).copied().unwrap_or(last_seq);
+        let bytes = catalog.logs[&started.number];
+        let full = FullLog { number: started.number, base: started.base, bytes, last_seq };
+        commit.full_logs.push_back(full);
+    }
+    let flushed = engine.flushed_seq();
+    while commit.full_logs.front().is_some_and(|full| full.last_seq <= flushed) {
+        commit.full_logs.pop_front();
+    }
+    let kept = |number: &FileNumber| commit.full_logs.iter().any(|full| full.number == *number);
+    let dropped: Vec<FileNumber> = catalog.logs.keys().filter(|n| !kept(n)).copied().collect();
+    let number = engine.set.new_file_number();
+    let bytes = engine.options.log_segment_bytes.min(FIRST_SEGMENT_BYTES_MAX);
+    let segment = wal::prepare(fs, dir, number, bytes, None, true)?;
+    let edit = Edit {
+        drop_logs: dropped.clone(),
+        add_logs: vec![(number, segment.bytes)],
+        log_start: Some(commit.full_logs.front().map_or(end, |full| full.base)),
+        ..Edit::default()
+    };
+    engine.set.apply(edit, |_| {})?;
+    let last_sequence = log.replayed.last_sequence;
+    commit.log = Some(Writer::start(segment, end, last_sequence, Arc::clone(&syncer))?);
+    engine.log.set(syncer).expect("the log is started once");
+    engine.jobs.lock().segment_wanted = true;
+    for number in dropped {
+        // A log that stays behind is removed at the next open.
+        let _ = fs.remove(&FileName::Log(number).in_dir(dir));
+    }
+    Ok(())
+}

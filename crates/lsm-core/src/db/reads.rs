@@ -1,0 +1,113 @@
+//! The reading surface, written once for everything that can be read.
+
+use std::ops::RangeBounds;
+
+use super::range_iter::Range;
+use super::scan::Cursor;
+use crate::error::Result;
+use crate::value::Value;
+
+/// What can be read: a database, a keyspace of it, or a snapshot of either.
+///
+/// For code that does not care which; the same methods stand on each type itself.
+pub trait Readable {
+    /// See [`Db::get`](crate::Db::get).
+    fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Value>>;
+    /// See [`Db::range`](crate::Db::range).
+    fn range<K: AsRef<[u8]>>(&self, range: impl RangeBounds<K>) -> Range;
+    /// See [`Db::prefix`](crate::Db::prefix).
+    fn prefix(&self, prefix: impl AsRef<[u8]>) -> Range;
+    /// See [`Db::cursor`](crate::Db::cursor).
+    fn cursor(&self) -> Cursor;
+}
+
+/// Implements the reading methods for a type with a method `read_point`.
+macro_rules! readable {
+    ($type:ty) => {
+        impl $type {
+            /// The value of `key`; `None` if there is none. Copies nothing: see [`Value`].
+            ///
+            /// # Errors
+            ///
+            /// `Corrupt` or `Io` from a table, `Closed` after close, `Invalid` if the keyspace
+            /// was dropped. A key longer than [`KEY_LEN_MAX`](crate::KEY_LEN_MAX) is not an
+            /// error: it has no value.
+            #[inline]
+            pub fn get(&self, key: impl AsRef<[u8]>) -> $crate::Result<Option<$crate::Value>> {
+                self.read_point().get(key.as_ref())
+            }
+
+            /// Whether `key` has a value. Errors as for [`get`](Self::get).
+            pub fn contains_key(&self, key: impl AsRef<[u8]>) -> $crate::Result<bool> {
+                Ok(self.get(key)?.is_some())
+            }
+
+            /// The entries whose keys lie in `range`, in key order, from either end. Sees
+            /// one point in the write order, whatever is written meanwhile. Reversed bounds
+            /// are an empty range. For all entries see [`iter`](Self::iter).
+            ///
+            /// Errors come as items; they are those of [`get`](Self::get).
+            ///
+            /// ```
+            /// # fn main() -> lsm_core::Result<()> {
+            /// # let dir = tempfile::tempdir().unwrap();
+            /// # let db = lsm_core::Db::open(dir.path())?;
+            /// # db.put("b", "1")?; db.put("c", "2")?; db.put("d", "3")?;
+            /// for entry in db.range("b".."d").rev() {
+            ///     let (key, value) = entry?;
+            ///     println!("{key:?} = {value:?}");
+            /// }
+            /// # db.close()
+            /// # }
+            /// ```
+            pub fn range<K: AsRef<[u8]>>(
+                &self,
+                range: impl std::ops::RangeBounds<K>,
+            ) -> $crate::Range {
+                $crate::Range::new(&self.read_point(), $crate::key::KeyRange::new(range))
+            }
+
+            /// The entries whose keys start with `prefix`; otherwise as [`range`](Self::range).
+            pub fn prefix(&self, prefix: impl AsRef<[u8]>) -> $crate::Range {
+                let range = $crate::key::KeyRange::prefix(prefix.as_ref());
+                $crate::Range::new(&self.read_point(), range)
+            }
+
+            /// All entries; otherwise as [`range`](Self::range).
+            pub fn iter(&self) -> $crate::Range {
+                $crate::Range::new(&self.read_point(), $crate::key::KeyRange::all())
+            }
+
+            /// A cursor over all entries, which lends keys and values without copying them.
+            /// Sees one point in the write order.
+            pub fn cursor(&self) -> $crate::Cursor {
+                $crate::Cursor::new(&self.read_point(), $crate::key::KeyRange::all())
+            }
+
+            /// A cursor that does not leave `range`.
+            pub fn cursor_in<K: AsRef<[u8]>>(
+                &self,
+                range: impl std::ops::RangeBounds<K>,
+            ) -> $crate::Cursor {
+                $crate::Cursor::new(&self.read_point(), $crate::key::KeyRange::new(range))
+            }
+        }
+
+        impl $crate::Readable for $type {
+            fn get(&self, key: impl AsRef<[u8]>) -> $crate::Result<Option<$crate::Value>> {
+                Self::get(self, key)
+            }
+            fn range<K: AsRef<[u8]>>(&self, range: impl std::ops::RangeBounds<K>) -> $crate::Range {
+                Self::range(self, range)
+            }
+            fn prefix(&self, prefix: impl AsRef<[u8]>) -> $crate::Range {
+                Self::prefix(self, prefix)
+            }
+            fn cursor(&self) -> $crate::Cursor {
+                Self::cursor(self)
+            }
+        }
+    };
+}
+
+pub(crate) use readable;

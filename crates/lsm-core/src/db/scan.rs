@@ -1,0 +1,437 @@
+//! Walking over what a reader may see: hides versions that are too new, replaced or deleted.
+//!
+//! Going forward, the merged cursor stands on the entry that is shown, and the slices handed
+//! out are its own. Going backward, the versions of a key come oldest first, so the newest
+//! visible one is known only when the next key appears: it is kept aside as a copy, and the
+//! merged cursor stands before it.
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use super::read::{ReadPoint, unsupported};
+use super::tree::View;
+use crate::error::{Error, Result};
+use crate::iter::{Concat, Cursor as _, Merge, Run};
+use crate::key::{KeyRange, Kind, SEQ_MAX, SeqNo, Tag};
+use crate::memtable::MemtableCursor;
+use crate::sstable::{OpenTables, TableCursor};
+use crate::value::Value;
+use crate::version::TableFile;
+
+/// After this many entries of one key the walk seeks past the rest instead of stepping.
+const STEPS_MAX: usize = 8;
+
+/// A position among the keys and values of a keyspace, at one point in the write order.
+///
+/// A new cursor stands nowhere: seek first. Keys and values are borrowed from where they lie
+/// and valid until the cursor moves; no step allocates. The cursor keeps its view of the
+/// database, and the files it needs, alive until it is dropped.
+///
+/// ```
+/// # fn main() -> lsm_core::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let db = lsm_core::Db::open(dir.path())?;
+/// for name in ["ada", "grace", "hedy"] {
+///     db.put(name, "1")?;
+/// }
+/// let mut cursor = db.cursor();
+/// cursor.seek("b")?;
+/// assert_eq!(cursor.key(), Some(&b"grace"[..]));
+/// cursor.prev()?;
+/// assert_eq!(cursor.entry(), Some((&b"ada"[..], &b"1"[..])));
+/// # drop(cursor); db.close()
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Cursor {
+    merge: Merge<Child>,
+    seq: SeqNo,
+    range: KeyRange,
+    state: State,
+    /// The key of the entry kept aside; while going forward, the key to skip.
+    key: Vec<u8>,
+    /// The value of the entry kept aside.
+    value: Vec<u8>,
+    source: Source,
+}
+
+/// What a cursor reads; lets a second one see exactly the same.
+#[derive(Clone, Debug)]
+enum Source {
+    View {
+        view: Arc<View>,
+        tables: Arc<OpenTables>,
+    },
+    /// Why there is nothing to read; told at every move.
+    Refused(Error),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Nowhere,
+    /// The merged cursor stands on the entry.
+    Here,
+    /// The entry is kept aside; the merged cursor stands before it.
+    Aside,
+}
+
+impl Cursor {
+    pub(crate) fn new(point: &ReadPoint<'_>, range: KeyRange) -> Self {
+        if let Err(error) = point.check() {
+            return Self::over(Source::Refused(error), SEQ_MAX, range);
+        }
+        let view = point.tree.pinned();
+        // After the view: see `ReadPoint::get`.
+        let seq = point.seq.unwrap_or_else(|| point.engine.published.get());
+        let tables = Arc::clone(&point.engine.tables);
+        Self::over(Source::View { view, tables }, seq, range)
+    }
+
+    fn over(source: Source, seq: SeqNo, range: KeyRange) -> Self {
+        let children = match &source {
+            Source::View { view, tables } => children(view, tables, &range),
+            Source::Refused(_) => Vec::new(),
+        };
+        let (key, value) = (Vec::new(), Vec::new());
+        Self { merge: Merge::new(children), seq, range, state: State::Nowhere, key, value, source }
+    }
+
+    /// A second cursor that sees exactly what this one sees.
+    pub(super) fn twin(&self) -> Self {
+        Self::over(self.source.clone(), self.seq, self.range.clone())
+    }
+
+    /// To the first key at or behind `key`. Tells whether there is one.
+    ///
+    /// # Errors
+    ///
+    /// As for every move: `Corrupt` or `Io` from the tables, `Closed` if the cursor was made on
+    /// a closed database. Afterwards the cursor stands nowhere.
+    pub fn seek(&mut self, key: impl AsRef<[u8]>) -> Result<bool> {
+        let key = key.as_ref();
+        if self.range.is_before(key) {
+            return self.seek_first();
+        }
+        self.moved(|cursor| {
+            cursor.merge.seek(key, Tag::seek(cursor.seq))?;
+            cursor.settle_forward(false)
+        })
+    }
+
+    /// To the last key at or before `key`. Tells whether there is one.
+    pub fn seek_back(&mut self, key: impl AsRef<[u8]>) -> Result<bool> {
+        let key = key.as_ref();
+        if self.range.is_after(key) {
+            return self.seek_last();
+        }
+        self.moved(|cursor| {
+            // Tag 0 is behind every version of the key.
+            cursor.merge.seek_back(key, Tag(0))?;
+            cursor.settle_backward()
+        })
+    }
+
+    /// To the first key. Tells whether there is one.
+    pub fn seek_first(&mut self) -> Result<bool> {
+        self.moved(|cursor| {
+            match &cursor.range.start {
+                Bound::Unbounded => cursor.merge.seek_first()?,
+                Bound::Included(start) => cursor.merge.seek(start, Tag::seek(cursor.seq))?,
+                Bound::Excluded(start) => {
+                    // Tag 0 may itself be a stored version: step over it.
+                    cursor.merge.seek(start, Tag(0))?;
+                    while cursor.merge.is_valid() && cursor.merge.key() == start.as_slice() {
+                        cursor.merge.next()?;
+                    }
+                }
+            }
+            cursor.settle_forward(false)
+        })
+    }
+
+    /// To the last key. Tells whether there is one.
+    pub fn seek_last(&mut self) -> Result<bool> {
+        self.moved(|cursor| {
+            match &cursor.range.end {
+                Bound::Unbounded => cursor.merge.seek_last()?,
+                Bound::Included(end) => cursor.merge.seek_back(end, Tag(0))?,
+                // The greatest tag is before every version of the key.
+                Bound::Excluded(end) => cursor.merge.seek_back(end, Tag(u64::MAX))?,
+            }
+            cursor.settle_backward()
+        })
+    }
+
+    /// To the next key; from nowhere, to the first. Tells whether there is one.
+    #[allow(clippy::should_implement_trait, reason = "a cursor lends what an iterator gives away")]
+    pub fn next(&mut self) -> Result<bool> {
+        match self.state {
+            State::Nowhere => self.seek_first(),
+            State::Here => self.moved(|cursor| {
+                cursor.key.clear();
+                cursor.key.extend_from_slice(cursor.merge.key());
+                cursor.merge.next()?;
+                cursor.settle_forward(true)
+            }),
+            State::Aside => self.moved(|cursor| {
+                let key = std::mem::take(&mut cursor.key);
+                cursor.merge.seek(&key, Tag(0))?;
+                cursor.key = key;
+                cursor.settle_forward(true)
+            }),
+        }
+    }
+
+    /// To the previous key; from nowhere, to the last. Tells whether there is one.
+    pub fn prev(&mut self) -> Result<bool> {
+        match self.state {
+            State::Nowhere => self.seek_last(),
+            State::Aside => self.moved(Self::settle_backward),
+            State::Here => self.moved(|cursor| {
+                cursor.key.clear();
+                cursor.key.extend_from_slice(cursor.merge.key());
+                while cursor.merge.is_valid() && cursor.merge.key() == cursor.key.as_slice() {
+                    cursor.merge.prev()?;
+                }
+                cursor.settle_backward()
+            }),
+        }
+    }
+
+    /// The key under the cursor; `None` if it stands nowhere.
+    #[inline]
+    pub fn key(&self) -> Option<&[u8]> {
+        match self.state {
+            State::Nowhere => None,
+            State::Here => Some(self.merge.key()),
+            State::Aside => Some(&self.key),
+        }
+    }
+
+    /// The value under the cursor; `None` if it stands nowhere.
+    #[inline]
+    pub fn value(&self) -> Option<&[u8]> {
+        match self.state {
+            State::Nowhere => None,
+            State::Here => Some(self.merge.value()),
+            State::Aside => Some(&self.value),
+        }
+    }
+
+    /// Key and value under the cursor; `None` if it stands nowhere.
+    #[inline]
+    pub fn entry(&self) -> Option<(&[u8], &[u8])> {
+        Some((self.key()?, self.value()?))
+    }
+
+    /// The value under the cursor, to keep: shares its memory where it can.
+    pub(super) fn value_to_keep(&self) -> Option<Value> {
+        match self.state {
+            State::Nowhere => None,
+            State::Here => Some(self.merge.value_to_keep()),
+            State::Aside => Some(Value::from(bytes::Bytes::copy_from_slice(&self.value))),
+        }
+    }
+
+    /// Runs one move. The cursor stands nowhere unless the move gets to an entry.
+    #[inline]
+    fn moved(&mut self, go: impl FnOnce(&mut Self) -> Result<State>) -> Result<bool> {
+        self.state = State::Nowhere;
+        if let Source::Refused(error) = &self.source {
+            return Err(error.clone());
+        }
+        self.state = go(self)?;
+        Ok(self.state != State::Nowhere)
+    }
+
+    /// Goes on to the first entry that shows, from where the merged cursor stands; with
+    /// `skipping`, past all versions of `self.key`.
+    #[inline]
+    fn settle_forward(&mut self, mut skipping: bool) -> Result<State> {
+        // Whether `self.key` is a key on the way: one to skip, or one with versions too new.
+        let mut tracking = skipping;
+        let mut steps = 0;
+        while self.merge.is_valid() {
+            let (key, tag) = (self.merge.key(), self.merge.tag());
+            let known = tracking && key == self.key.as_slice();
+            if !(known && skipping) {
+                if self.range.is_after(key) {
+                    break;
+                }
+                let visible = tag.seq() <= self.seq;
+                match tag.kind() {
+                    Some(Kind::Put) if visible => return Ok(State::Here),
+                    Some(Kind::Put | Kind::Delete) => {}
+                    _ => return Err(unsupported(tag)),
+                }
+                if !known {
+                    self.key.clear();
+                    self.key.extend_from_slice(key);
+                }
+                (tracking, skipping) = (true, visible);
+            }
+            steps = if known { steps + 1 } else { 0 };
+            if steps <= STEPS_MAX {
+                self.merge.next()?;
+            } else {
+                let tag = if skipping { Tag(0) } else { Tag::seek(self.seq) };
+                self.merge.seek(&self.key, tag)?;
+                steps = 0;
+            }
+        }
+        Ok(State::Nowhere)
+    }
+
+    /// Goes back to the first entry that shows, from where the merged cursor stands, keeps
+    /// it aside and stops before it.
+    fn settle_backward(&mut self) -> Result<State> {
+        let mut found = false;
+        let mut steps = 0;
+        while self.merge.is_valid() {
+            let (key, tag) = (self.merge.key(), self.merge.tag());
+            if key != self.key.as_slice() || steps == 0 {
+                if found || self.range.is_before(key) {
+                    break;
+                }
+                self.key.clear();
+                self.key.extend_from_slice(key);
+                steps = 0;
+            }
+            if tag.seq() <= self.seq {
+                found = self.keep_aside()?;
+            }
+            steps += 1;
+            if steps <= STEPS_MAX {
+                self.merge.prev()?;
+            } else {
+                // The newest visible version, then on to before the newest of all.
+                self.merge.seek(&self.key, Tag::seek(self.seq))?;
+                if self.merge.is_valid() && self.merge.key() == self.key.as_slice() {
+                    found = self.keep_aside()?;
+                }
+                self.merge.seek_back(&self.key, Tag(u64::MAX))?;
+                steps = 0;
+            }
+        }
+        Ok(if found { State::Aside } else { State::Nowhere })
+    }
+
+    /// Keeps the value of the version that the merged cursor stands on; tells whether that
+    /// version is a value at all.
+    fn keep_aside(&mut self) -> Result<bool> {
+        match self.merge.tag().kind() {
+            Some(Kind::Put) => {
+                self.value.clear();
+                self.value.extend_from_slice(self.merge.value());
+                Ok(true)
+            }
+            Some(Kind::Delete) => Ok(false),
+            _ => Err(unsupported(self.merge.tag())),
+        }
+    }
+}
+
+/// Cursors over all of a view that may hold keys of `range`, newest first.
+fn children(view: &View, tables: &Arc<OpenTables>, range: &KeyRange) -> Vec<Child> {
+    let memtables = view.memtables().filter(|memtable| !memtable.is_empty());
+    let mut children: Vec<Child> = memtables.map(|m| Child::Memtable(m.cursor())).collect();
+    let run = |tables_of: Vec<Arc<TableFile>>| {
+        Child::Run(Concat::new(TableRun { tables: Arc::clone(tables), files: tables_of }))
+    };
+    for table in view.version.in_range(0, range) {
+        children.push(run(vec![Arc::clone(table)]));
+    }
+    for level in 1..=view.version.deepest() {
+        let files: Vec<_> = view.version.in_range(level, range).cloned().collect();
+        if !files.is_empty() {
+            children.push(run(files));
+        }
+    }
+    children
+}
+
+/// A part of a view.
+#[derive(Debug)]
+enum Child {
+    Memtable(MemtableCursor),
+    Run(Concat<TableRun>),
+}
+
+/// Disjoint tables in key order, opened through the set of open tables.
+#[derive(Debug)]
+struct TableRun {
+    tables: Arc<OpenTables>,
+    files: Vec<Arc<TableFile>>,
+}
+
+impl Run for TableRun {
+    type Cursor = TableCursor;
+
+    fn len(&self) -> usize {
+        self.files.len()
+    }
+
+    fn smallest(&self, i: usize) -> &[u8] {
+        &self.files[i].meta.smallest
+    }
+
+    fn largest(&self, i: usize) -> &[u8] {
+        &self.files[i].meta.largest
+    }
+
+    fn open(&self, i: usize) -> Result<TableCursor> {
+        Ok(self.tables.reader(&self.files[i].handle)?.cursor())
+    }
+}
+
+/// Passes a call on to whichever child it is.
+macro_rules! each {
+    ($self:ident, $child:ident => $call:expr) => {
+        match $self {
+            Self::Memtable($child) => $call,
+            Self::Run($child) => $call,
+        }
+    };
+}
+
+impl crate::iter::Cursor for Child {
+    #[inline]
+    fn is_valid(&self) -> bool {
+        each!(self, child => child.is_valid())
+    }
+    fn seek(&mut self, key: &[u8], tag: Tag) -> Result<()> {
+        each!(self, child => child.seek(key, tag))
+    }
+    fn seek_back(&mut self, key: &[u8], tag: Tag) -> Result<()> {
+        each!(self, child => child.seek_back(key, tag))
+    }
+    fn seek_first(&mut self) -> Result<()> {
+        each!(self, child => child.seek_first())
+    }
+    fn seek_last(&mut self) -> Result<()> {
+        each!(self, child => child.seek_last())
+    }
+    #[inline]
+    fn next(&mut self) -> Result<()> {
+        each!(self, child => child.next())
+    }
+    #[inline]
+    fn prev(&mut self) -> Result<()> {
+        each!(self, child => child.prev())
+    }
+    #[inline]
+    fn key(&self) -> &[u8] {
+        each!(self, child => child.key())
+    }
+    #[inline]
+    fn tag(&self) -> Tag {
+        each!(self, child => child.tag())
+    }
+    #[inline]
+    fn value(&self) -> &[u8] {
+        each!(self, child => child.value())
+    }
+    fn value_to_keep(&self) -> Value {
+        each!(self, child => child.value_to_keep())
+    }
+}

@@ -1,0 +1,301 @@
+//! What the handles, the background work and the readers of one open database share.
+//!
+//! Invariants:
+//! * `published <= last_seq`; everything up to `flushed` is in tables; `flushed <= published`.
+//! * Sealed memtables are flushed in the order they were sealed, and nothing is written to one
+//!   once it is sealed: sealing waits until every number given out is published.
+//! * Writes that are in no log are flushed together, over all keyspaces, in one edit: a crash
+//!   can not tear a batch apart that no log holds together.
+//! * With several keyspaces, the log is durable up to where a memtable was sealed before that
+//!   memtable's table is named: a crash can not keep one keyspace's part of a batch in a table
+//!   and lose another's with the end of the log.
+//! * A log segment is given up only when every operation in it is in tables.
+//!
+//! Threads: any. The order of the locks is in `sync`.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use arc_swap::ArcSwap;
+
+use super::health::Health;
+use super::publish::Publisher;
+use super::snapshot::Snapshots;
+use super::stall::{Pacer, Pressure, Shape};
+use super::stats::Metrics;
+use super::tree::Tree;
+use crate::cache::BlockCache;
+use crate::compaction::{self, BusyTables};
+use crate::error::{Error, Result};
+use crate::file_name::FileNumber;
+use crate::fs::Lock;
+use crate::key::{KeyspaceId, SeqNo};
+use crate::memtable::Memtable;
+use crate::options::Options;
+use crate::sstable::OpenTables;
+use crate::sync::{Condvar, Mutex};
+use crate::version::{Catalog, Version, VersionSet};
+use crate::wal::{Lsn, Segment, Syncer, Writer};
+
+/// One open database.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    pub(crate) options: Options,
+    pub(crate) dir: PathBuf,
+    pub(crate) read_only: bool,
+    /// Tells this open database from every other in the process.
+    pub(crate) token: u64,
+    pub(crate) set: VersionSet,
+    pub(crate) tables: Arc<OpenTables>,
+    pub(crate) cache: Arc<BlockCache>,
+    /// Keyspaces by number; a gap is one that was dropped.
+    pub(crate) trees: ArcSwap<Vec<Option<Arc<Tree>>>>,
+    pub(crate) commit: Mutex<Commit>,
+    /// Makes the log durable; none if the database was opened to be read only.
+    pub(crate) log: OnceLock<Arc<Syncer>>,
+    pub(crate) published: Publisher,
+    /// Mirrors the version set's number for those who only compare.
+    pub(crate) flushed: AtomicU64,
+    pub(crate) snapshots: Snapshots,
+    pub(crate) health: Health,
+    pub(crate) metrics: Metrics,
+    pub(crate) pacing: Mutex<Pacing>,
+    /// Whether anything waits to be flushed or holds writers back: if not, writers need not
+    /// look at the pacing.
+    pub(crate) pressed: AtomicBool,
+    /// The segment that the log goes on in, made ahead of need. Held while one is made, over
+    /// I/O: segments are used in the order of their numbers.
+    pub(crate) next_segment: Mutex<Option<Segment>>,
+    pub(crate) jobs: Mutex<Jobs>,
+    /// How often something was announced: whoever saw the same number before and after
+    /// looking for work has missed none. Raised under the lock of the jobs.
+    pub(crate) announced: AtomicU64,
+    /// There may be work to do.
+    pub(crate) wake: Condvar,
+    /// Work was done: room in the memtables, a number flushed, a table no longer busy.
+    pub(crate) progress: Condvar,
+    /// Held while a memtable is being flushed: flushes are one at a time, in order.
+    pub(crate) flushing: Mutex<()>,
+    pub(crate) closed: AtomicBool,
+    /// Background jobs stop as soon as they can.
+    pub(crate) stopping: AtomicBool,
+    pub(crate) folder_lock: Mutex<Option<Box<dyn Lock>>>,
+}
+
+/// The write path: who holds it gives out sequence numbers and appends to the log.
+#[derive(Debug, Default)]
+pub(crate) struct Commit {
+    /// `None` when the database was opened to be read only.
+    pub(crate) log: Option<Writer>,
+    pub(crate) last_seq: SeqNo,
+    /// The greatest sequence number that was given to a write in no log.
+    pub(crate) unlogged: SeqNo,
+    /// Logged writes wait for everything up to here to be flushed.
+    pub(crate) barrier: SeqNo,
+    /// Logs that are full, oldest first.
+    pub(crate) full_logs: VecDeque<FullLog>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FullLog {
+    pub(crate) number: FileNumber,
+    /// Where it begins.
+    pub(crate) base: Lsn,
+    pub(crate) bytes: u64,
+    pub(crate) last_seq: SeqNo,
+}
+
+/// How much writers are held back.
+#[derive(Debug, Default)]
+pub(crate) struct Pacing {
+    pub(crate) pressure: Pressure,
+    pub(crate) pacer: Pacer,
+    /// Bytes written since the pressure was computed: filling a memtable raises it.
+    pub(crate) written: usize,
+}
+
+/// What there is to do in the background, and what is being done.
+#[derive(Debug, Default)]
+pub(crate) struct Jobs {
+    pub(crate) flushes: VecDeque<FlushGroup>,
+    pub(crate) busy: BusyTables,
+    /// Where the search for the next compaction starts, so that every keyspace gets its turn.
+    pub(crate) next_tree: usize,
+    pub(crate) segment_wanted: bool,
+    /// Logs given up by the manifest, kept to be used again.
+    pub(crate) spare_logs: Vec<(FileNumber, u64)>,
+}
+
+/// Memtables that become tables in one edit.
+#[derive(Clone, Debug)]
+pub(crate) struct FlushGroup {
+    /// Everything up to here is in the memtables of this group, of an earlier one, or flushed.
+    pub(crate) sealed_at: SeqNo,
+    pub(crate) parts: Vec<(Arc<Tree>, Arc<Memtable>)>,
+    /// Where the log ended when the group was sealed; `None` while the log is replayed, which
+    /// is durable before.
+    pub(crate) log_end: Option<Lsn>,
+    /// Gets the catalog as it is right after this flush: the state at `sealed_at`, exactly.
+    pub(crate) capture: Option<Arc<Mutex<Option<Catalog>>>>,
+}
+
+impl Engine {
+    /// Refuses the call if the database was closed.
+    #[inline]
+    pub(crate) fn check_open(&self) -> Result<()> {
+        match self.closed.load(Ordering::Acquire) {
+            false => Ok(()),
+            true => Err(Error::closed()),
+        }
+    }
+
+    /// Refuses the call if nothing may be written.
+    #[inline]
+    pub(crate) fn check_writable(&self) -> Result<()> {
+        self.check_open()?;
+        if self.read_only {
+            return Err(Error::invalid("the database was opened to be read only"));
+        }
+        self.health.check()
+    }
+
+    #[inline]
+    pub(crate) fn tree(&self, id: KeyspaceId) -> Option<Arc<Tree>> {
+        self.trees.load().get(id.0 as usize)?.clone()
+    }
+
+    pub(crate) fn live_trees(&self) -> Vec<Arc<Tree>> {
+        self.trees.load().iter().flatten().cloned().collect()
+    }
+
+    pub(crate) fn flushed_seq(&self) -> SeqNo {
+        SeqNo(self.flushed.load(Ordering::Acquire))
+    }
+
+    /// Seals the memtables of `trees` (of all keyspaces, if any write is in no log) and queues
+    /// them to be flushed in one edit. Empty ones stay.
+    pub(crate) fn seal(&self, commit: &mut Commit, trees: &[Arc<Tree>]) {
+        let parts = self.seal_parts(commit, trees);
+        if !parts.is_empty() {
+            self.queue_flush(commit, parts, None);
+        }
+    }
+
+    /// Seals all memtables and queues a flush, even of nothing: once it is done, everything up
+    /// to the last number given out is in tables.
+    pub(crate) fn seal_all(
+        &self,
+        commit: &mut Commit,
+        capture: Option<Arc<Mutex<Option<Catalog>>>>,
+    ) {
+        let parts = self.seal_parts(commit, &self.live_trees());
+        self.queue_flush(commit, parts, capture);
+    }
+
+    fn seal_parts(&self, commit: &Commit, trees: &[Arc<Tree>]) -> Vec<(Arc<Tree>, Arc<Memtable>)> {
+        // Whoever still inserts needs no lock we hold, and is done in microseconds.
+        self.published.wait_for(commit.last_seq);
+        let all;
+        let trees = match commit.unlogged > self.flushed_seq() {
+            true => {
+                all = self.live_trees();
+                all.as_slice()
+            }
+            false => trees,
+        };
+        let full = trees.iter().filter(|tree| !tree.view().active.is_empty());
+        full.map(|tree| (Arc::clone(tree), tree.seal())).collect()
+    }
+
+    fn queue_flush(
+        &self,
+        commit: &Commit,
+        parts: Vec<(Arc<Tree>, Arc<Memtable>)>,
+        capture: Option<Arc<Mutex<Option<Catalog>>>>,
+    ) {
+        let log_end = commit.log.as_ref().map(Writer::end);
+        let group = FlushGroup { sealed_at: commit.last_seq, parts, log_end, capture };
+        self.jobs.lock().flushes.push_back(group);
+        self.announce();
+        self.update_pressure();
+    }
+
+    /// Everything up to here is in tables, given that the memtables of `done` are.
+    ///
+    /// Loads the published number first: inserts up to it have happened, so a memtable that
+    /// shows no operation at or below it has none.
+    pub(crate) fn flushed_through(&self, done: &FlushGroup) -> SeqNo {
+        let published = self.published.get();
+        let is_done =
+            |memtable: &Arc<Memtable>| done.parts.iter().any(|(_, d)| Arc::ptr_eq(d, memtable));
+        let first = |tree: &Arc<Tree>| {
+            let view = tree.view();
+            let waiting = view.memtables().filter(|memtable| !is_done(memtable));
+            waiting.filter_map(|memtable| memtable.first_seq()).min()
+        };
+        match self.live_trees().iter().filter_map(first).min() {
+            Some(first) => published.min(SeqNo(first.0 - 1)),
+            None => published,
+        }
+    }
+
+    /// Computes anew how much writers are held back.
+    pub(crate) fn update_pressure(&self) {
+        let trees = self.live_trees();
+        let worse = |a: Pressure, b: Pressure| {
+            let rank = |p: &Pressure| (p.stop, p.delay_per_kib);
+            if rank(&b) > rank(&a) { b } else { a }
+        };
+        let pressures = trees.iter().map(|tree| Pressure::of(&shape(tree)));
+        let pressure = pressures.reduce(worse).unwrap_or_default();
+        let waiting = trees.iter().any(|tree| !tree.view().sealed.is_empty());
+        self.pressed.store(waiting || !pressure.delay_per_kib.is_zero(), Ordering::Relaxed);
+        let mut pacing = self.pacing.lock();
+        (pacing.pressure, pacing.written) = (pressure, 0);
+    }
+
+    /// Puts the tables of `catalog` in force for one keyspace.
+    pub(crate) fn install(&self, catalog: &Catalog, tree: &Tree, flushed: Option<&Arc<Memtable>>) {
+        if let Some(state) = catalog.keyspaces.get(&tree.id) {
+            tree.install(&state.version, flushed);
+        } else {
+            // Dropped meanwhile: what is still read of it is read from its last tables.
+            let last: Arc<Version> = Arc::clone(&tree.view().version);
+            tree.install(&last, flushed);
+        }
+    }
+
+    /// Stores a failure that makes writing unsafe, and wakes all who wait for progress.
+    pub(crate) fn fail(&self, error: Error) -> Error {
+        let error = self.health.fail(error);
+        self.announce();
+        error
+    }
+
+    /// Tells workers that there may be work, and waiters that something changed. Counted
+    /// under the lock, so that nobody who is about to wait misses it.
+    pub(crate) fn announce(&self) {
+        let jobs = self.jobs.lock();
+        self.announced.fetch_add(1, Ordering::Relaxed);
+        drop(jobs);
+        self.wake.notify_all();
+        self.progress.notify_all();
+    }
+}
+
+fn shape(tree: &Tree) -> Shape {
+    let view = tree.view();
+    Shape {
+        sealed_memtables: view.sealed.len(),
+        active_bytes: view.active.bytes() as u64,
+        write_buffer_bytes: view.options.write_buffer_bytes as u64,
+        write_buffers_max: view.options.write_buffers_max,
+        l0_tables: view.version.levels[0].len(),
+        l0_tables_compact: view.options.l0_tables_compact,
+        debt_bytes: compaction::debt(&view.version, &view.options),
+        level_bytes_base: view.options.level_bytes_base,
+        total_bytes: view.version.tables().map(|(_, table)| table.meta.bytes).sum(),
+    }
+}

@@ -1,0 +1,76 @@
+//! The threads that do the background work while a database is open.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+use super::state::Engine;
+use crate::error::{Error, Result};
+use crate::options::Background;
+
+/// How often files are looked for that a reader has just let go of: readers do not wake anyone.
+const REMOVE_EVERY: Duration = Duration::from_millis(500);
+
+/// The threads of one open database.
+#[derive(Debug, Default)]
+pub(crate) struct Threads {
+    handles: Vec<JoinHandle<()>>,
+}
+
+impl Threads {
+    /// One thread for the log and the flushes, the rest for compactions; none if the caller
+    /// steps the work by hand or nothing can be written.
+    pub(crate) fn start(engine: &Arc<Engine>) -> Result<Self> {
+        let mut threads = Self::default();
+        if engine.read_only || engine.options.background == Background::Stepped {
+            return Ok(threads);
+        }
+        threads.spawn(engine, "lsm-flush".to_owned(), |engine| {
+            Ok(engine.make_segment()? || engine.flush_one()? || engine.remove_obsolete()?)
+        })?;
+        for i in 0..engine.options.compaction_threads {
+            threads.spawn(engine, format!("lsm-compact-{i}"), Engine::compact_one)?;
+        }
+        Ok(threads)
+    }
+
+    fn spawn(
+        &mut self,
+        engine: &Arc<Engine>,
+        name: String,
+        work: impl Fn(&Engine) -> Result<bool> + Send + 'static,
+    ) -> Result<()> {
+        let shared = Arc::clone(engine);
+        let spawned = Builder::new().name(name).spawn(move || run(&shared, work));
+        let action = "start a background thread for the database";
+        self.handles.push(spawned.map_err(|source| Error::io(action, &engine.dir, source))?);
+        Ok(())
+    }
+
+    /// Tells the threads to stop and waits for them. Unfinished jobs are given up: their
+    /// output is removed at the next open.
+    pub(crate) fn stop(&mut self, engine: &Engine) {
+        engine.stopping.store(true, Ordering::Release);
+        engine.announce();
+        for handle in self.handles.drain(..) {
+            // A worker that panicked has printed why; the memtables and the log are intact.
+            let _ = handle.join();
+        }
+    }
+}
+
+fn run(engine: &Engine, work: impl Fn(&Engine) -> Result<bool>) {
+    while !engine.stopping.load(Ordering::Acquire) {
+        let announced = engine.announced.load(Ordering::Relaxed);
+        // An error is kept by the engine's health, which refuses writes from now on; reads
+        // go on, and there is nothing left to do here but to wait for the close.
+        if !engine.health.is_failed() && work(engine).unwrap_or(false) {
+            continue;
+        }
+        let mut jobs = engine.jobs.lock();
+        if engine.announced.load(Ordering::Relaxed) == announced {
+            engine.wake.wait_for(&mut jobs, REMOVE_EVERY);
+        }
+    }
+}

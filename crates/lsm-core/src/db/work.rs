@@ -1,0 +1,272 @@
+//! The background work, a piece at a time: flush a group, make a log segment, compact, remove.
+//!
+//! Each function does one piece and tells whether there was one. Threads call them in a loop,
+//! a simulation calls them by hand: the order is then the caller's, and one seed replays one
+//! run. Jobs read versions and write new files without a lock; their edits are installed by
+//! the version set, in the order of the manifest.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::state::{Engine, FlushGroup};
+use super::tree::Tree;
+use crate::compaction::{self, Job, Plan, PlanKind};
+use crate::error::{Error, Result};
+use crate::file_name::{FileName, FileNumber};
+use crate::key::SeqNo;
+use crate::memtable::Memtable;
+use crate::options::{Background, KeyspaceOptions};
+use crate::version::{Catalog, Edit, KeyspaceEdit, TableMeta};
+use crate::wal::{self, Lsn};
+
+/// Logs kept to be used again; more are removed.
+const SPARE_LOGS_MAX: usize = 4;
+
+impl Engine {
+    /// Does one piece of background work; false if there was none. The most urgent first:
+    /// writers wait for the log and for memtables, readers for compaction, nobody for space.
+    pub(crate) fn step(&self) -> Result<bool> {
+        Ok(self.make_segment()?
+            || self.flush_one()?
+            || self.compact_one()?
+            || self.remove_obsolete()?)
+    }
+
+    /// Waits until `done`, doing the work itself if no threads do. Fails when the database
+    /// does, and when it is closed. `done` runs under the lock of the jobs and takes no other.
+    pub(crate) fn wait_until(&self, done: impl Fn(&Self) -> bool) -> Result<()> {
+        while !done(self) {
+            self.health.check()?;
+            self.check_open()?;
+            if self.options.background == Background::Stepped {
+                let worked = self.step()?;
+                assert!(worked || done(self), "waiting for work that nobody has queued");
+                continue;
+            }
+            let mut jobs = self.jobs.lock();
+            if !done(self) && !self.health.is_failed() && !self.closed.load(Ordering::Acquire) {
+                self.progress.wait(&mut jobs);
+            }
+        }
+        Ok(())
+    }
+
+    fn job<'a>(&'a self, options: &'a KeyspaceOptions, snapshots: &'a [SeqNo]) -> Job<'a> {
+        Job {
+            fs: &self.options.fs,
+            dir: &self.dir,
+            tables: &self.tables,
+            set: &self.set,
+            options,
+            snapshots,
+            stop: &self.stopping,
+        }
+    }
+
+    /// Turns the oldest group of sealed memtables into tables of level 0.
+    pub(crate) fn flush_one(&self) -> Result<bool> {
+        let _one_at_a_time = self.flushing.lock();
+        let Some(group) = self.jobs.lock().flushes.front().cloned() else { return Ok(false) };
+        let snapshots = self.snapshots.list(&self.published);
+        let flush = |(tree, memtable): &'_ (Arc<Tree>, Arc<Memtable>)| {
+            compaction::flush(&self.job(&tree.view().options, &snapshots), memtable)
+        };
+        let built: Result<Vec<_>> = group.parts.iter().map(flush).collect();
+        let installed = built.and_then(|tables| {
+            if let Some(end) = group.log_end
+                && self.live_trees().len() > 1
+            {
+                self.syncer().sync_through(end)?;
+            }
+            self.install_flush(&group, &tables)
+        });
+        if let Err(error) = installed {
+            return Err(self.fail(error));
+        }
+        self.jobs.lock().flushes.pop_front();
+        self.update_pressure();
+        self.announce();
+        Ok(true)
+    }
+
+    fn install_flush(&self, group: &FlushGroup, tables: &[Option<TableMeta>]) -> Result<()> {
+        let bytes: u64 = tables.iter().flatten().map(|meta| meta.bytes).sum();
+        let flushed = self.flushed_through(group);
+        let (drop_logs, log_start) = self.useless_logs(flushed);
+        let given_up = drop_logs.clone();
+        let edit = |catalog: &Catalog| Edit {
+            flushed_seq: Some(flushed),
+            drop_logs,
+            log_start,
+            keyspaces: (group.parts.iter().zip(tables))
+                .filter(|((tree, _), _)| catalog.keyspaces.contains_key(&tree.id))
+                .map(|((tree, _), meta)| KeyspaceEdit {
+                    id: tree.id,
+                    flushed_seq: Some(group.sealed_at),
+                    removed: Vec::new(),
+                    added: meta.iter().map(|meta| (0, meta.clone())).collect(),
+                })
+                .collect(),
+            ..Edit::default()
+        };
+        self.set.apply_with(edit, |catalog| {
+            for (tree, memtable) in &group.parts {
+                self.install(catalog, tree, Some(memtable));
+            }
+            if let Some(capture) = &group.capture {
+                *capture.lock() = Some(catalog.clone());
+            }
+        })?;
+        self.flushed.store(flushed.0, Ordering::Release);
+        self.metrics.flushes.add(1);
+        self.metrics.flush_bytes.add(bytes);
+        self.give_up_logs(&given_up);
+        Ok(())
+    }
+
+    /// Full logs that hold nothing but flushed operations, and where the log begins without
+    /// them.
+    fn useless_logs(&self, flushed: SeqNo) -> (Vec<FileNumber>, Option<Lsn>) {
+        let commit = self.commit.lock();
+        let useless = commit.full_logs.iter().take_while(|log| log.last_seq <= flushed);
+        let useless: Vec<FileNumber> = useless.map(|log| log.number).collect();
+        let next = commit.full_logs.get(useless.len()).map(|log| log.base);
+        (useless, next.or(commit.log.as_ref().map(|log| log.base())))
+    }
+
+    /// Keeps logs that the manifest no longer names to be used again, or removes them.
+    fn give_up_logs(&self, numbers: &[FileNumber]) {
+        let mut commit = self.commit.lock();
+        if let Some(last) = numbers.last() {
+            self.syncer().forget_below(FileNumber(last.0 + 1));
+        }
+        for number in numbers {
+            let Some(at) = commit.full_logs.iter().position(|log| log.number == *number) else {
+                continue;
+            };
+            let log = commit.full_logs.remove(at).expect("the position was just found");
+            let mut jobs = self.jobs.lock();
+            let usual = log.bytes == self.options.log_segment_bytes;
+            if usual && jobs.spare_logs.len() < SPARE_LOGS_MAX {
+                jobs.spare_logs.push((log.number, log.bytes));
+            } else {
+                // A log that stays behind is removed at the next open.
+                let _ = self.options.fs.remove(&FileName::Log(log.number).in_dir(&self.dir));
+            }
+        }
+    }
+
+    /// Makes the segment that the log will go on in.
+    pub(crate) fn make_segment(&self) -> Result<bool> {
+        let mut ahead = self.next_segment.lock();
+        let recycle = {
+            let mut jobs = self.jobs.lock();
+            if !std::mem::take(&mut jobs.segment_wanted) || ahead.is_some() {
+                return Ok(false);
+            }
+            jobs.spare_logs.pop().map(|(number, _)| number)
+        };
+        let made = self.new_segment(self.options.log_segment_bytes, recycle, true);
+        *ahead = Some(made.map_err(|error| self.fail(error))?);
+        Ok(true)
+    }
+
+    /// Makes a segment and has the manifest name it: only then may it be written to.
+    pub(crate) fn new_segment(
+        &self,
+        bytes: u64,
+        recycle: Option<FileNumber>,
+        zero: bool,
+    ) -> Result<wal::Segment> {
+        let number = self.set.new_file_number();
+        let fs = &self.options.fs;
+        let segment = wal::prepare(&**fs, &self.dir, number, bytes, recycle, zero)?;
+        let edit = Edit { add_logs: vec![(number, segment.bytes)], ..Edit::default() };
+        self.set.apply(edit, |_| {})?;
+        Ok(segment)
+    }
+
+    /// Runs the most urgent compaction of the next keyspace that has one.
+    pub(crate) fn compact_one(&self) -> Result<bool> {
+        let Some((tree, plan)) = self.next_plan() else { return Ok(false) };
+        self.run_plan(&tree, plan)?;
+        Ok(true)
+    }
+
+    fn next_plan(&self) -> Option<(Arc<Tree>, Plan)> {
+        let trees = self.live_trees();
+        let oldest = self.snapshots.list(&self.published)[0];
+        let mut jobs = self.jobs.lock();
+        let start = jobs.next_tree;
+        for i in 0..trees.len() {
+            let tree = &trees[(start + i) % trees.len()];
+            let view = tree.view();
+            if let Some(plan) = compaction::pick(&view.version, &jobs.busy, &view.options, oldest) {
+                jobs.busy.start(&plan);
+                jobs.next_tree = (start + i + 1) % trees.len();
+                return Some((Arc::clone(tree), plan));
+            }
+        }
+        None
+    }
+
+    /// Runs a plan whose tables were taken, installs its edit and gives the tables back.
+    pub(crate) fn run_plan(&self, tree: &Tree, plan: Plan) -> Result<()> {
+        let done = self.compact(tree, &plan);
+        self.jobs.lock().busy.finish(&plan);
+        self.update_pressure();
+        self.announce();
+        match done {
+            // Given up because the database is being closed, or the keyspace was dropped.
+            Err(_) if self.stopping.load(Ordering::Acquire) || tree.is_dropped() => Ok(()),
+            Err(error) => Err(self.fail(error)),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    fn compact(&self, tree: &Tree, plan: &Plan) -> Result<()> {
+        let removed = plan.inputs.iter().map(|table| (plan.level, table));
+        let removed = removed.chain(plan.below.iter().map(|table| (plan.output_level, table)));
+        let removed = removed.map(|(level, table)| (level as u8, table.meta.number)).collect();
+        let added: Vec<TableMeta> = match plan.kind {
+            PlanKind::Move => {
+                self.metrics.moves.add(1);
+                plan.inputs.iter().map(|table| table.meta.clone()).collect()
+            }
+            PlanKind::Merge => {
+                let view = tree.pinned();
+                let snapshots = self.snapshots.list(&self.published);
+                let job = self.job(&view.options, &snapshots);
+                let tables = compaction::merge(&job, &view.version, plan)?;
+                self.metrics.count_compaction(plan, &tables);
+                tables
+            }
+        };
+        let keyspace = KeyspaceEdit {
+            id: tree.id,
+            flushed_seq: None,
+            removed,
+            added: added.into_iter().map(|meta| (plan.output_level as u8, meta)).collect(),
+        };
+        let edit = Edit { keyspaces: vec![keyspace], ..Edit::default() };
+        self.set.apply(edit, |catalog| self.install(catalog, tree, None))
+    }
+
+    /// Removes table files that nothing names any more.
+    pub(crate) fn remove_obsolete(&self) -> Result<bool> {
+        if self.health.is_failed() {
+            // What the manifest on disk names is unknown: the next open finds out.
+            return Ok(false);
+        }
+        let numbers = self.set.removable().take();
+        for number in &numbers {
+            let path = FileName::Table(*number).in_dir(&self.dir);
+            if let Err(source) = self.options.fs.remove(&path)
+                && source.kind() != std::io::ErrorKind::NotFound
+            {
+                return Err(self.fail(Error::io("remove an obsolete table", &path, source)));
+            }
+        }
+        Ok(!numbers.is_empty())
+    }
+}

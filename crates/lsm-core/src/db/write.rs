@@ -1,0 +1,278 @@
+//! The write path: number, log, memtable, publish, sync.
+//!
+//! One lock orders writes. Under it a write gets its sequence numbers and is appended to the
+//! log: a copy into a mapping for `Buffered`, a `pwrite` for `Sync`, which a later fdatasync
+//! can wait for without dirtying the mapping. Inserting into the memtable, waiting for the
+//! turn to become visible, and waiting for the disk happen outside the lock, so that a write
+//! runs beside the next one's, and one sync serves all that wait for it.
+//!
+//! A `Sync` write becomes visible before it is durable, as every other: a reader may see it
+//! a moment before its writer is told that it is safe. If the sync fails, the database
+//! refuses writes until it is reopened, and the log decides what was written.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::state::{Commit, Engine, FullLog};
+use super::tree::Tree;
+use crate::batch::WriteBatch;
+use crate::error::{Error, Result};
+use crate::key::{KeyspaceId, SEQ_MAX, SeqNo};
+use crate::memtable::{Insert, Memtable};
+use crate::options::Durability;
+use crate::wal::{Lsn, Segment, Syncer, Via, Writer};
+
+/// The pressure is computed anew after so many bytes, as the active memtable fills up.
+const PRESSURE_EVERY: usize = 256 << 10;
+
+/// Where a batch goes: the memtable of each keyspace it names.
+type Targets = Vec<(KeyspaceId, Arc<Memtable>)>;
+
+impl Engine {
+    /// Writes a batch; returns the sequence number of its last operation.
+    pub(crate) fn write(&self, batch: &mut WriteBatch, durability: Durability) -> Result<SeqNo> {
+        self.check_writable()?;
+        batch.check(self.token)?;
+        if batch.is_empty() {
+            return self.write_nothing(durability);
+        }
+        self.hold_back(batch.bytes());
+        let (targets, first, position) = self.commit(batch, durability)?;
+        let last = SeqNo(first.0 + batch.len() as u64 - 1);
+        insert(batch, &targets, first);
+        self.published.publish(first, last);
+        self.metrics.count_write(batch);
+        if durability == Durability::Sync {
+            self.sync_log(position)?;
+        }
+        Ok(last)
+    }
+
+    /// An empty batch changes nothing, but a synced one still makes all before it durable.
+    fn write_nothing(&self, durability: Durability) -> Result<SeqNo> {
+        if durability == Durability::Sync {
+            let commit = self.logged()?;
+            let position = commit.log.as_ref().map(|log| log.end());
+            drop(commit);
+            position.map_or(Ok(()), |position| self.sync_log(position))?;
+        }
+        Ok(self.published.get())
+    }
+
+    fn sync_log(&self, position: Lsn) -> Result<()> {
+        self.syncer().sync_through(position).map_err(|error| self.fail(error))
+    }
+
+    /// Makes every write so far survive power loss.
+    pub(crate) fn sync_all(&self) -> Result<()> {
+        self.check_writable()?;
+        self.write_nothing(Durability::Sync).map(drop)
+    }
+
+    pub(crate) fn syncer(&self) -> &Syncer {
+        self.log.get().expect("a writable database has a log")
+    }
+
+    /// The locked part: numbers the batch and appends it to the log.
+    fn commit(
+        &self,
+        batch: &mut WriteBatch,
+        durability: Durability,
+    ) -> Result<(Targets, SeqNo, Lsn)> {
+        loop {
+            let mut commit = match durability {
+                Durability::None => self.commit.lock(),
+                Durability::Buffered | Durability::Sync => self.logged()?,
+            };
+            self.check_writable()?;
+            if commit.barrier > self.flushed_seq() {
+                let barrier = commit.barrier;
+                drop(commit);
+                self.wait_until(|engine| engine.flushed_seq() >= barrier)?;
+                continue;
+            }
+            let trees = self.trees_of(batch)?;
+            if !self.make_room(&mut commit, &trees) {
+                drop(commit);
+                self.wait_for_room(&trees)?;
+                continue;
+            }
+            let first = SeqNo(commit.last_seq.0 + 1);
+            let last = first.0 + batch.len() as u64 - 1;
+            if last > SEQ_MAX.0 {
+                return Err(Error::invalid("the database has used up its sequence numbers"));
+            }
+            let position = match durability {
+                Durability::None => {
+                    commit.unlogged = SeqNo(last);
+                    Lsn::default()
+                }
+                Durability::Buffered => self.append(&mut commit, batch, first, Via::Copy)?,
+                Durability::Sync => self.append(&mut commit, batch, first, Via::Write)?,
+            };
+            commit.last_seq = SeqNo(last);
+            let active = |tree: &Arc<Tree>| (tree.id, Arc::clone(&tree.view().active));
+            return Ok((trees.iter().map(active).collect(), first, position));
+        }
+    }
+
+    /// The commit lock, once everything that is in no log has been flushed: the log may not
+    /// have holes.
+    fn logged(&self) -> Result<crate::sync::MutexGuard<'_, Commit>> {
+        loop {
+            let mut commit = self.commit.lock();
+            let unlogged = commit.unlogged;
+            if unlogged <= self.flushed_seq() {
+                return Ok(commit);
+            }
+            if commit.barrier < unlogged {
+                commit.barrier = unlogged;
+                self.seal_all(&mut commit, None);
+            }
+            drop(commit);
+            self.wait_until(|engine| engine.flushed_seq() >= unlogged)?;
+        }
+    }
+
+    fn trees_of(&self, batch: &WriteBatch) -> Result<Vec<Arc<Tree>>> {
+        let mut trees: Vec<Arc<Tree>> = Vec::with_capacity(1);
+        for operation in batch.operations() {
+            if trees.iter().any(|tree| tree.id == operation.keyspace) {
+                continue;
+            }
+            let tree = self.tree(operation.keyspace);
+            trees.push(tree.ok_or_else(|| Error::invalid("the batch names a dropped keyspace"))?);
+        }
+        Ok(trees)
+    }
+
+    /// Seals full memtables; false if there are already too many waiting to be flushed.
+    fn make_room(&self, commit: &mut Commit, trees: &[Arc<Tree>]) -> bool {
+        if !trees.iter().any(|tree| tree.view().is_full()) {
+            return true;
+        }
+        if trees.iter().any(|tree| !tree.view().has_room()) {
+            return false;
+        }
+        let full: Vec<_> = trees.iter().filter(|tree| tree.view().is_full()).cloned().collect();
+        self.seal(commit, &full);
+        true
+    }
+
+    fn wait_for_room(&self, trees: &[Arc<Tree>]) -> Result<()> {
+        let start = self.options.clock.now();
+        let waited = self.wait_until(|_| trees.iter().all(|tree| tree.view().has_room()));
+        self.metrics.count_stop(self.options.clock.now().saturating_sub(start));
+        waited
+    }
+
+    fn append(
+        &self,
+        commit: &mut Commit,
+        batch: &mut WriteBatch,
+        first: SeqNo,
+        via: Via,
+    ) -> Result<Lsn> {
+        let room = self.make_log_room(commit, batch.bytes());
+        room.map_err(|error| self.fail(error))?;
+        let log = commit.log.as_mut().expect("a writable database has a log");
+        log.append(first.0, batch.stamp(first), via).map_err(|error| self.fail(error))
+    }
+
+    /// Goes on in the next segment: the one made ahead, or a new one if there is none.
+    fn rotate(&self, commit: &mut Commit) -> Result<()> {
+        let mut ahead = self.next_segment.lock();
+        let next = match ahead.take() {
+            Some(segment) => segment,
+            None => self.new_segment(self.options.log_segment_bytes, None, false)?,
+        };
+        self.rotate_into(commit, next)?;
+        drop(ahead);
+        self.jobs.lock().segment_wanted = true;
+        self.announce();
+        self.bound_logs(commit);
+        Ok(())
+    }
+
+    fn rotate_into(&self, commit: &mut Commit, next: Segment) -> Result<()> {
+        let log = commit.log.as_mut().expect("a writable database has a log");
+        let sealed = log.rotate(next)?;
+        let (number, base, bytes) = (sealed.number, sealed.base, sealed.bytes);
+        commit.full_logs.push_back(FullLog { number, base, bytes, last_seq: commit.last_seq });
+        Ok(())
+    }
+
+    /// Makes room for a batch at the end of the log.
+    fn make_log_room(&self, commit: &mut Commit, batch_bytes: usize) -> Result<()> {
+        let has_room =
+            |commit: &Commit| commit.log.as_ref().is_some_and(|log| log.has_room(batch_bytes));
+        if has_room(commit) {
+            return Ok(());
+        }
+        self.rotate(commit)?;
+        if has_room(commit) {
+            return Ok(());
+        }
+        // The batch gets a segment of its own size. Segments are used in the order of their
+        // numbers, so the one made ahead, if there is one again, goes first.
+        let mut ahead = self.next_segment.lock();
+        if let Some(segment) = ahead.take() {
+            self.rotate_into(commit, segment)?;
+        }
+        let needed = Writer::segment_bytes_for(batch_bytes);
+        let own = self.new_segment(needed, None, false)?;
+        self.rotate_into(commit, own)
+    }
+
+    /// Seals the memtables that keep the oldest log alive once there is too much of it.
+    fn bound_logs(&self, commit: &mut Commit) {
+        let total: u64 = commit.full_logs.iter().map(|log| log.bytes).sum();
+        let Some(oldest) = commit.full_logs.front().copied() else { return };
+        if total + self.options.log_segment_bytes <= self.options.log_bytes_max {
+            return;
+        }
+        self.published.wait_for(commit.last_seq);
+        let pins = |tree: &Arc<Tree>| {
+            tree.view().active.first_seq().is_some_and(|first| first <= oldest.last_seq)
+        };
+        let pinning: Vec<_> = self.live_trees().into_iter().filter(pins).collect();
+        if !pinning.is_empty() {
+            self.seal(commit, &pinning);
+        }
+    }
+
+    /// Waits as long as the background work's debt asks for these bytes: the smooth part of a
+    /// stall.
+    fn hold_back(&self, bytes: usize) {
+        if !self.pressed.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut pacing = self.pacing.lock();
+        pacing.written += bytes;
+        if pacing.written >= PRESSURE_EVERY {
+            drop(pacing);
+            self.update_pressure();
+            pacing = self.pacing.lock();
+        }
+        let (pressure, now) = (pacing.pressure, self.options.clock.now());
+        let pause = pacing.pacer.charge(&pressure, bytes, now);
+        drop(pacing);
+        if !pause.is_zero() {
+            self.metrics.count_pause(pressure.reason, pause);
+            self.options.clock.sleep(pause);
+        }
+    }
+}
+
+fn insert(batch: &WriteBatch, targets: &Targets, first: SeqNo) {
+    for (id, memtable) in targets {
+        let numbered = batch.operations().zip(first.0..);
+        let own = numbered.filter(|(operation, _)| operation.keyspace == *id);
+        memtable.insert(own.map(|(operation, seq)| Insert {
+            seq: SeqNo(seq),
+            kind: operation.kind,
+            key: operation.key,
+            value: operation.value,
+        }));
+    }
+}

@@ -1,0 +1,26 @@
+//! Stands in for `linux.rs` on other systems: the same functions, with what the standard
+//! library offers. As nothing is ever truly reserved, no file is written through a mapping.
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+
+use memmap2::MmapRaw;
+
+use super::traits::Access;
+
+/// Makes the file at least `len` bytes long. `false`: no blocks are reserved.
+pub(super) fn reserve(file: &File, len: u64) -> io::Result<bool> {
+    if file.metadata()?.len() < len {
+        file.set_len(len)?;
+    }
+    Ok(false)
+}
+
+/// Never needed: see the module header.
+pub(super) fn prefault(_map: &MmapRaw, _range: Range<usize>) -> io::Result<()> {
+    Ok(())
+}
+
+/// No hints here.
+pub(super) fn advise(_file: &File, _access: Access) {}

@@ -1,0 +1,55 @@
+//! Doors for fuzzers: each takes any bytes and must come back, without a panic and without
+//! memory or time out of proportion.
+//!
+//! The `mend_*` functions put right every checksum of mutated bytes, so that a fuzzer gets past
+//! them to the code behind.
+
+use crate::batch::Batch;
+use crate::version::Edit;
+
+/// A whole table: opened, walked in both directions, searched, verified.
+pub fn sstable(bytes: &[u8]) {
+    crate::sstable::fuzzing::check_table(bytes);
+}
+
+/// One data block: walked and searched.
+pub fn block(bytes: &[u8]) {
+    crate::sstable::fuzzing::check_block(bytes);
+}
+
+/// One log segment: replayed.
+pub fn log(bytes: &[u8]) {
+    crate::wal::fuzzing::check_log(bytes);
+}
+
+/// A manifest file; and the bytes as a single edit, which must come back as they went out.
+pub fn manifest(bytes: &[u8]) {
+    crate::version::fuzzing::check_manifest(bytes);
+    if let Ok(edit) = Edit::decode(bytes) {
+        let mut encoded = Vec::new();
+        edit.encode(&mut encoded);
+        assert_eq!(Edit::decode(&encoded).expect("what was encoded decodes"), edit);
+    }
+}
+
+/// An encoded batch: every operation decodes once the whole was accepted.
+pub fn batch(bytes: &[u8]) {
+    if let Ok(batch) = Batch::decode(bytes) {
+        assert_eq!(batch.operations().count(), batch.count as usize);
+    }
+}
+
+/// Mends every checksum of a mutated table.
+pub fn mend_sstable(bytes: &mut [u8]) {
+    crate::sstable::fuzzing::mend_checksums(bytes);
+}
+
+/// Mends every checksum of a mutated log segment.
+pub fn mend_log(bytes: &mut [u8]) {
+    crate::wal::fuzzing::mend_checksums(bytes);
+}
+
+/// Mends every checksum of a mutated manifest.
+pub fn mend_manifest(bytes: &mut [u8]) {
+    crate::version::fuzzing::mend_checksums(bytes);
+}

@@ -1,0 +1,8 @@
+//! The newest writes, sorted in memory. Never touches files.
+
+mod cursor;
+mod entry;
+mod table;
+
+pub(crate) use cursor::MemtableCursor;
+pub(crate) use table::{Insert, Memtable};

@@ -1,0 +1,235 @@
+//! The face of the skip list: insert, get, size.
+//!
+//! Records (key and value) are copied into chunks of the table's own, so that its memory is
+//! known to the byte and a put allocates nothing but its node. Nodes are never removed: a
+//! memtable only grows, until it is dropped as a whole.
+//!
+//! Measured with 2 M random keys of 16 bytes: a search costs mostly its cache misses, one or
+//! two a visited node, so the node carries the key's head and nothing that can be computed.
+//!
+//! Threads: any number of writers and readers. A reader at a published sequence number sees a
+//! fixed set of versions, because every insert up to it happened before it was published.
+
+use std::ops::Bound;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use bytes::{Bytes, BytesMut};
+use crossbeam_epoch as epoch;
+use crossbeam_skiplist::SkipList;
+
+use super::cursor::MemtableCursor;
+use super::entry::Entry;
+use crate::key::{Kind, SeqNo, Tag};
+use crate::sync::Mutex;
+
+/// Records are packed into chunks of this size, smaller ones in small tables.
+const CHUNK_BYTES_MAX: usize = 64 << 10;
+const CHUNK_BYTES_MIN: usize = 4 << 10;
+/// A node: the entry, the list's own word, a tower of two links on average, and what the
+/// allocator adds.
+const NODE_BYTES: usize = size_of::<Entry>() + 8 + 2 * 8 + 8;
+
+/// One write on its way into the table.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Insert<'a> {
+    pub(crate) seq: SeqNo,
+    pub(crate) kind: Kind,
+    pub(crate) key: &'a [u8],
+    pub(crate) value: &'a [u8],
+}
+
+/// A sorted table of versions that only grows.
+pub(crate) struct Memtable {
+    list: SkipList<Entry, ()>,
+    chunk: Mutex<BytesMut>,
+    chunk_bytes: usize,
+    bytes: AtomicUsize,
+    entries: AtomicU64,
+    first_seq: AtomicU64,
+}
+
+impl Memtable {
+    /// An empty table that will be sealed at about `bytes_max`.
+    pub(crate) fn new(bytes_max: usize) -> Self {
+        Self {
+            list: SkipList::new(epoch::default_collector().clone()),
+            chunk: Mutex::new(BytesMut::new()),
+            chunk_bytes: (bytes_max / 64).clamp(CHUNK_BYTES_MIN, CHUNK_BYTES_MAX),
+            bytes: AtomicUsize::new(0),
+            entries: AtomicU64::new(0),
+            first_seq: AtomicU64::new(u64::MAX),
+        }
+    }
+
+    /// Adds versions. No two of a table may share key and sequence number.
+    pub(crate) fn insert<'a>(&self, inserts: impl Iterator<Item = Insert<'a>> + Clone) {
+        let (mut bytes, mut count, mut first) = (0, 0, u64::MAX);
+        for insert in inserts.clone() {
+            bytes += insert.key.len() + insert.value.len();
+            count += 1;
+            first = first.min(insert.seq.0);
+        }
+        if count == 0 {
+            return;
+        }
+        let mut records = self.reserve(bytes);
+        let guard = &epoch::pin();
+        for insert in inserts {
+            records.extend_from_slice(insert.key);
+            records.extend_from_slice(insert.value);
+            let record = records.split().freeze();
+            let entry = Entry::new(record, insert.key.len(), Tag::new(insert.seq, insert.kind));
+            self.list.insert(entry, (), guard).release(guard);
+        }
+        self.bytes.fetch_add(count * NODE_BYTES, Ordering::Relaxed);
+        self.entries.fetch_add(count as u64, Ordering::Relaxed);
+        self.first_seq.fetch_min(first, Ordering::Relaxed);
+    }
+
+    /// Room for `bytes` of records, off the shared chunk unless they would waste much of it.
+    fn reserve(&self, bytes: usize) -> BytesMut {
+        if bytes > self.chunk_bytes / 4 {
+            self.bytes.fetch_add(bytes, Ordering::Relaxed);
+            return BytesMut::with_capacity(bytes);
+        }
+        let mut chunk = self.chunk.lock();
+        if chunk.capacity() < bytes {
+            *chunk = BytesMut::with_capacity(self.chunk_bytes);
+            self.bytes.fetch_add(self.chunk_bytes, Ordering::Relaxed);
+        }
+        // An empty prefix of capacity `bytes`: what is left stays with the chunk.
+        let rest = chunk.split_off(bytes);
+        std::mem::replace(&mut *chunk, rest)
+    }
+
+    /// The newest version of `key` that a reader at `seq` may see.
+    #[inline]
+    pub(crate) fn get(&self, key: &[u8], seq: SeqNo) -> Option<(Tag, Bytes)> {
+        if self.is_empty() {
+            return None;
+        }
+        let guard = &epoch::pin();
+        let probe = Entry::probe(key, Tag::seek(seq));
+        let found = self.list.lower_bound(Bound::Included(&probe), guard)?;
+        let entry = found.key();
+        entry.has_key(key).then(|| (entry.tag(), entry.value_bytes()))
+    }
+
+    pub(crate) fn cursor(self: &Arc<Self>) -> MemtableCursor {
+        MemtableCursor::new(Arc::clone(self))
+    }
+
+    /// Memory in use: chunks as allocated, nodes by their mean size.
+    #[inline]
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    pub(crate) fn entries(&self) -> u64 {
+        self.entries.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries() == 0
+    }
+
+    /// The least sequence number inserted so far; `None` while empty.
+    pub(crate) fn first_seq(&self) -> Option<SeqNo> {
+        let first = self.first_seq.load(Ordering::Relaxed);
+        (first != u64::MAX).then_some(SeqNo(first))
+    }
+
+    /// Copies up to `limit` entries from `from` on, in order, into `out`.
+    pub(super) fn collect(&self, from: Bound<&Entry>, limit: usize, out: &mut Vec<Entry>) {
+        let guard = &epoch::pin();
+        let mut next = match from {
+            Bound::Unbounded => self.list.front(guard),
+            bound => self.list.lower_bound(bound, guard),
+        };
+        while let Some(entry) = next.filter(|_| out.len() < limit) {
+            out.push(entry.key().clone());
+            next = entry.next();
+        }
+    }
+
+    /// Copies up to `limit` entries from `to` down, in reverse order, into `out`.
+    pub(super) fn collect_back(&self, to: Bound<&Entry>, limit: usize, out: &mut Vec<Entry>) {
+        let guard = &epoch::pin();
+        let mut next = match to {
+            Bound::Unbounded => self.list.back(guard),
+            bound => self.list.upper_bound(bound, guard),
+        };
+        while let Some(entry) = next.filter(|_| out.len() < limit) {
+            out.push(entry.key().clone());
+            next = entry.prev();
+        }
+    }
+}
+
+impl std::fmt::Debug for Memtable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Memtable")
+            .field("bytes", &self.bytes())
+            .field("entries", &self.entries())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn insert(table: &Memtable, seq: u64, kind: Kind, key: &[u8], value: &[u8]) {
+        table.insert([Insert { seq: SeqNo(seq), kind, key, value }].into_iter());
+    }
+
+    #[test]
+    fn a_reader_sees_its_own_point_in_the_write_order() {
+        let table = Memtable::new(1 << 20);
+        assert_eq!(table.first_seq(), None);
+        insert(&table, 3, Kind::Put, b"k", b"three");
+        insert(&table, 5, Kind::Delete, b"k", b"");
+        insert(&table, 7, Kind::Put, b"k", b"seven");
+        let at =
+            |seq| table.get(b"k", SeqNo(seq)).map(|(tag, value)| (tag.seq().0, value.to_vec()));
+        assert_eq!(at(2), None);
+        assert_eq!(at(4), Some((3, b"three".to_vec())));
+        assert_eq!(at(6), Some((5, vec![])));
+        assert_eq!(at(9), Some((7, b"seven".to_vec())));
+        assert_eq!(table.get(b"j", SeqNo(9)), None);
+        assert_eq!(table.get(b"kk", SeqNo(9)), None);
+        assert_eq!(table.first_seq(), Some(SeqNo(3)));
+    }
+
+    #[test]
+    fn memory_is_accounted_for() {
+        let table = Memtable::new(1 << 20);
+        let (key, value) = ([1; 16], [2; 100]);
+        let count = 1000;
+        for seq in 1..=count {
+            insert(&table, seq, Kind::Put, &key, &value);
+        }
+        let records = count as usize * (116 + NODE_BYTES);
+        assert!((records..records + 2 * table.chunk_bytes + 16 * 1024).contains(&table.bytes()));
+        insert(&table, count + 1, Kind::Put, b"large", &vec![0; 1 << 20]);
+        assert!(table.bytes() >= records + (1 << 20));
+    }
+
+    #[test]
+    fn a_large_batch_lands_whole() {
+        let table = Memtable::new(1 << 20);
+        let keys: Vec<_> = (0..5000u32).map(u32::to_be_bytes).collect();
+        table.insert(keys.iter().zip(1..).map(|(key, seq)| Insert {
+            seq: SeqNo(seq),
+            kind: Kind::Put,
+            key,
+            value: key,
+        }));
+        for key in &keys {
+            assert_eq!(table.get(key, SeqNo(9999)).unwrap().1, key.as_slice());
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! Walking over the entries of a table, forwards and backwards.
+//!
+//! [`Walk`] knows blocks and entries; where blocks come from is up to its [`Blocks`]: an open
+//! reader here ([`TableCursor`], for users' scans), or a file read from front to back (`scan`).
+//!
+//! Invariants: while the walk is valid, `shape` and `entry` belong to the loaded block, and
+//! `key` is the entry's whole key.
+//!
+//! Threads: one a cursor.
+
+use std::sync::Arc;
+
+use super::block::{Block, Entry, Shape};
+use super::format::Damage;
+use super::index::Index;
+use super::reader::{BlockBytes, TableReader, Touched};
+use crate::error::{Error, Result};
+use crate::iter::Cursor;
+use crate::key::Tag;
+
+/// Where the blocks of one table come from. Holds one at a time.
+pub(crate) trait Blocks {
+    fn index(&self) -> Index<'_>;
+
+    /// Makes block `at` the one that is held: checked and unpacked.
+    fn load(&mut self, at: usize) -> Result<()>;
+
+    /// The bytes of the block that is held; empty if none is.
+    fn bytes(&self) -> &[u8];
+
+    /// The error for damage in block `at`.
+    fn error(&self, at: usize, damage: Damage) -> Error;
+}
+
+/// A position in a table.
+#[derive(Debug)]
+pub(crate) struct Walk<B> {
+    blocks: B,
+    /// The block that is held, and its shape.
+    loaded: Option<usize>,
+    shape: Shape,
+    entry: Entry,
+    key: Vec<u8>,
+    valid: bool,
+}
+
+impl<B: Blocks> Walk<B> {
+    pub(super) fn new(blocks: B) -> Self {
+        let (shape, entry) = (Shape::default(), Entry::NOWHERE);
+        Self { blocks, loaded: None, shape, entry, key: Vec::new(), valid: false }
+    }
+
+    pub(super) fn blocks(&self) -> &B {
+        &self.blocks
+    }
+
+    /// The block that the walk stands in.
+    pub(super) fn block_at(&self) -> usize {
+        self.loaded.unwrap_or_default()
+    }
+
+    #[inline]
+    fn block(&self) -> Block<'_> {
+        Block::new(self.blocks.bytes(), self.shape)
+    }
+
+    #[inline]
+    fn damaged(&self, damage: Damage) -> Error {
+        self.blocks.error(self.block_at(), damage)
+    }
+
+    /// Holds block `at`; the walk stands nowhere until it is told where.
+    fn load(&mut self, at: usize) -> Result<()> {
+        if self.loaded == Some(at) {
+            return Ok(());
+        }
+        self.loaded = None;
+        self.blocks.load(at)?;
+        let shape = Shape::parse(self.blocks.bytes()).map_err(|d| self.blocks.error(at, d))?;
+        self.shape = shape;
+        self.loaded = Some(at);
+        Ok(())
+    }
+
+    /// To an entry whose key starts like `key_start` behind the common prefix.
+    fn stand_on(&mut self, entry: Entry, key_start: &[u8]) -> Result<()> {
+        let block = Block::new(self.blocks.bytes(), self.shape);
+        let Some(shared) = key_start.get(..entry.shared) else {
+            return Err(self.damaged(Damage::new("entry shares more than there is", 0)));
+        };
+        self.key.clear();
+        self.key.extend_from_slice(block.prefix());
+        self.key.extend_from_slice(shared);
+        self.key.extend_from_slice(block.bytes(entry.suffix()));
+        self.entry = entry;
+        self.valid = true;
+        Ok(())
+    }
+
+    /// From an entry to the one behind it in the same block; `false` if there is none.
+    #[inline]
+    fn step(&mut self) -> Result<bool> {
+        let block = Block::new(self.blocks.bytes(), self.shape);
+        let next = match block.after(&self.entry) {
+            Ok(Some(next)) => next,
+            Ok(None) => return Ok(false),
+            Err(damage) => return Err(self.damaged(damage)),
+        };
+        let keep = self.shape.prefix_len().saturating_add(next.shared);
+        if keep > self.key.len() {
+            return Err(self.damaged(Damage::new("entry shares more than there is", 0)));
+        }
+        self.key.truncate(keep);
+        self.key.extend_from_slice(block.bytes(next.suffix()));
+        self.entry = next;
+        Ok(true)
+    }
+
+    /// To the first entry of block `at`; nowhere if there is no such block.
+    fn first_of(&mut self, at: usize) -> Result<()> {
+        if at >= self.blocks.index().blocks() {
+            return Ok(());
+        }
+        self.load(at)?;
+        let first = self.block().first().map_err(|d| self.damaged(d))?;
+        self.stand_on(first, &[])
+    }
+
+    /// To the last entry of block `at`.
+    fn last_of(&mut self, at: usize) -> Result<()> {
+        self.load(at)?;
+        self.entry_of(self.shape.count() - 1)
+    }
+
+    /// To the entry of the loaded block that has so many before it.
+    fn entry_of(&mut self, at: usize) -> Result<()> {
+        let restart = self.block().restart_of(at).map_err(|d| self.damaged(d))?;
+        self.stand_on(restart, &[])?;
+        while self.entry.at < at && self.step()? {}
+        Ok(())
+    }
+
+    fn seek_inner(&mut self, key: &[u8], tag: Tag) -> Result<()> {
+        let mut at = self.blocks.index().find(key);
+        while at < self.blocks.index().blocks() {
+            self.load(at)?;
+            if let Some(found) = self.block().seek(key, tag).map_err(|d| self.damaged(d))? {
+                let prefix_len = self.shape.prefix_len();
+                return self.stand_on(found.entry, key.get(prefix_len..).unwrap_or_default());
+            }
+            // Only the versions of one key can make this more than one step.
+            at += 1;
+        }
+        Ok(())
+    }
+
+    fn prev_inner(&mut self) -> Result<()> {
+        match (self.entry.at.checked_sub(1), self.block_at().checked_sub(1)) {
+            (Some(before), _) => self.entry_of(before),
+            (None, Some(block)) => self.last_of(block),
+            (None, None) => Ok(()),
+        }
+    }
+
+    /// Runs `step`, which makes the walk valid if it leads somewhere.
+    #[inline]
+    fn moved(&mut self, step: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
+        self.valid = false;
+        let done = step(self);
+        self.valid &= done.is_ok();
+        done
+    }
+}
+
+impl<B: Blocks> Cursor for Walk<B> {
+    #[inline]
+    fn is_valid(&self) -> bool {
+        self.valid
+    }
+
+    fn seek(&mut self, key: &[u8], tag: Tag) -> Result<()> {
+        self.moved(|walk| walk.seek_inner(key, tag))
+    }
+
+    fn seek_back(&mut self, key: &[u8], tag: Tag) -> Result<()> {
+        self.moved(|walk| {
+            walk.seek_inner(key, tag)?;
+            if !walk.valid {
+                return walk.last_of(walk.blocks.index().blocks() - 1);
+            }
+            if walk.entry.tag == tag && walk.key == key {
+                return Ok(());
+            }
+            walk.valid = false;
+            walk.prev_inner()
+        })
+    }
+
+    fn seek_first(&mut self) -> Result<()> {
+        self.moved(|walk| walk.first_of(0))
+    }
+
+    fn seek_last(&mut self) -> Result<()> {
+        self.moved(|walk| walk.last_of(walk.blocks.index().blocks() - 1))
+    }
+
+    #[inline]
+    fn next(&mut self) -> Result<()> {
+        debug_assert!(self.valid, "next needs an entry to stand on");
+        match self.step() {
+            Ok(true) => Ok(()),
+            Ok(false) => self.moved(|walk| walk.first_of(walk.block_at() + 1)),
+            Err(error) => {
+                self.valid = false;
+                Err(error)
+            }
+        }
+    }
+
+    fn prev(&mut self) -> Result<()> {
+        debug_assert!(self.valid, "prev needs an entry to stand on");
+        self.moved(Self::prev_inner)
+    }
+
+    #[inline]
+    fn key(&self) -> &[u8] {
+        &self.key
+    }
+
+    #[inline]
+    fn tag(&self) -> Tag {
+        self.entry.tag
+    }
+
+    #[inline]
+    fn value(&self) -> &[u8] {
+        self.block().bytes(self.entry.value())
+    }
+}
+
+/// The blocks of an open reader, through its mapping or the block cache.
+#[derive(Debug)]
+pub(crate) struct ReaderBlocks {
+    reader: Arc<TableReader>,
+    held: Option<BlockBytes>,
+}
+
+/// A cursor over an open table, which it keeps open.
+pub(crate) type TableCursor = Walk<ReaderBlocks>;
+
+impl TableReader {
+    pub(crate) fn cursor(self: &Arc<Self>) -> TableCursor {
+        Walk::new(ReaderBlocks { reader: Arc::clone(self), held: None })
+    }
+}
+
+impl Blocks for ReaderBlocks {
+    #[inline]
+    fn index(&self) -> Index<'_> {
+        self.reader.index()
+    }
+
+    fn load(&mut self, at: usize) -> Result<()> {
+        self.held = None;
+        let Some(place) = self.reader.index().block(at) else {
+            return Err(self.error(at, Damage::new("block outside the table", 0)));
+        };
+        self.held = Some(self.reader.block(at, place, &mut Touched::default())?);
+        Ok(())
+    }
+
+    #[inline]
+    fn bytes(&self) -> &[u8] {
+        match &self.held {
+            Some(held) => self.reader.bytes_of(held),
+            None => &[],
+        }
+    }
+
+    #[cold]
+    fn error(&self, at: usize, damage: Damage) -> Error {
+        self.reader.block_error(at, damage)
+    }
+}

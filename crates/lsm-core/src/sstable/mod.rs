@@ -1,0 +1,34 @@
+//! Tables: immutable files of sorted entries, built once, searched and scanned.
+//!
+//! Knows nothing of levels or versions of the database. Builder and reader share only the
+//! format (`docs/format.md`, section "Table"); decoders take bytes and know no files.
+
+mod block;
+mod block_builder;
+mod builder;
+mod compress;
+mod cursor;
+#[cfg(test)]
+mod damage_test;
+mod filter;
+mod format;
+#[cfg(any(test, feature = "testkit"))]
+pub(crate) mod fuzzing;
+mod index;
+mod open_tables;
+mod properties;
+mod reader;
+mod scan;
+#[cfg(test)]
+mod table_test;
+mod verify;
+
+pub(crate) use builder::{BuiltTable, TableBuilder, TableOptions};
+pub(crate) use compress::Codec;
+pub(crate) use cursor::TableCursor;
+pub(crate) use filter::{Probes, line_of, lines_for, probes_for};
+pub(crate) use open_tables::{OpenTable, OpenTables, TableHandle};
+pub(crate) use properties::Properties;
+pub(crate) use reader::{ReadOptions, TableReader, Touched};
+pub(crate) use scan::TableScan;
+pub(crate) use verify::verify;

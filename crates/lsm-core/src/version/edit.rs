@@ -1,0 +1,345 @@
+//! One change to the set of files and keyspaces, applied as a whole; encode and decode.
+//!
+//! Leaves to others: whether a change makes sense (a removed table exists, a keyspace is
+//! known) is for whoever applies it. Decoding checks what can be seen in the edit alone, and
+//! allocates no more than in proportion to its bytes.
+//!
+//! The layout is in `docs/format.md`: tagged fields, each with its length. A reader refuses
+//! tags below 64 that it does not know, and skips the others.
+
+use super::table_meta::TableMeta;
+use crate::coding::{Decoder, put_bytes, put_u64, put_varint};
+use crate::error::{Error, Result};
+use crate::file_name::FileNumber;
+use crate::key::{KeyspaceId, SEQ_MAX, SeqNo};
+use crate::options::{KEY_LEN_MAX, KEYSPACE_NAME_LEN_MAX};
+use crate::wal::Lsn;
+
+/// The deepest level that the format knows.
+pub(crate) const LEVEL_MAX: u8 = 6;
+
+/// From here on a tag may be skipped by a program that does not know it.
+const TAG_OPTIONAL: u8 = 64;
+
+mod tag {
+    pub(super) const DATABASE_ID: u8 = 1;
+    pub(super) const NEXT_FILE: u8 = 2;
+    pub(super) const LAST_SEQ: u8 = 3;
+    pub(super) const FLUSHED_SEQ: u8 = 4;
+    pub(super) const FIRST_LOG: u8 = 5;
+    pub(super) const LOG_START: u8 = 6;
+    pub(super) const ADD_LOG: u8 = 7;
+    pub(super) const DROP_LOG: u8 = 8;
+    pub(super) const LOG_SYNCED: u8 = 9;
+    pub(super) const CREATE_KEYSPACE: u8 = 10;
+    pub(super) const DROP_KEYSPACE: u8 = 11;
+    pub(super) const KEYSPACE: u8 = 12;
+}
+
+/// Tags inside a keyspace field.
+mod keyspace_tag {
+    pub(super) const FLUSHED_SEQ: u8 = 1;
+    pub(super) const REMOVED: u8 = 2;
+    pub(super) const ADDED: u8 = 3;
+}
+
+/// One atomic change; what is `None` or empty stays as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Edit {
+    pub(crate) database_id: Option<u64>,
+    /// No file has this number or a greater one.
+    pub(crate) next_file: Option<FileNumber>,
+    pub(crate) last_seq: Option<SeqNo>,
+    /// Every operation at or below is in tables.
+    pub(crate) flushed_seq: Option<SeqNo>,
+    /// Logs below are garbage.
+    pub(crate) first_log: Option<FileNumber>,
+    /// The position at which the first of the logs that are left begins: what replay starts
+    /// from. Changes in the same edit as that log.
+    pub(crate) log_start: Option<Lsn>,
+    /// Prepared segments and the length of their files.
+    pub(crate) add_logs: Vec<(FileNumber, u64)>,
+    pub(crate) drop_logs: Vec<FileNumber>,
+    /// The log is durable up to here: written when the database is closed.
+    pub(crate) log_synced: Option<Lsn>,
+    pub(crate) create_keyspaces: Vec<(KeyspaceId, String)>,
+    pub(crate) drop_keyspaces: Vec<KeyspaceId>,
+    pub(crate) keyspaces: Vec<KeyspaceEdit>,
+}
+
+/// What an edit changes in one keyspace. A table that moves is removed and added.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct KeyspaceEdit {
+    pub(crate) id: KeyspaceId,
+    /// Every operation on this keyspace at or below is in its tables.
+    pub(crate) flushed_seq: Option<SeqNo>,
+    pub(crate) removed: Vec<(u8, FileNumber)>,
+    pub(crate) added: Vec<(u8, TableMeta)>,
+}
+
+impl Edit {
+    /// Appends the edit to `out`: nothing, if it changes nothing.
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        let mut fields = Fields { out, scratch: Vec::new() };
+        if let Some(id) = self.database_id {
+            fields.put(tag::DATABASE_ID, |value| put_u64(value, id));
+        }
+        fields.put_number(tag::NEXT_FILE, self.next_file.map(|number| number.0));
+        fields.put_number(tag::LAST_SEQ, self.last_seq.map(|seq| seq.0));
+        fields.put_number(tag::FLUSHED_SEQ, self.flushed_seq.map(|seq| seq.0));
+        fields.put_number(tag::FIRST_LOG, self.first_log.map(|number| number.0));
+        fields.put_number(tag::LOG_START, self.log_start.map(|position| position.0));
+        for &(number, bytes) in &self.add_logs {
+            fields.put_pair(tag::ADD_LOG, number.0, bytes);
+        }
+        for number in &self.drop_logs {
+            fields.put_number(tag::DROP_LOG, Some(number.0));
+        }
+        fields.put_number(tag::LOG_SYNCED, self.log_synced.map(|position| position.0));
+        for (id, name) in &self.create_keyspaces {
+            fields.put(tag::CREATE_KEYSPACE, |value| {
+                put_varint(value, u64::from(id.0));
+                put_bytes(value, name.as_bytes());
+            });
+        }
+        for id in &self.drop_keyspaces {
+            fields.put_number(tag::DROP_KEYSPACE, Some(u64::from(id.0)));
+        }
+        for keyspace in &self.keyspaces {
+            fields.put(tag::KEYSPACE, |value| keyspace.encode(value));
+        }
+    }
+
+    /// What [`encode`](Self::encode) wrote. The offset of an error counts from the front of
+    /// `bytes`.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self> {
+        let mut edit = Self::default();
+        let mut input = Decoder::new(bytes);
+        while let Some(field) = Field::next(&mut input)? {
+            let mut value = Decoder::new(field.value);
+            let known = edit.decode_field(field.tag, &mut value);
+            field.finish(known, &value)?;
+        }
+        Ok(edit)
+    }
+
+    fn decode_field(&mut self, tag: u8, value: &mut Decoder<'_>) -> Decoded {
+        match tag {
+            tag::DATABASE_ID => once(&mut self.database_id, value.u64()),
+            tag::NEXT_FILE => once(&mut self.next_file, number(value)),
+            tag::LAST_SEQ => once(&mut self.last_seq, seq(value)),
+            tag::FLUSHED_SEQ => once(&mut self.flushed_seq, seq(value)),
+            tag::FIRST_LOG => once(&mut self.first_log, number(value)),
+            tag::LOG_START => once(&mut self.log_start, position(value)),
+            tag::ADD_LOG => {
+                let pair = number(value).and_then(|number| Some((number, value.varint()?)));
+                many(&mut self.add_logs, pair)
+            }
+            tag::DROP_LOG => many(&mut self.drop_logs, number(value)),
+            tag::LOG_SYNCED => once(&mut self.log_synced, position(value)),
+            tag::CREATE_KEYSPACE => {
+                let pair = keyspace_id(value).and_then(|id| Some((id, name(value)?)));
+                many(&mut self.create_keyspaces, pair)
+            }
+            tag::DROP_KEYSPACE => many(&mut self.drop_keyspaces, keyspace_id(value)),
+            tag::KEYSPACE => {
+                self.keyspaces.push(KeyspaceEdit::decode(value)?);
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
+    }
+}
+
+impl KeyspaceEdit {
+    fn encode(&self, out: &mut Vec<u8>) {
+        put_varint(out, u64::from(self.id.0));
+        let mut fields = Fields { out, scratch: Vec::new() };
+        fields.put_number(keyspace_tag::FLUSHED_SEQ, self.flushed_seq.map(|seq| seq.0));
+        for &(level, number) in &self.removed {
+            debug_assert!(level <= LEVEL_MAX);
+            fields.put_pair(keyspace_tag::REMOVED, u64::from(level), number.0);
+        }
+        for (level, meta) in &self.added {
+            debug_assert!(*level <= LEVEL_MAX);
+            fields.put(keyspace_tag::ADDED, |value| {
+                put_varint(value, u64::from(*level));
+                encode_table(meta, value);
+            });
+        }
+    }
+
+    fn decode(input: &mut Decoder<'_>) -> Result<Self> {
+        let id =
+            keyspace_id(input).ok_or_else(|| Error::corrupt("keyspace number is bad").at(0))?;
+        let mut edit = Self { id, ..Self::default() };
+        while let Some(field) = Field::next(input)? {
+            let mut value = Decoder::new(field.value);
+            let known = match field.tag {
+                keyspace_tag::FLUSHED_SEQ => once(&mut edit.flushed_seq, seq(&mut value)),
+                keyspace_tag::REMOVED => {
+                    let pair = level(&mut value).and_then(|l| Some((l, number(&mut value)?)));
+                    many(&mut edit.removed, pair)
+                }
+                keyspace_tag::ADDED => {
+                    let pair = level(&mut value).and_then(|l| Some((l, decode_table(&mut value)?)));
+                    many(&mut edit.added, pair)
+                }
+                _ => Ok(false),
+            };
+            field.finish(known, &value)?;
+        }
+        Ok(edit)
+    }
+}
+
+fn encode_table(meta: &TableMeta, out: &mut Vec<u8>) {
+    debug_assert!(meta.smallest <= meta.largest && meta.seq_min <= meta.seq_max);
+    put_varint(out, meta.number.0);
+    put_varint(out, meta.bytes);
+    put_bytes(out, &meta.smallest);
+    put_bytes(out, &meta.largest);
+    put_varint(out, meta.seq_min.0);
+    put_varint(out, meta.seq_max.0);
+    put_varint(out, meta.entries);
+    put_varint(out, meta.tombstones);
+    put_varint(out, meta.raw_bytes);
+}
+
+fn decode_table(input: &mut Decoder<'_>) -> Option<TableMeta> {
+    let meta = TableMeta {
+        number: number(input)?,
+        bytes: input.varint()?,
+        smallest: key(input)?,
+        largest: key(input)?,
+        seq_min: seq(input)?,
+        seq_max: seq(input)?,
+        entries: input.varint()?,
+        tombstones: input.varint()?,
+        raw_bytes: input.varint()?,
+    };
+    let ordered = meta.smallest <= meta.largest && meta.seq_min <= meta.seq_max;
+    (ordered && meta.tombstones <= meta.entries).then_some(meta)
+}
+
+/// Whether the tag is known; an error if its value is not what the tag stands for.
+type Decoded = Result<bool>;
+
+fn once<T>(slot: &mut Option<T>, value: Option<T>) -> Decoded {
+    match (&slot, value) {
+        (None, Some(value)) => *slot = Some(value),
+        (Some(_), _) => return Err(Error::corrupt("field of an edit is there twice").at(0)),
+        (None, None) => return Err(bad_value()),
+    }
+    Ok(true)
+}
+
+fn many<T>(list: &mut Vec<T>, value: Option<T>) -> Decoded {
+    list.push(value.ok_or_else(bad_value)?);
+    Ok(true)
+}
+
+fn bad_value() -> Error {
+    Error::corrupt("field of an edit has an impossible value").at(0)
+}
+
+fn number(input: &mut Decoder<'_>) -> Option<FileNumber> {
+    input.varint().map(FileNumber)
+}
+
+fn seq(input: &mut Decoder<'_>) -> Option<SeqNo> {
+    input.varint().map(SeqNo).filter(|seq| *seq <= SEQ_MAX)
+}
+
+fn position(input: &mut Decoder<'_>) -> Option<Lsn> {
+    input.varint().map(Lsn).filter(|position| *position <= Lsn::MAX)
+}
+
+fn keyspace_id(input: &mut Decoder<'_>) -> Option<KeyspaceId> {
+    input.varint_u32().map(KeyspaceId)
+}
+
+fn level(input: &mut Decoder<'_>) -> Option<u8> {
+    input.varint().and_then(|level| u8::try_from(level).ok()).filter(|level| *level <= LEVEL_MAX)
+}
+
+fn key(input: &mut Decoder<'_>) -> Option<Vec<u8>> {
+    input.bytes().filter(|key| key.len() <= KEY_LEN_MAX).map(<[u8]>::to_vec)
+}
+
+fn name(input: &mut Decoder<'_>) -> Option<String> {
+    let bytes = input.bytes().filter(|name| (1..=KEYSPACE_NAME_LEN_MAX).contains(&name.len()))?;
+    std::str::from_utf8(bytes).ok().map(str::to_owned)
+}
+
+/// Writes tagged fields: tag (one byte), length (varint), value.
+struct Fields<'a> {
+    out: &'a mut Vec<u8>,
+    scratch: Vec<u8>,
+}
+
+impl Fields<'_> {
+    fn put(&mut self, tag: u8, encode: impl FnOnce(&mut Vec<u8>)) {
+        self.scratch.clear();
+        encode(&mut self.scratch);
+        self.out.push(tag);
+        put_bytes(self.out, &self.scratch);
+    }
+
+    fn put_number(&mut self, tag: u8, value: Option<u64>) {
+        if let Some(value) = value {
+            self.put(tag, |out| put_varint(out, value));
+        }
+    }
+
+    fn put_pair(&mut self, tag: u8, first: u64, second: u64) {
+        self.put(tag, |out| {
+            put_varint(out, first);
+            put_varint(out, second);
+        });
+    }
+}
+
+/// One tagged field.
+struct Field<'a> {
+    tag: u8,
+    value: &'a [u8],
+    /// Of the tag, and of the value, in what the field was read from.
+    offset: u64,
+    value_offset: u64,
+}
+
+impl<'a> Field<'a> {
+    fn next(input: &mut Decoder<'a>) -> Result<Option<Self>> {
+        if input.is_empty() {
+            return Ok(None);
+        }
+        let offset = input.offset() as u64;
+        let field = input.u8().and_then(|tag| Some((tag, input.bytes()?)));
+        let Some((tag, value)) = field else {
+            return Err(Error::corrupt("field of an edit is cut short").at(offset));
+        };
+        let value_offset = (input.offset() - value.len()) as u64;
+        Ok(Some(Self { tag, value, offset, value_offset }))
+    }
+
+    /// Judges how reading the value went.
+    fn finish(&self, known: Decoded, value: &Decoder<'_>) -> Result<()> {
+        match known {
+            Err(error) => Err(error.within(self.value_offset)),
+            Ok(true) if !value.is_empty() => {
+                let message = format!("field {} of an edit is longer than its value", self.tag);
+                Err(Error::corrupt(message).at(self.value_offset + value.offset() as u64))
+            }
+            Ok(false) if self.tag < TAG_OPTIONAL => {
+                let message = format!("edit has field {}: a newer program wrote it", self.tag);
+                Err(Error::unsupported(message).at(self.offset))
+            }
+            Ok(_) => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "edit_test.rs"]
+mod tests;

@@ -1,0 +1,268 @@
+//! The log of edits, and `CURRENT`, which says which one is in force.
+//!
+//! Leaves to others: what edits add up to, when to begin a new manifest, and removing old
+//! ones. Layouts are in `docs/format.md`.
+//!
+//! Invariants:
+//! * An edit is durable when [`Manifest::append`] returns; so each record says that all
+//!   before it was durable, and damage in front of a valid record is an error.
+//! * `CURRENT` names a manifest that was durable before: write, sync, rename, sync folder.
+//! * The manifest is the first file of a new database, and `CURRENT` the second. So a folder
+//!   with tables or logs but no `CURRENT` is damaged, and one with neither was never used.
+//! * After a failed write or sync nothing is written again.
+//!
+//! Threads: one at a time, under the caller's lock, which is held over I/O.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::edit::Edit;
+use crate::checksum::checksum;
+use crate::error::{Error, Result};
+use crate::file_name::{FileName, FileNumber};
+use crate::fs::{Fs, WriteFile};
+use crate::wal::{self, Format, Header, Lsn, PAYLOAD_LEN_MAX, Records, find_witness, read_whole};
+
+const MANIFEST: Format = Format { magic: *b"lsm-man\n", version: 1, name: "manifest" };
+
+/// An edit that changes nothing, in a field that every reader may skip. One is written, not
+/// synced, behind each edit: where it arrives, it proves that the edit in front was durable, so
+/// that later damage to even the last edit is noticed.
+const PROOF: [u8; 2] = [64, 0];
+
+/// `CURRENT` is a name of at most 20 digits, an extension and a checksum: two short lines.
+const CURRENT_LEN_MAX: u64 = 64;
+
+/// The manifest in force, open for appending.
+#[derive(Debug)]
+pub(crate) struct Manifest {
+    number: FileNumber,
+    path: PathBuf,
+    file: Arc<dyn WriteFile>,
+    /// Length of the file: where the next record goes.
+    end: usize,
+    /// Of the next record: they are counted.
+    sequence: u64,
+    failure: Option<Error>,
+}
+
+/// What a manifest held when the database was opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Loaded {
+    pub(crate) number: FileNumber,
+    /// In order; the first is the snapshot that the manifest began with.
+    pub(crate) edits: Vec<Edit>,
+    /// Where the last valid record ends.
+    pub(crate) end: u64,
+}
+
+impl Manifest {
+    /// Writes manifest `number`, holding `snapshot`, and puts it in force.
+    pub(crate) fn create(
+        fs: &dyn Fs,
+        dir: &Path,
+        number: FileNumber,
+        snapshot: &Edit,
+    ) -> Result<Self> {
+        let path = FileName::Manifest(number).in_dir(dir);
+        if read_current(fs, dir)? == Some(number) {
+            return Err(Error::invalid("this manifest is in force already").in_file(&path));
+        }
+        // One that is not in force was left behind by a crash right here.
+        remove_if_there(fs, &path)?;
+        let file = fs.create(&path).map_err(|e| Error::io("create the manifest", &path, e))?;
+        let mut manifest = Self { number, path, file, end: 0, sequence: 0, failure: None };
+        let mut bytes = Vec::new();
+        Header { number, base: Lsn(0), synced: Lsn(0) }.encode(&MANIFEST, &mut bytes);
+        manifest.encode_edit(snapshot, &mut bytes)?;
+        manifest.write(&bytes)?;
+        fs.sync_dir(dir).map_err(|e| Error::io("sync the folder", dir, e))?;
+        switch_current(fs, dir, number)?;
+        Ok(manifest)
+    }
+
+    /// Reads the manifest in force; `None` if the folder holds no database.
+    pub(crate) fn load(fs: &dyn Fs, dir: &Path) -> Result<Option<Loaded>> {
+        let Some(number) = read_current(fs, dir)? else {
+            return no_current(fs, dir).map(|()| None);
+        };
+        let path = FileName::Manifest(number).in_dir(dir);
+        let file = fs.open_read(&path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => {
+                Error::corrupt("the manifest that CURRENT names is missing").in_file(&path)
+            }
+            _ => Error::io("open the manifest", &path, error),
+        })?;
+        let mut bytes = Vec::new();
+        read_whole(&*file, &path, file.len(), &mut bytes)?;
+        let (edits, end) = decode(&bytes, number).map_err(|e| e.in_file(&path))?;
+        Ok(Some(Loaded { number, edits, end: end as u64 }))
+    }
+
+    /// Appends one edit, durable before it returns.
+    pub(crate) fn append(&mut self, edit: &Edit) -> Result<()> {
+        if let Some(first) = &self.failure {
+            return Err(Error::failed(first));
+        }
+        let mut bytes = Vec::new();
+        self.encode_edit(edit, &mut bytes)?;
+        self.write(&bytes)
+    }
+
+    /// Length of the file.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.end as u64
+    }
+
+    /// Appends the record of `edit` to `out`, which will stand at the end of the file.
+    fn encode_edit(&self, edit: &Edit, out: &mut Vec<u8>) -> Result<()> {
+        let mut payload = Vec::new();
+        edit.encode(&mut payload);
+        if payload.len() > PAYLOAD_LEN_MAX {
+            let message = format!("an edit of {} bytes is too long", payload.len());
+            return Err(Error::invalid(message).in_file(&self.path));
+        }
+        if payload.is_empty() {
+            payload.extend_from_slice(&PROOF);
+        }
+        let offset = self.end + out.len();
+        let synced = Lsn(offset as u64);
+        wal::encode(out, self.number, offset, self.sequence, synced, &payload);
+        Ok(())
+    }
+
+    /// Writes and syncs one record, then writes its proof.
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        let written = self.try_write(bytes);
+        if let Err(error) = &written {
+            self.failure = Some(error.clone());
+        }
+        written
+    }
+
+    fn try_write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.write_record(bytes)?;
+        self.file.sync().map_err(|e| Error::io("sync the manifest", &self.path, e))?;
+        let (offset, mut proof) = (self.end, Vec::new());
+        wal::encode(&mut proof, self.number, offset, self.sequence, Lsn(offset as u64), &PROOF);
+        self.write_record(&proof)
+    }
+
+    fn write_record(&mut self, bytes: &[u8]) -> Result<()> {
+        let offset = self.end as u64;
+        self.file
+            .write_at(offset, bytes)
+            .map_err(|e| Error::io("write the manifest", &self.path, e).at(offset))?;
+        self.end += bytes.len();
+        self.sequence += 1;
+        Ok(())
+    }
+}
+
+/// The edits in the bytes of a manifest, and where they end.
+pub(super) fn decode(bytes: &[u8], number: FileNumber) -> Result<(Vec<Edit>, usize)> {
+    // A manifest is durable before it is named: its front can be damaged, but not torn.
+    let Some(header) = Header::decode(bytes, &MANIFEST)? else {
+        return Err(Error::corrupt("manifest header is damaged").at(0));
+    };
+    if header.number != number {
+        return Err(Error::mismatch("number in the manifest", number, header.number).at(8));
+    }
+    let mut records = Records::new(bytes, number, Lsn(0), 0);
+    let (mut edits, mut expected) = (Vec::new(), 0);
+    while let Some(frame) = records.next()? {
+        let offset = frame.offset as u64;
+        if frame.sequence != expected {
+            let error = Error::mismatch("count of the manifest record", expected, frame.sequence);
+            return Err(error.at(offset));
+        }
+        expected += 1;
+        let within = frame.payload_offset() as u64;
+        let edit = Edit::decode(frame.payload).map_err(|e| e.within(within))?;
+        if edit != Edit::default() || edits.is_empty() {
+            edits.push(edit);
+        }
+    }
+    let end = records.offset();
+    if edits.is_empty() {
+        return Err(Error::corrupt("the snapshot in the manifest is damaged").at(end as u64));
+    }
+    let at = Lsn(end as u64);
+    if let Some(witness) = find_witness(bytes, number, Some(Lsn(0)), end, at, expected)? {
+        let message =
+            format!("edit is damaged: the record at offset {witness} shows that it was durable");
+        return Err(Error::corrupt(message).at(end as u64));
+    }
+    Ok((edits, end))
+}
+
+/// The number of the manifest in force; `None` if there is no `CURRENT`.
+fn read_current(fs: &dyn Fs, dir: &Path) -> Result<Option<FileNumber>> {
+    let path = FileName::Current.in_dir(dir);
+    let file = match fs.open_read(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Error::io("open", &path, error)),
+    };
+    let mut bytes = Vec::new();
+    read_whole(&*file, &path, file.len().min(CURRENT_LEN_MAX), &mut bytes)?;
+    match decode_current(&bytes).filter(|_| file.len() <= CURRENT_LEN_MAX) {
+        Some(number) => Ok(Some(number)),
+        None => Err(Error::corrupt("CURRENT is damaged").in_file(&path).at(0)),
+    }
+}
+
+fn encode_current(number: FileNumber) -> String {
+    let name = FileName::Manifest(number).to_string();
+    format!("{name}\n{:08x}\n", checksum(0, name.as_bytes()))
+}
+
+fn decode_current(bytes: &[u8]) -> Option<FileNumber> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    match FileName::parse(text.lines().next()?)? {
+        // Comparing with what would have been written checks every byte.
+        FileName::Manifest(number) if encode_current(number) == text => Some(number),
+        _ => None,
+    }
+}
+
+fn switch_current(fs: &dyn Fs, dir: &Path, number: FileNumber) -> Result<()> {
+    let (new, current) = (FileName::CurrentNew.in_dir(dir), FileName::Current.in_dir(dir));
+    remove_if_there(fs, &new)?;
+    let file = fs.create(&new).map_err(|e| Error::io("create", &new, e))?;
+    file.write_at(0, encode_current(number).as_bytes())
+        .and_then(|()| file.sync())
+        .map_err(|e| Error::io("write", &new, e))?;
+    fs.rename(&new, &current).map_err(|e| Error::io("rename", &new, e))?;
+    fs.sync_dir(dir).map_err(|e| Error::io("sync the folder", dir, e))
+}
+
+fn remove_if_there(fs: &dyn Fs, path: &Path) -> Result<()> {
+    match fs.remove(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Error::io("remove the left-over", path, error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Fine if nothing in the folder says that there was a `CURRENT` once.
+fn no_current(fs: &dyn Fs, dir: &Path) -> Result<()> {
+    let names = match fs.list(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        names => names.map_err(|e| Error::io("list the folder", dir, e))?,
+    };
+    let data = names
+        .iter()
+        .find(|name| matches!(FileName::parse(name), Some(FileName::Log(_) | FileName::Table(_))));
+    match data {
+        None => Ok(()),
+        Some(name) => Err(Error::corrupt(format!("CURRENT is missing, but {name} is there"))
+            .in_file(&FileName::Current.in_dir(dir))),
+    }
+}
+
+#[cfg(test)]
+#[path = "manifest_test.rs"]
+mod tests;

@@ -1,0 +1,146 @@
+//! The catalog in force, the manifest behind it, and the numbers of files to come.
+//!
+//! Invariants:
+//! * An edit is synced to the manifest before anyone sees its effect.
+//! * Effects become visible in the order of the manifest: they are handed out under the lock.
+//! * A manifest that failed once takes no further edit: what reached the disk is unknown.
+//!
+//! Threads: any; one edit at a time. The lock is held over the manifest's sync.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::catalog::Catalog;
+use super::edit::Edit;
+use super::manifest::Manifest;
+use super::table_file::Removable;
+use crate::error::Result;
+use crate::file_name::{FileName, FileNumber};
+use crate::fs::Fs;
+use crate::key::SeqNo;
+use crate::sync::Mutex;
+
+/// A manifest longer than this, and than twice its own snapshot, is replaced by a new one.
+const MANIFEST_BYTES_MAX: u64 = 4 << 20;
+
+#[derive(Debug)]
+pub(crate) struct VersionSet {
+    fs: Arc<dyn Fs>,
+    dir: PathBuf,
+    database_id: u64,
+    next_file: AtomicU64,
+    removable: Arc<Removable>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    catalog: Catalog,
+    /// `None` when the database was opened to be read only.
+    manifest: Option<Writing>,
+}
+
+#[derive(Debug)]
+struct Writing {
+    manifest: Manifest,
+    number: FileNumber,
+    snapshot_bytes: u64,
+}
+
+impl VersionSet {
+    /// A set that only reads.
+    pub(crate) fn read_only(fs: Arc<dyn Fs>, dir: &Path, catalog: Catalog) -> Self {
+        Self {
+            fs,
+            dir: dir.to_owned(),
+            database_id: catalog.database_id,
+            next_file: AtomicU64::new(catalog.next_file.0),
+            removable: Arc::clone(catalog.removable()),
+            state: Mutex::new(State { catalog, manifest: None }),
+        }
+    }
+
+    /// A set that starts with a new manifest, which holds all of `catalog`.
+    pub(crate) fn create(fs: Arc<dyn Fs>, dir: &Path, catalog: Catalog) -> Result<Self> {
+        let set = Self::read_only(fs, dir, catalog);
+        let mut state = set.state.lock();
+        set.switch_manifest(&mut state)?;
+        drop(state);
+        Ok(set)
+    }
+
+    /// Tells this database from every other, for good.
+    pub(crate) fn database_id(&self) -> u64 {
+        self.database_id
+    }
+
+    pub(crate) fn new_file_number(&self) -> FileNumber {
+        FileNumber(self.next_file.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// The manifest in force; none if the set only reads.
+    pub(crate) fn manifest_number(&self) -> Option<FileNumber> {
+        self.state.lock().manifest.as_ref().map(|writing| writing.number)
+    }
+
+    pub(crate) fn removable(&self) -> &Removable {
+        &self.removable
+    }
+
+    /// Looks at the catalog in force.
+    pub(crate) fn with<T>(&self, look: impl FnOnce(&Catalog) -> T) -> T {
+        look(&self.state.lock().catalog)
+    }
+
+    /// Makes an edit durable, then hands the new catalog to `install`, in the order of edits.
+    pub(crate) fn apply(&self, edit: Edit, install: impl FnOnce(&Catalog)) -> Result<()> {
+        self.apply_with(|_| edit, install)
+    }
+
+    /// Like [`apply`](Self::apply), for an edit that depends on the catalog it changes.
+    pub(crate) fn apply_with(
+        &self,
+        make: impl FnOnce(&Catalog) -> Edit,
+        install: impl FnOnce(&Catalog),
+    ) -> Result<()> {
+        let mut guard = self.state.lock();
+        let state = &mut *guard;
+        let mut edit = make(&state.catalog);
+        edit.next_file = Some(FileNumber(self.next_file.load(Ordering::Relaxed)));
+        let mut next = state.catalog.clone();
+        // Checked before it is written: the manifest never holds what cannot be applied.
+        next.apply(&edit)?;
+        let Some(writing) = &mut state.manifest else {
+            unreachable!("a set that only reads is never changed");
+        };
+        writing.manifest.append(&edit)?;
+        let limit = MANIFEST_BYTES_MAX.max(2 * writing.snapshot_bytes);
+        state.catalog.retire(&next, &edit);
+        let full = writing.manifest.bytes() > limit;
+        state.catalog = next;
+        install(&state.catalog);
+        if full {
+            self.switch_manifest(state)?;
+        }
+        Ok(())
+    }
+
+    fn switch_manifest(&self, state: &mut State) -> Result<()> {
+        let number = self.new_file_number();
+        state.catalog.next_file = FileNumber(self.next_file.load(Ordering::Relaxed));
+        let manifest = Manifest::create(&*self.fs, &self.dir, number, &state.catalog.snapshot())?;
+        let snapshot_bytes = manifest.bytes();
+        let old = state.manifest.replace(Writing { manifest, number, snapshot_bytes });
+        if let Some(old) = old {
+            // An old manifest that stays behind is removed at the next open.
+            let _ = self.fs.remove(&FileName::Manifest(old.number).in_dir(&self.dir));
+        }
+        Ok(())
+    }
+
+    /// The greatest sequence number up to which everything is in tables.
+    pub(crate) fn flushed_seq(&self) -> SeqNo {
+        self.with(|catalog| catalog.flushed_seq)
+    }
+}

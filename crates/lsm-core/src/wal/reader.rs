@@ -1,0 +1,340 @@
+//! Replay: reads segments in order, visits their records, and decides where the log ends.
+//!
+//! Leaves to others: what records mean, and dropping the segments behind the end.
+//!
+//! The decision, case by case, is the table "Where a log ends" in `docs/format.md`. In short:
+//! reading goes on while each segment begins exactly where the records before it end. At the
+//! first place where that fails, everything after is a torn tail, unless anything written
+//! later (a record, a header, the caller's floor) says that the log was durable beyond that
+//! place: then bytes that were promised are gone, and that is an error.
+//!
+//! Memory: one segment at a time, in one buffer. Threads: none of its own.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::record::{HEADER_LEN, Header, LOG, Lsn, RECORD_LEN_MIN};
+use super::scan::{Records, find_witness};
+use super::segment::SEGMENT_BYTES_MAX;
+use crate::error::{Error, Result};
+use crate::file_name::{FileName, FileNumber};
+use crate::fs::{Access, Fs, ReadFile};
+
+/// A segment as its owner listed it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SegmentInfo {
+    pub(crate) number: FileNumber,
+    /// Least length of the file: what [`Segment::bytes`](super::Segment::bytes) said.
+    pub(crate) bytes: u64,
+}
+
+/// A record on its way back to whoever wrote it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LogRecord<'a> {
+    #[allow(dead_code, reason = "a batch carries its own; other logs may not")]
+    pub(crate) sequence: u64,
+    pub(crate) payload: &'a [u8],
+    pub(crate) file: &'a Path,
+    /// Where the record starts in the file.
+    pub(crate) offset: u64,
+}
+
+/// A segment that holds a part of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StartedSegment {
+    pub(crate) number: FileNumber,
+    /// Where it begins in the log: what `start` has to be, once it is the first.
+    pub(crate) base: Lsn,
+}
+
+/// What a replay found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Replayed {
+    /// Position behind the last record: where the next segment starts.
+    pub(crate) end: Lsn,
+    pub(crate) last_sequence: u64,
+    pub(crate) records: u64,
+    /// Length of all payloads.
+    pub(crate) bytes: u64,
+    /// The segments that make up the log, in order. All others that were listed hold nothing,
+    /// and must leave the list in the same step in which a new segment enters it; their
+    /// numbers are not used again.
+    pub(crate) started: Vec<StartedSegment>,
+    /// Something was cut off the end. A guess, for reports: a tail may be lost without trace.
+    pub(crate) torn: bool,
+}
+
+impl Replayed {
+    pub(super) fn none(end: Lsn) -> Self {
+        Self { end, last_sequence: 0, records: 0, bytes: 0, started: Vec::new(), torn: false }
+    }
+}
+
+/// Makes the listed segments durable as they are. To be called before [`replay`], by whoever
+/// builds on what it reads: that may be in the system's cache only, if a process died and the
+/// machine did not, and a new segment must not begin behind bytes that can still be lost.
+pub(crate) fn settle(fs: &dyn Fs, dir: &Path, segments: &[SegmentInfo]) -> Result<()> {
+    for segment in segments {
+        let path = FileName::Log(segment.number).in_dir(dir);
+        match fs.open_write(&path).and_then(|file| file.sync()) {
+            // Replay says which one is missing, and that this is damage.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            synced => synced.map_err(|e| Error::io("sync the log segment", &path, e))?,
+        }
+    }
+    Ok(())
+}
+
+/// Reads the log that `segments` make up, oldest first, and hands each record to `visit`.
+///
+/// `start` is the position at which the first segment begins. `synced_floor` is a position
+/// that the caller knows the log to have been durable up to; zero if it knows of none.
+pub(crate) fn replay(
+    fs: &dyn Fs,
+    dir: &Path,
+    segments: &[SegmentInfo],
+    start: Lsn,
+    synced_floor: Lsn,
+    visit: &mut dyn FnMut(LogRecord<'_>) -> Result<()>,
+) -> Result<Replayed> {
+    let mut replay =
+        Replay { fs, dir, buffer: Vec::new(), found: Replayed::none(start), synced: Lsn(0) };
+    let mut rest = segments.iter();
+    let mut next = replay.open_next(&mut rest)?;
+    let mut stop = None;
+    while let Some(segment) = next.take() {
+        next = replay.open_next(&mut rest)?;
+        stop = Some(replay.read(&segment, next.as_ref(), visit)?);
+        let end = replay.found.end;
+        // The next segment begins where this one ends: nothing is missing between them.
+        if !next.as_ref().is_some_and(|next| next.starts_at(end)) {
+            break;
+        }
+    }
+    if let Some(stop) = stop {
+        replay.judge(&stop, next, rest, synced_floor)?;
+    } else if synced_floor > start {
+        let message = format!("no log is listed, but it was durable up to position {synced_floor}");
+        return Err(Error::corrupt(message).in_file(dir));
+    }
+    Ok(replay.found)
+}
+
+/// Fills `buffer` with the first `bytes` bytes of a file.
+pub(crate) fn read_whole(
+    file: &dyn ReadFile,
+    path: &Path,
+    bytes: u64,
+    buffer: &mut Vec<u8>,
+) -> Result<()> {
+    let failed = |error| Error::io("read", path, error);
+    if bytes > SEGMENT_BYTES_MAX {
+        let message = format!("file is longer ({bytes} bytes) than this program writes");
+        return Err(Error::corrupt(message).in_file(path));
+    }
+    let len = bytes as usize;
+    // Not more than the file really holds, but that may be more than memory does.
+    let more = len.saturating_sub(buffer.len());
+    buffer.try_reserve_exact(more).map_err(|_| failed(io::ErrorKind::OutOfMemory.into()))?;
+    buffer.resize(len, 0);
+    file.advise(Access::Sequential);
+    file.read_at(0, buffer).map_err(failed)
+}
+
+/// A listed segment that exists in its full length.
+#[derive(Debug)]
+struct Opened {
+    info: SegmentInfo,
+    path: PathBuf,
+    file: Arc<dyn ReadFile>,
+    /// `None`: never started, or the header is lost.
+    header: Option<Header>,
+}
+
+impl Opened {
+    fn starts_at(&self, position: Lsn) -> bool {
+        self.header.is_some_and(|header| header.base == position)
+    }
+}
+
+/// The place where the records end.
+#[derive(Debug)]
+struct Stop {
+    path: PathBuf,
+    offset: usize,
+    /// A later record of the same segment that shows that there was more.
+    witness: Option<usize>,
+}
+
+struct Replay<'a> {
+    fs: &'a dyn Fs,
+    dir: &'a Path,
+    buffer: Vec<u8>,
+    found: Replayed,
+    /// The highest position that a record visited so far calls durable.
+    synced: Lsn,
+}
+
+impl Replay<'_> {
+    fn open_next(&self, rest: &mut std::slice::Iter<'_, SegmentInfo>) -> Result<Option<Opened>> {
+        rest.next().map(|&info| self.open(info)).transpose()
+    }
+
+    fn open(&self, info: SegmentInfo) -> Result<Opened> {
+        let path = FileName::Log(info.number).in_dir(self.dir);
+        let file = self.fs.open_read(&path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => Error::corrupt("log segment is missing").in_file(&path),
+            _ => Error::io("open the log segment", &path, error),
+        })?;
+        if file.len() < info.bytes.max(HEADER_LEN as u64) {
+            return Err(Error::mismatch("log segment is truncated: bytes", info.bytes, file.len())
+                .in_file(&path)
+                .at(file.len()));
+        }
+        let mut bytes = [0; HEADER_LEN];
+        file.read_at(0, &mut bytes).map_err(|e| Error::io("read", &path, e).at(0))?;
+        let header = Header::decode(&bytes, &LOG).map_err(|e| e.in_file(&path))?;
+        if let Some(header) = header.filter(|header| header.number != info.number) {
+            return Err(Error::mismatch("number in the log segment", info.number, header.number)
+                .in_file(&path)
+                .at(8));
+        }
+        Ok(Opened { info, path, file, header })
+    }
+
+    fn load(&mut self, segment: &Opened) -> Result<()> {
+        read_whole(&*segment.file, &segment.path, segment.info.bytes, &mut self.buffer)
+    }
+
+    /// Visits the records of one segment, up to where `next` begins at the latest.
+    fn read(
+        &mut self,
+        segment: &Opened,
+        next: Option<&Opened>,
+        visit: &mut dyn FnMut(LogRecord<'_>) -> Result<()>,
+    ) -> Result<Stop> {
+        self.load(segment)?;
+        let Some(header) = segment.header else {
+            return self.stop(segment, None, HEADER_LEN, 0);
+        };
+        if header.base != self.found.end {
+            // Only the first segment: others are read because they begin here.
+            return Err(Error::mismatch(
+                "position of the first segment",
+                self.found.end,
+                header.base,
+            )
+            .in_file(&segment.path)
+            .at(16));
+        }
+        let limit = self.limit(segment, header, next)?;
+        let (number, last_sequence) = (segment.info.number, self.found.last_sequence);
+        let mut records = Records::new(&self.buffer[..limit], number, header.base, last_sequence);
+        self.found.started.push(StartedSegment { number, base: header.base });
+        while let Some(frame) = records.next().map_err(|e| e.in_file(&segment.path))? {
+            let offset = frame.offset as u64;
+            let (sequence, payload) = (frame.sequence, frame.payload);
+            let record = LogRecord { sequence, payload, file: &segment.path, offset };
+            visit(record).map_err(|e| e.in_file(&segment.path).at(offset))?;
+            self.synced = self.synced.max(frame.synced);
+            self.found.records += 1;
+            self.found.bytes += payload.len() as u64;
+        }
+        self.found.last_sequence = records.last_sequence();
+        self.found.end = records.position();
+        self.found.torn = records.is_cut(self.synced);
+        let offset = records.offset();
+        if next.is_some_and(|next| next.starts_at(self.found.end)) {
+            return Ok(Stop { path: segment.path.clone(), offset, witness: None });
+        }
+        self.buffer.truncate(limit);
+        self.stop(segment, Some(header.base), offset, offset)
+    }
+
+    /// Records behind where the next segment begins were cut off by an earlier recovery.
+    fn limit(&self, segment: &Opened, header: Header, next: Option<&Opened>) -> Result<usize> {
+        let whole = self.buffer.len();
+        let Some((next, next_header)) = next.and_then(|next| Some((next, next.header?))) else {
+            return Ok(whole);
+        };
+        let len = next_header.base.0.checked_sub(header.base.0);
+        match len.filter(|len| (HEADER_LEN as u64..=segment.info.bytes).contains(len)) {
+            Some(len) => Ok(len as usize),
+            None => Err(Error::corrupt(format!(
+                "log segment begins at position {}, but the one before at {} and has {} bytes",
+                next_header.base, header.base, segment.info.bytes
+            ))
+            .in_file(&next.path)
+            .at(16)),
+        }
+    }
+
+    /// The log ends in `segment`, unless the bytes in the buffer from `from` on say otherwise.
+    fn stop(
+        &self,
+        segment: &Opened,
+        base: Option<Lsn>,
+        from: usize,
+        offset: usize,
+    ) -> Result<Stop> {
+        let witness = self.witness(segment, base, from)?;
+        Ok(Stop { path: segment.path.clone(), offset, witness })
+    }
+
+    fn witness(&self, segment: &Opened, base: Option<Lsn>, from: usize) -> Result<Option<usize>> {
+        let (at, last_sequence) = (self.found.end, self.found.last_sequence);
+        find_witness(&self.buffer, segment.info.number, base, from, at, last_sequence)
+            .map_err(|e| e.in_file(&segment.path))
+    }
+
+    /// Tells a torn tail from damage, by everything that was written after `stop`.
+    fn judge(
+        &mut self,
+        stop: &Stop,
+        next: Option<Opened>,
+        mut rest: std::slice::Iter<'_, SegmentInfo>,
+        synced_floor: Lsn,
+    ) -> Result<()> {
+        let end = self.found.end;
+        // If nothing fits at the stop, what is missing is the start of the next segment.
+        let full = stop.offset + RECORD_LEN_MIN > self.buffer.len();
+        let (path, offset) = match &next {
+            Some(next) if full && next.header.is_none() => (next.path.clone(), 0),
+            _ => (stop.path.clone(), stop.offset as u64),
+        };
+        let damaged = |witness: String| {
+            let message =
+                format!("log record is damaged or missing: {witness} shows that it was durable");
+            Err(Error::corrupt(message).in_file(&path).at(offset))
+        };
+        if synced_floor > end {
+            return damaged(format!("the manifest, with position {synced_floor} against {end},"));
+        }
+        if let Some(offset) = stop.witness {
+            return damaged(format!("the record at offset {offset} of {}", stop.path.display()));
+        }
+        let mut later = next;
+        while let Some(segment) = later.take() {
+            let started = segment.header.is_some();
+            self.found.torn |= started;
+            if segment.header.is_some_and(|header| header.synced > end) {
+                return damaged(format!("the header of {}", segment.path.display()));
+            }
+            self.load(&segment)?;
+            let base = segment.header.map(|header| header.base);
+            if let Some(offset) = self.witness(&segment, base, HEADER_LEN)? {
+                return damaged(format!(
+                    "the record at offset {offset} of {}",
+                    segment.path.display()
+                ));
+            }
+            later = self.open_next(&mut rest)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[path = "reader_test.rs"]
+mod tests;

@@ -1,0 +1,131 @@
+use super::*;
+use crate::error::ErrorKind;
+
+const NUMBER: FileNumber = FileNumber(7);
+
+fn hex(bytes: &[u8]) -> String {
+    let words = bytes.chunks(8).map(|word| word.iter().map(|b| format!("{b:02x}")).collect());
+    words.collect::<Vec<String>>().join(" ")
+}
+
+fn header() -> Vec<u8> {
+    let mut out = Vec::new();
+    Header { number: NUMBER, base: Lsn(4096), synced: Lsn(4000) }.encode(&LOG, &mut out);
+    out
+}
+
+fn frame(payload: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    encode(&mut out, NUMBER, HEADER_LEN, 3, Lsn(4000), payload);
+    out
+}
+
+fn decode(bytes: &[u8], number: FileNumber, offset: usize) -> Option<Frame<'_>> {
+    Claim::read(bytes, offset)?.verify(bytes, number, offset)
+}
+
+/// The bytes of `docs/format.md`.
+#[test]
+fn header_bytes_are_golden() {
+    assert_eq!(
+        hex(&header()),
+        "6c736d2d6c6f670a 0700000000000000 0010000000000000 a00f000000000000 0100000052946aae"
+    );
+}
+
+#[test]
+fn record_bytes_are_golden() {
+    assert_eq!(
+        hex(&frame(b"hello")),
+        "2444b55f05000000 0300000000000000 a00f000000000000 68656c6c6f000000"
+    );
+}
+
+#[test]
+fn header_comes_back() {
+    let found = Header::decode(&header(), &LOG).unwrap();
+    assert_eq!(found, Some(Header { number: NUMBER, base: Lsn(4096), synced: Lsn(4000) }));
+}
+
+#[test]
+fn a_damaged_or_cut_header_is_none() {
+    let intact = header();
+    for bit in 0..intact.len() * 8 {
+        let mut bytes = intact.clone();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        assert_eq!(Header::decode(&bytes, &LOG).unwrap(), None, "bit {bit}");
+    }
+    for len in 0..intact.len() {
+        assert_eq!(Header::decode(&intact[..len], &LOG).unwrap(), None, "length {len}");
+    }
+    assert_eq!(Header::decode(&[0; HEADER_LEN], &LOG).unwrap(), None);
+}
+
+#[test]
+fn intact_headers_of_others_are_told_apart() {
+    let other = Format { magic: *b"another\n", version: 1, name: "log segment" };
+    assert_eq!(Header::decode(&header(), &other).unwrap_err().kind(), ErrorKind::Corrupt);
+    let newer = Format { version: 2, ..LOG };
+    let mut bytes = Vec::new();
+    Header { number: NUMBER, base: Lsn(0), synced: Lsn(0) }.encode(&newer, &mut bytes);
+    assert_eq!(Header::decode(&bytes, &LOG).unwrap_err().kind(), ErrorKind::Unsupported);
+}
+
+#[test]
+fn impossible_positions_are_refused() {
+    for (base, synced) in [(1 << 63, 0), (4, 0), (8, 16), (u64::MAX, u64::MAX)] {
+        let mut bytes = Vec::new();
+        Header { number: NUMBER, base: Lsn(base), synced: Lsn(synced) }.encode(&LOG, &mut bytes);
+        let error = Header::decode(&bytes, &LOG).unwrap_err();
+        assert_eq!((error.kind(), error.offset()), (ErrorKind::Corrupt, Some(16)));
+    }
+}
+
+#[test]
+fn records_come_back_and_start_aligned() {
+    for len in (1..=40).chain([1000, 65_536, 1 << 20]) {
+        let payload: Vec<u8> = (0..len).map(|i| i as u8).collect();
+        let mut bytes = vec![0; HEADER_LEN];
+        bytes.extend(frame(&payload));
+        assert_eq!(bytes.len() - HEADER_LEN, record_len(len));
+        assert!(bytes.len().is_multiple_of(ALIGN));
+        let frame = decode(&bytes, NUMBER, HEADER_LEN).unwrap();
+        assert_eq!((frame.sequence, frame.synced, frame.payload), (3, Lsn(4000), &payload[..]));
+        assert_eq!(frame.payload_offset(), HEADER_LEN + RECORD_HEADER_LEN);
+    }
+}
+
+#[test]
+fn every_flipped_bit_and_every_cut_is_seen() {
+    let mut intact = vec![0; HEADER_LEN];
+    intact.extend(frame(b"hello"));
+    for bit in HEADER_LEN * 8..intact.len() * 8 {
+        let mut bytes = intact.clone();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        assert_eq!(decode(&bytes, NUMBER, HEADER_LEN), None, "bit {bit}");
+    }
+    for len in 0..intact.len() {
+        assert_eq!(decode(&intact[..len], NUMBER, HEADER_LEN), None, "length {len}");
+    }
+}
+
+#[test]
+fn an_intact_record_in_another_place_is_not_valid() {
+    let mut bytes = vec![0; HEADER_LEN];
+    bytes.extend(frame(b"hello"));
+    bytes.extend(frame(b"hello"));
+    let second = HEADER_LEN + record_len(5);
+    assert!(decode(&bytes, NUMBER, HEADER_LEN).is_some());
+    assert!(decode(&bytes, NUMBER, second).is_none(), "another offset");
+    for number in (0..1000).chain([1 << 24, u64::MAX]).map(FileNumber).filter(|n| *n != NUMBER) {
+        assert!(decode(&bytes, number, HEADER_LEN).is_none(), "another file");
+    }
+}
+
+#[test]
+fn zeros_and_wild_lengths_are_no_record() {
+    assert!(Claim::read(&[0; 64], 0).is_none());
+    assert!(Claim::read(&[0xff; 64], 0).is_none());
+    assert!(Claim::read(&[0xff; 64], usize::MAX).is_none());
+    assert!(Claim::read(&[1; 64], 1 << 40).is_none());
+}

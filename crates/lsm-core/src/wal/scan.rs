@@ -1,0 +1,118 @@
+//! Walks the records in the bytes of one file, and searches bytes that do not parse for
+//! proof that they once did. No I/O.
+
+use super::record::{ALIGN, Claim, Frame, HEADER_LEN, Lsn, RECORD_LEN_MIN};
+use crate::error::{Error, Result};
+use crate::file_name::FileNumber;
+
+/// The search checksums at most this many times the bytes that it searches.
+const SEARCH_FACTOR_MAX: u64 = 4;
+
+/// The records of one file, front to back.
+#[derive(Debug)]
+pub(crate) struct Records<'a> {
+    bytes: &'a [u8],
+    number: FileNumber,
+    base: Lsn,
+    offset: usize,
+    last_sequence: u64,
+}
+
+impl<'a> Records<'a> {
+    /// `bytes` is a file from its first byte to where its records end at the latest;
+    /// `base` is the position of its first byte, from a valid header.
+    pub(crate) fn new(bytes: &'a [u8], number: FileNumber, base: Lsn, last_sequence: u64) -> Self {
+        Self { bytes, number, base, offset: HEADER_LEN, last_sequence }
+    }
+
+    /// The next record; `None` at the first place that holds no valid one.
+    #[inline]
+    pub(crate) fn next(&mut self) -> Result<Option<Frame<'a>>> {
+        let Some(claim) = Claim::read(self.bytes, self.offset) else {
+            return Ok(None);
+        };
+        let Some(frame) = claim.verify(self.bytes, self.number, self.offset) else {
+            return Ok(None);
+        };
+        // The checksum holds, so these bytes were written as they are: a writer of ours
+        // would not have.
+        if frame.sequence < self.last_sequence {
+            return Err(Error::mismatch(
+                "sequence of a record is out of order: the least that may follow",
+                self.last_sequence,
+                frame.sequence,
+            )
+            .at(self.offset as u64));
+        }
+        if frame.synced > self.position() {
+            let message = "record claims that bytes behind it were durable before it was written";
+            return Err(Error::corrupt(message).at(self.offset as u64));
+        }
+        self.last_sequence = frame.sequence;
+        self.offset += claim.record_len();
+        Ok(Some(frame))
+    }
+
+    /// Offset of what comes next, behind the last valid record.
+    pub(crate) fn offset(&self) -> usize {
+        self.offset
+    }
+
+    /// Position of what comes next.
+    pub(crate) fn position(&self) -> Lsn {
+        self.base.plus(self.offset)
+    }
+
+    pub(crate) fn last_sequence(&self) -> u64 {
+        self.last_sequence
+    }
+
+    /// Whether what comes next looks like a record whose writing was cut off: a guess, for
+    /// reports only.
+    pub(crate) fn is_cut(&self, last_synced: Lsn) -> bool {
+        Claim::read(self.bytes, self.offset).is_some_and(|claim| {
+            claim.sequence >= self.last_sequence
+                && (last_synced..=self.position()).contains(&claim.synced)
+        })
+    }
+}
+
+/// Looks in `bytes`, a file from its first byte, at or after `from`, for a record that shows
+/// that the log was durable beyond position `at`. Returns the offset of that witness.
+///
+/// `base` is the position of the file's first byte, if its header is valid. The cost is
+/// bounded: one comparison for every place where a record may start, and a checksum only for
+/// those few that claim to be a witness; too many false claims are an error, because then
+/// nothing is known.
+pub(crate) fn find_witness(
+    bytes: &[u8],
+    number: FileNumber,
+    base: Option<Lsn>,
+    from: usize,
+    at: Lsn,
+    last_sequence: u64,
+) -> Result<Option<usize>> {
+    let mut budget = (bytes.len() as u64).saturating_mul(SEARCH_FACTOR_MAX);
+    let mut offset = from.next_multiple_of(ALIGN);
+    while offset.saturating_add(RECORD_LEN_MIN) <= bytes.len() {
+        let highest = base.map_or(Lsn(u64::MAX), |base| base.plus(offset));
+        let claim = Claim::read(bytes, offset).filter(|claim| {
+            claim.synced > at && claim.synced <= highest && claim.sequence >= last_sequence
+        });
+        if let Some(claim) = claim {
+            budget = budget.checked_sub(claim.record_len() as u64).ok_or_else(|| {
+                Error::corrupt("too much here looks like records to tell a torn tail from damage")
+                    .at(from as u64)
+            })?;
+            if claim.verify(bytes, number, offset).is_some() {
+                return Ok(Some(offset));
+            }
+        }
+        offset += ALIGN;
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+#[path = "scan_test.rs"]
+mod tests;

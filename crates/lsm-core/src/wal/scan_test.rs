@@ -1,0 +1,108 @@
+use super::*;
+use crate::error::ErrorKind;
+use crate::wal::record::{Header, LOG, encode};
+
+const NUMBER: FileNumber = FileNumber(7);
+const BASE: Lsn = Lsn(4096);
+
+struct File(Vec<u8>);
+
+impl File {
+    fn new() -> Self {
+        let mut bytes = Vec::new();
+        Header { number: NUMBER, base: BASE, synced: Lsn(0) }.encode(&LOG, &mut bytes);
+        Self(bytes)
+    }
+
+    /// Appends a record and returns where it starts.
+    fn push(&mut self, sequence: u64, synced: Lsn, payload: &[u8]) -> usize {
+        let offset = self.0.len();
+        encode(&mut self.0, NUMBER, offset, sequence, synced, payload);
+        offset
+    }
+
+    fn witness(&self, from: usize, at: Lsn) -> Result<Option<usize>> {
+        find_witness(&self.0, NUMBER, Some(BASE), from, at, 5)
+    }
+}
+
+#[test]
+fn a_witness_claims_more_than_what_is_asked() {
+    let mut file = File::new();
+    let position = BASE.plus(HEADER_LEN);
+    file.push(5, position, b"first");
+    let second = file.push(6, position, b"second");
+    let third = file.push(7, BASE.plus(second), b"third");
+    assert_eq!(file.witness(HEADER_LEN, position).unwrap(), Some(third));
+    assert_eq!(file.witness(second, position).unwrap(), Some(third));
+    assert_eq!(file.witness(HEADER_LEN, BASE).unwrap(), Some(HEADER_LEN));
+    assert_eq!(file.witness(HEADER_LEN, BASE.plus(second)).unwrap(), None);
+    assert_eq!(file.witness(third + 8, position).unwrap(), None);
+}
+
+#[test]
+fn records_of_another_order_or_place_are_no_witness() {
+    let mut file = File::new();
+    let old = file.push(4, BASE.plus(HEADER_LEN), b"an earlier sequence");
+    let ahead = file.push(9, BASE.plus(4000), b"claims what came later");
+    assert_eq!(file.witness(old, BASE).unwrap(), None);
+    // Without a header nobody knows where the file begins.
+    let found = find_witness(&file.0, NUMBER, None, old, BASE, 5).unwrap();
+    assert_eq!(found, Some(ahead));
+}
+
+#[test]
+fn the_search_is_bounded() {
+    // Each 8 bytes of this look like a witness that reaches far: without a bound the search
+    // checksums the square of the length.
+    let mut file = File::new();
+    let word = (1u64 << 32 | 1 << 18).to_le_bytes();
+    let claim = [word, word].concat();
+    while file.0.len() < 1 << 20 {
+        file.0.extend_from_slice(&claim);
+    }
+    let found = find_witness(&file.0, NUMBER, None, HEADER_LEN, BASE, 5);
+    assert!(found.unwrap().is_none(), "short claims are cheap");
+    let word = (1u64 << 50 | 1 << 18 | 1 << 42).to_le_bytes();
+    file.0[HEADER_LEN..].chunks_exact_mut(8).for_each(|c| c.copy_from_slice(&word));
+    let error = find_witness(&file.0, NUMBER, None, HEADER_LEN, BASE, 5).unwrap_err();
+    assert_eq!((error.kind(), error.offset()), (ErrorKind::Corrupt, Some(HEADER_LEN as u64)));
+}
+
+#[test]
+fn what_no_writer_writes_is_an_error() {
+    let mut file = File::new();
+    file.push(5, Lsn(0), b"one");
+    let backwards = file.push(4, Lsn(0), b"two");
+    let mut records = Records::new(&file.0, NUMBER, BASE, 0);
+    assert!(records.next().unwrap().is_some());
+    let error = records.next().unwrap_err();
+    assert_eq!((error.kind(), error.offset()), (ErrorKind::Corrupt, Some(backwards as u64)));
+
+    let mut file = File::new();
+    file.push(1, BASE.plus(HEADER_LEN + 8), b"one");
+    let error = Records::new(&file.0, NUMBER, BASE, 0).next().unwrap_err();
+    assert_eq!((error.kind(), error.offset()), (ErrorKind::Corrupt, Some(HEADER_LEN as u64)));
+}
+
+#[cfg(feature = "testkit")]
+#[test]
+fn any_bytes_are_read_and_mended() {
+    use crate::wal::fuzzing::{check_log, mend_checksums};
+    for seed in 0..2000 {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let mut file = File::new();
+        for sequence in 0..rng.u64(0..6) {
+            let payload = vec![rng.u8(..); rng.usize(1..60)];
+            file.push(sequence, BASE, &payload);
+        }
+        for _ in 0..rng.usize(0..4) {
+            let at = rng.usize(0..file.0.len());
+            file.0[at] = rng.u8(..);
+        }
+        file.0.truncate(rng.usize(0..=file.0.len()));
+        check_log(&file.0);
+        mend_checksums(&mut file.0);
+        check_log(&file.0);
+    }
+}

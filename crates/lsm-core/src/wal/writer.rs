@@ -1,0 +1,169 @@
+//! Appends records, and goes on from one segment to the next.
+//!
+//! Leaves to others: making segments ([`prepare`](super::prepare)) and making them durable
+//! ([`Syncer`]).
+//!
+//! Invariants:
+//! * One call to the file system a record, and never one that grows the file.
+//! * Sequences do not decrease, over all segments.
+//!
+//! Threads: one at a time, under the caller's lock.
+
+use std::sync::Arc;
+
+use super::record::{self, HEADER_LEN, Header, LOG, Lsn, PAYLOAD_LEN_MAX, record_len};
+use super::segment::Segment;
+use super::syncer::Syncer;
+use crate::error::{Error, Result};
+use crate::file_name::FileNumber;
+
+/// The record buffer is kept between appends up to this capacity.
+const BUFFER_KEEP_MAX: usize = 1 << 20;
+
+/// How a record reaches its file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Via {
+    /// Copied into a mapping where the file system has one: cheapest if nobody waits for a
+    /// sync.
+    Copy,
+    /// Written by a call: makes the sync that follows cheaper.
+    Write,
+}
+
+/// The segment that a rotation left behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sealed {
+    pub(crate) number: FileNumber,
+    /// Sequence of the log's last record; zero if there is none yet.
+    pub(crate) last_sequence: u64,
+    /// Length of the file, the unused rest included.
+    pub(crate) bytes: u64,
+    /// Where the segment begins in the log.
+    pub(crate) base: Lsn,
+}
+
+/// The end of a log.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    segment: Segment,
+    base: Lsn,
+    /// Where the next record goes.
+    offset: usize,
+    last_sequence: u64,
+    buffer: Vec<u8>,
+    shared: Arc<Syncer>,
+}
+
+impl Writer {
+    /// Starts `segment` at `base`, the end of the log so far, whose last record has
+    /// `last_sequence`; zero for none.
+    ///
+    /// # Panics
+    ///
+    /// If `shared` stands elsewhere.
+    pub(crate) fn start(
+        segment: Segment,
+        base: Lsn,
+        last_sequence: u64,
+        shared: Arc<Syncer>,
+    ) -> Result<Self> {
+        assert_eq!(base, shared.appended(), "a log continues where it ended");
+        shared.check()?;
+        write_header(&segment, base, &shared)?;
+        Ok(Self { segment, base, offset: HEADER_LEN, last_sequence, buffer: Vec::new(), shared })
+    }
+
+    /// Whether a payload of this length fits into the segment.
+    #[inline]
+    pub(crate) fn has_room(&self, payload_len: usize) -> bool {
+        payload_len <= PAYLOAD_LEN_MAX
+            && (self.offset + record_len(payload_len)) as u64 <= self.segment.bytes
+    }
+
+    /// The least size of a segment that holds a payload of this length.
+    pub(crate) fn segment_bytes_for(payload_len: usize) -> u64 {
+        (HEADER_LEN + record_len(payload_len)) as u64
+    }
+
+    /// Position of the segment's first byte.
+    pub(crate) fn base(&self) -> Lsn {
+        self.base
+    }
+
+    /// Position behind the last record.
+    #[inline]
+    pub(crate) fn end(&self) -> Lsn {
+        self.base.plus(self.offset)
+    }
+
+    /// Appends one record and returns the position behind it, which is what
+    /// [`Syncer::sync_through`] takes.
+    ///
+    /// # Panics
+    ///
+    /// If the payload is empty or there is no [room](Self::has_room), or if `sequence` is
+    /// below that of the record before.
+    pub(crate) fn append(&mut self, sequence: u64, payload: &[u8], via: Via) -> Result<Lsn> {
+        assert!(!payload.is_empty() && self.has_room(payload.len()), "the caller rotates first");
+        assert!(sequence >= self.last_sequence, "sequences do not decrease");
+        self.shared.check()?;
+        self.buffer.clear();
+        let (number, synced) = (self.segment.number, self.shared.synced());
+        record::encode(&mut self.buffer, number, self.offset, sequence, synced, payload);
+        let (file, offset) = (&self.segment.file, self.offset as u64);
+        let written = match via {
+            Via::Copy => file.copy_at(offset, &self.buffer),
+            Via::Write => file.write_at(offset, &self.buffer),
+        };
+        if let Err(error) = written {
+            let error = Error::io("append to the log", &self.segment.path, error).at(offset);
+            self.shared.fail(&error);
+            return Err(error);
+        }
+        self.offset += self.buffer.len();
+        self.last_sequence = sequence;
+        if self.buffer.capacity() > BUFFER_KEEP_MAX {
+            self.buffer = Vec::new();
+        }
+        let end = self.end();
+        self.shared.set_appended(end);
+        Ok(end)
+    }
+
+    /// Goes on in `next`. The segment so far is synced before, or together with, anything
+    /// that is appended from here on.
+    pub(crate) fn rotate(&mut self, next: Segment) -> Result<Sealed> {
+        self.shared.check()?;
+        let base = self.end();
+        let sealed = Sealed {
+            number: self.segment.number,
+            last_sequence: self.last_sequence,
+            bytes: self.segment.bytes,
+            base: self.base,
+        };
+        write_header(&next, base, &self.shared)?;
+        self.segment = next;
+        self.base = base;
+        self.offset = HEADER_LEN;
+        Ok(sealed)
+    }
+}
+
+/// From here on the log's end lies in `segment`.
+fn write_header(segment: &Segment, base: Lsn, shared: &Syncer) -> Result<()> {
+    let mut bytes = Vec::with_capacity(HEADER_LEN);
+    Header { number: segment.number, base, synced: shared.synced() }.encode(&LOG, &mut bytes);
+    if let Err(error) = segment.file.write_at(0, &bytes) {
+        let error = Error::io("start the log segment", &segment.path, error).at(0);
+        shared.fail(&error);
+        return Err(error);
+    }
+    // Listed before the first position inside it is published: see `sync_through`.
+    shared.started(segment.number, segment.path.clone(), base, segment.file.clone());
+    shared.set_appended(base.plus(HEADER_LEN));
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "writer_test.rs"]
+mod tests;

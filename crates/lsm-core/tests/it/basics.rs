@@ -1,0 +1,107 @@
+//! Each call does what its documentation says, on the real file system.
+
+use lsm_core::{Db, Durability, ErrorKind, KeyspaceOptions, Options, WriteBatch};
+
+fn small() -> Options {
+    let keyspace = KeyspaceOptions::default()
+        .write_buffer_bytes(64 << 10)
+        .table_bytes(64 << 10)
+        .level_bytes_base(256 << 10);
+    Options::default().default_keyspace(keyspace).log_segment_bytes(64 << 10).log_bytes_max(1 << 20)
+}
+
+#[test]
+fn what_was_put_is_got_after_flush_compaction_and_reopen() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = small().open(dir.path()).unwrap();
+    let key = |i: u32| format!("key{:06}", i * 7919 % 20_000);
+    for i in 0..20_000 {
+        db.put(key(i), format!("value {i}")).unwrap();
+    }
+    for i in (0..20_000).step_by(3) {
+        db.delete(key(i)).unwrap();
+    }
+    let check = |db: &Db| {
+        for i in 0..20_000 {
+            let expected = (i % 3 != 0).then(|| format!("value {i}").into_bytes());
+            let found = db.get(key(i)).unwrap().map(|value| value.to_vec());
+            assert_eq!(found, expected, "{i}");
+        }
+        assert_eq!(db.iter().count(), 20_000 - 6667);
+        assert_eq!(db.iter().rev().count(), 20_000 - 6667);
+    };
+    check(&db);
+    db.flush().unwrap();
+    check(&db);
+    db.compact_range::<&str>(..).unwrap();
+    check(&db);
+    db.verify().unwrap();
+    db.close().unwrap();
+    let db = small().open(dir.path()).unwrap();
+    check(&db);
+    db.close().unwrap();
+    let db = small().open_read_only(dir.path()).unwrap();
+    check(&db);
+    assert_eq!(db.put("a", "b").unwrap_err().kind(), ErrorKind::Invalid);
+}
+
+#[test]
+fn batches_span_keyspaces_and_snapshots_stand_still() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = Db::open(dir.path()).unwrap();
+    let users = db.keyspace("users", KeyspaceOptions::default()).unwrap();
+    let mut batch = WriteBatch::new();
+    batch.put("count", "1");
+    batch.put_in(&users, "ada", "countess");
+    let last = db.write_with(batch, Durability::Sync).unwrap();
+    assert_eq!(last, db.last_sequence());
+    let snapshot = db.snapshot();
+    users.delete("ada").unwrap();
+    db.put("count", "0").unwrap();
+    db.flush().unwrap();
+    assert_eq!(db.flushed_sequence(), db.last_sequence());
+    db.compact_range::<&str>(..).unwrap();
+    assert_eq!(snapshot.get("count").unwrap().unwrap(), "1");
+    assert_eq!(snapshot.keyspace(&users).unwrap().get("ada").unwrap().unwrap(), "countess");
+    assert!(users.get("ada").unwrap().is_none());
+}
+
+#[test]
+fn a_second_open_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = Db::open(dir.path()).unwrap();
+    assert_eq!(Db::open(dir.path()).unwrap_err().kind(), ErrorKind::Locked);
+    assert_eq!(Db::open_read_only(dir.path()).unwrap_err().kind(), ErrorKind::Locked);
+    let other = db.clone();
+    db.close().unwrap();
+    assert_eq!(other.get("k").unwrap_err().kind(), ErrorKind::Closed);
+    Db::open(dir.path()).unwrap();
+}
+
+#[test]
+fn a_checkpoint_is_a_database_of_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = Db::open(dir.path().join("one")).unwrap();
+    db.put("k", "then").unwrap();
+    db.checkpoint(dir.path().join("two")).unwrap();
+    db.put("k", "now").unwrap();
+    let copy = Db::open(dir.path().join("two")).unwrap();
+    assert_eq!(copy.get("k").unwrap().unwrap(), "then");
+    copy.put("k", "elsewhere").unwrap();
+    assert_eq!(db.get("k").unwrap().unwrap(), "now");
+}
+
+#[test]
+fn unlogged_writes_are_kept_by_a_flush_and_mix_with_logged_ones() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = Db::open(dir.path()).unwrap();
+    db.put_with("a", "1", Durability::None).unwrap();
+    db.put_with("b", "2", Durability::Sync).unwrap();
+    db.put_with("c", "3", Durability::None).unwrap();
+    db.put_with("d", "4", Durability::Buffered).unwrap();
+    std::mem::forget(db.clone());
+    assert_eq!(db.iter().count(), 4);
+    db.close().unwrap();
+    let db = Db::open(dir.path()).unwrap();
+    assert_eq!(db.iter().count(), 4);
+}

@@ -1,0 +1,3 @@
+//! The engine from outside, through its public face: one binary for all integration tests.
+
+mod basics;

@@ -1,0 +1,251 @@
+//! The table of layers, as data.
+//!
+//! A row is a file or folder of a crate's `src/`, its layer, and what it may never import
+//! although that lies lower. A row may import lower layers only. The indented rows are the
+//! files of the folder above: inside a folder, and among the rows of L0, imports go down the
+//! list. `any` imports what it likes and is imported by tests only.
+
+pub(crate) struct Crate {
+    /// Below `crates/`.
+    pub(crate) name: &'static str,
+    /// Whether files are reached only through the `fs` folder of the engine.
+    pub(crate) bans_std_fs: bool,
+    /// Crates that must not be named here.
+    pub(crate) never: &'static [&'static str],
+    pub(crate) table: &'static str,
+}
+
+pub(crate) const CRATES: [Crate; 4] = [
+    Crate {
+        name: "lsm-core",
+        bans_std_fs: true,
+        never: &["lsm_raft", "lsm_client", "lsm_server"],
+        table: "
+lib.rs              L7
+db/                 L6
+    handle.rs
+    keyspace.rs
+    open.rs
+    checkpoint.rs
+    threads.rs
+    work.rs
+    write.rs
+    range_iter.rs
+    scan.rs
+    read.rs
+    state.rs
+    tree.rs
+    snapshot.rs
+    publish.rs
+    stats.rs
+    stall.rs
+    health.rs
+compaction/         L5
+    job.rs
+    picker.rs
+    retention.rs
+version/            L4
+    set.rs
+    manifest.rs
+    catalog.rs
+    edit.rs
+    version.rs
+    table_file.rs
+    table_meta.rs
+memtable/           L3  never fs
+    cursor.rs
+    table.rs
+    entry.rs
+wal/                L3  never key batch
+    writer.rs
+    reader.rs
+    syncer.rs
+    segment.rs
+    record.rs
+sstable/            L3
+    open_tables.rs
+    reader.rs
+    builder.rs
+    properties.rs
+    filter.rs
+    index.rs
+    compress.rs
+    block_builder.rs
+    block.rs
+    format.rs
+batch.rs            L2
+iter/               L2  never fs
+    merge.rs
+    concat.rs
+    cursor.rs
+options.rs          L1
+value.rs            L1
+cache.rs            L1
+file_name.rs        L1
+key/                L1
+    internal.rs
+    keyspace_id.rs
+    range.rs
+    hash.rs
+fs/                 L0
+    crash.rs
+    fault.rs
+    mem.rs
+    os.rs
+    linux.rs
+    portable.rs
+    traits.rs
+metrics.rs          L0
+clock.rs            L0
+checksum.rs         L0
+coding.rs           L0
+sync.rs             L0
+error.rs            L0
+testkit/            any
+    script.rs
+    generate.rs
+    model.rs
+",
+    },
+    Crate {
+        name: "lsm-raft",
+        bans_std_fs: true,
+        never: &["lsm_client", "lsm_server"],
+        table: "
+lib.rs              L4
+runtime.rs          L3
+node.rs             L2
+snapshot.rs         L2
+state_machine.rs    L2
+log_store.rs        L2
+transport.rs        L1
+command.rs          L1
+config.rs           L0
+error.rs            L0
+",
+    },
+    Crate {
+        name: "lsm-client",
+        bans_std_fs: false,
+        never: &["lsm_core", "lsm_raft", "lsm_server"],
+        table: "
+lib.rs              L1
+",
+    },
+    Crate {
+        name: "lsm-server",
+        bans_std_fs: false,
+        never: &[],
+        table: "
+main.rs             L3
+service/            L2
+peer.rs             L2
+convert.rs          L1
+config.rs           L0
+",
+    },
+];
+
+/// Where `unsafe` may stand: mappings and system calls.
+pub(crate) const UNSAFE_FILES: [&str; 3] = [
+    "crates/lsm-core/src/fs/linux.rs",
+    "crates/lsm-core/src/fs/os.rs",
+    "crates/lsm-core/src/fs/portable.rs",
+];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Layer {
+    Level(u8),
+    Any,
+}
+
+/// A file or folder of `src/`, with all that stands about it in the table.
+pub(crate) struct Row {
+    /// A folder's name ends with `/`.
+    pub(crate) name: &'static str,
+    pub(crate) layer: Layer,
+    pub(crate) never: Vec<&'static str>,
+    /// The files of a folder, importers above imported.
+    pub(crate) files: Vec<&'static str>,
+}
+
+impl Row {
+    pub(crate) fn is_folder(&self) -> bool {
+        self.name.ends_with('/')
+    }
+
+    /// The name of the module.
+    pub(crate) fn module(&self) -> &'static str {
+        self.name.trim_end_matches('/').trim_end_matches(".rs")
+    }
+
+    /// How messages call it.
+    pub(crate) fn title(&self) -> String {
+        match self.layer {
+            Layer::Level(level) => format!("{} (L{level})", self.name),
+            Layer::Any => self.name.to_owned(),
+        }
+    }
+}
+
+/// Reads a table. Its rows are ours, so a mistake in them is a panic.
+pub(crate) fn parse(table: &'static str) -> Vec<Row> {
+    let mut rows: Vec<Row> = Vec::new();
+    for line in table.lines().filter(|line| !line.trim().is_empty()) {
+        let mut words = line.split_whitespace();
+        let name = words.next().expect("the line is not empty");
+        if line.starts_with(' ') {
+            let folder = rows.last_mut().filter(|row| row.is_folder());
+            folder.unwrap_or_else(|| panic!("{name} stands below no folder")).files.push(name);
+            continue;
+        }
+        let layer = match words.next() {
+            Some("any") => Layer::Any,
+            Some(word) => Layer::Level(
+                word.strip_prefix('L').and_then(|n| n.parse().ok()).expect("a layer, as in L3"),
+            ),
+            None => panic!("{name} has no layer"),
+        };
+        let never = match words.next() {
+            Some(word) => {
+                assert_eq!(word, "never", "only `never` follows the layer of {name}");
+                words.collect()
+            }
+            None => Vec::new(),
+        };
+        rows.push(Row { name, layer, never, files: Vec::new() });
+    }
+    rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_table_reads_and_names_each_file_once() {
+        for krate in &CRATES {
+            let rows = parse(krate.table);
+            let mut names: Vec<_> = rows.iter().map(|row| row.name.to_owned()).collect();
+            for row in &rows {
+                names.extend(row.files.iter().map(|file| format!("{}{file}", row.name)));
+                for never in &row.never {
+                    assert!(rows.iter().any(|r| r.module() == *never), "{never}");
+                }
+            }
+            let count = names.len();
+            names.sort();
+            names.dedup();
+            assert_eq!(names.len(), count, "{}", krate.name);
+        }
+    }
+
+    #[test]
+    fn a_row_keeps_what_the_table_says() {
+        let rows = parse("wal/ L3 never key batch\n    writer.rs\n    record.rs\nkit/ any\n");
+        assert_eq!(rows[0].title(), "wal/ (L3)");
+        assert_eq!(rows[0].never, ["key", "batch"]);
+        assert_eq!(rows[0].files, ["writer.rs", "record.rs"]);
+        assert_eq!(rows[1].layer, Layer::Any);
+    }
+}
