@@ -8,7 +8,10 @@
 //!
 //! Threads: one a cursor.
 
+use std::ops::Range;
 use std::sync::Arc;
+
+use bytes::Bytes;
 
 use super::block::{Block, Entry, Shape};
 use super::format::Damage;
@@ -17,6 +20,7 @@ use super::reader::{BlockBytes, TableReader, Touched};
 use crate::error::{Error, Result};
 use crate::iter::Cursor;
 use crate::key::Tag;
+use crate::value::Value;
 
 /// Where the blocks of one table come from. Holds one at a time.
 pub(crate) trait Blocks {
@@ -27,6 +31,11 @@ pub(crate) trait Blocks {
 
     /// The bytes of the block that is held; empty if none is.
     fn bytes(&self) -> &[u8];
+
+    /// A range of the block that is held, to keep.
+    fn value(&self, range: Range<usize>) -> Value {
+        Value::from(Bytes::copy_from_slice(self.bytes().get(range).unwrap_or_default()))
+    }
 
     /// The error for damage in block `at`.
     fn error(&self, at: usize, damage: Damage) -> Error;
@@ -236,6 +245,10 @@ impl<B: Blocks> Cursor for Walk<B> {
     fn value(&self) -> &[u8] {
         self.block().bytes(self.entry.value())
     }
+
+    fn value_to_keep(&self) -> Value {
+        self.blocks.value(self.entry.value())
+    }
 }
 
 /// The blocks of an open reader, through its mapping or the block cache.
@@ -274,6 +287,13 @@ impl Blocks for ReaderBlocks {
         match &self.held {
             Some(held) => self.reader.bytes_of(held),
             None => &[],
+        }
+    }
+
+    fn value(&self, range: Range<usize>) -> Value {
+        match &self.held {
+            Some(held) => self.reader.value(held, range),
+            None => Value::from(Bytes::new()),
         }
     }
 

@@ -1,1 +1,208 @@
-//! Damage.
+//! Damaged tables: an error that names file and offset, or right answers; never wrong ones.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::compress::Codec;
+use super::fuzzing::{self, MemoryTable, NAME, open_table};
+use super::table_test::{
+    Model, OPTIONS, SALT, build, get, put, random_model, verify_bytes, visible,
+};
+use super::{TableOptions, TableScan};
+use crate::error::{Error, ErrorKind, Result};
+use crate::iter::Cursor;
+use crate::key::{SEQ_MAX, Tag};
+use crate::options::TableAccess;
+
+fn small_model() -> Model {
+    let mut model = Model::new();
+    for i in 0u32..60 {
+        put(&mut model, format!("key {:03}", i * 2).as_bytes(), u64::from(i), b"a value, a value");
+        if i % 9 == 0 {
+            put(&mut model, format!("key {:03}", i * 2).as_bytes(), 1000, b"");
+        }
+    }
+    model
+}
+
+fn tables() -> Vec<(Model, Bytes)> {
+    let codecs = [Codec::None, Codec::Lz4];
+    let tables = codecs.map(|codec| (small_model(), TableOptions { codec, ..OPTIONS }));
+    tables.map(|(model, options)| (model.clone(), build(&model, options))).to_vec()
+}
+
+fn assert_names_the_place(error: &Error) {
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+    assert_eq!(error.file(), Some(Path::new(NAME)), "{error}");
+    assert!(error.offset().is_some(), "{error}");
+}
+
+/// Fine, or an error of the right sort.
+fn checked<T>(result: Result<T>) -> Option<T> {
+    result.inspect_err(assert_names_the_place).ok()
+}
+
+/// Reads all there is in every way: each answer is right, or an error.
+fn check_answers(model: &Model, bytes: &Bytes) {
+    for access in [TableAccess::Mapped, TableAccess::Pread] {
+        let Some(reader) = checked(open_table(bytes, SALT, access, 1 << 16)) else {
+            continue;
+        };
+        for i in 0..122 {
+            let key = format!("key {i:03}").into_bytes();
+            if let Some(found) = checked(get(&reader, &key, SEQ_MAX)) {
+                let found = found.as_ref().map(|(tag, value)| (*tag, &value[..]));
+                assert_eq!(found, visible(model, &key, SEQ_MAX));
+            }
+        }
+        check_walk(model, &mut reader.cursor());
+    }
+    let file = Arc::new(MemoryTable(bytes.clone()));
+    let scan = TableScan::open(file, PathBuf::from(NAME), bytes.len() as u64, SALT);
+    if let Some(mut scan) = checked(scan) {
+        check_walk(model, &mut scan);
+    }
+}
+
+fn check_walk(model: &Model, cursor: &mut impl Cursor) {
+    let mut expected = model.iter();
+    let mut moved = cursor.seek_first();
+    while checked(moved).is_some() {
+        let Some(((key, tag), value)) = expected.next() else {
+            assert!(!cursor.is_valid(), "more than was written");
+            return;
+        };
+        assert!(cursor.is_valid(), "less than was written");
+        assert_eq!((cursor.key(), cursor.tag(), cursor.value()), (&key[..], Tag(!tag), &value[..]));
+        moved = cursor.next();
+    }
+    assert!(!cursor.is_valid(), "a cursor that failed stands nowhere");
+}
+
+#[test]
+fn no_flipped_bit_changes_an_answer() {
+    for (model, bytes) in tables() {
+        check_answers(&model, &bytes);
+        for at in 0..bytes.len() {
+            let mut damaged = bytes.to_vec();
+            damaged[at] ^= 1 << (at % 8);
+            let damaged = Bytes::from(damaged);
+            check_answers(&model, &damaged);
+            let error = verify_bytes(&damaged).expect_err("verify must see every flipped bit");
+            assert_names_the_place(&error);
+        }
+    }
+}
+
+#[test]
+fn no_truncated_table_opens() {
+    for (_, bytes) in tables() {
+        for len in 0..bytes.len() {
+            let cut = bytes.slice(..len);
+            for access in [TableAccess::Mapped, TableAccess::Pread] {
+                assert_names_the_place(&open_table(&cut, SALT, access, 0).unwrap_err());
+            }
+            // Nor if the shorter length is the one that was expected, as above.
+            let file = Arc::new(MemoryTable(cut));
+            let opened = TableScan::open(file, PathBuf::from(NAME), bytes.len() as u64, SALT);
+            assert_names_the_place(&opened.unwrap_err());
+        }
+    }
+}
+
+#[test]
+fn blocks_hold_only_in_their_place() {
+    let model = small_model();
+    // One entry a block, all of one length.
+    let options = TableOptions { block_bytes: 1, ..OPTIONS };
+    let bytes = build(&model, options);
+    let reader = open_table(&bytes, SALT, TableAccess::Mapped, 0).unwrap();
+    let places: Vec<_> = (20..24).filter_map(|at| reader.index().block(at)).collect();
+    let range = |at: usize| places[at].offset as usize..places[at].end() as usize;
+    let (a, b) = (0..4)
+        .flat_map(|a| (a + 1..4).map(move |b| (a, b)))
+        .find(|&(a, b)| places[a].len == places[b].len)
+        .expect("two blocks of one length");
+
+    let mut swapped = bytes.to_vec();
+    swapped[range(a)].copy_from_slice(&bytes[range(b)]);
+    swapped[range(b)].copy_from_slice(&bytes[range(a)]);
+    let swapped = Bytes::from(swapped);
+    check_answers(&model, &swapped);
+    assert!(verify_bytes(&swapped).is_err());
+
+    let foreign = build(&model, TableOptions { salt: SALT + 1, ..options });
+    assert_eq!(foreign.len(), bytes.len());
+    let mut mixed = bytes.to_vec();
+    mixed[range(a)].copy_from_slice(&foreign[range(a)]);
+    let mixed = Bytes::from(mixed);
+    check_answers(&model, &mixed);
+    assert!(verify_bytes(&mixed).is_err());
+}
+
+#[test]
+fn a_foreign_table_is_refused() {
+    for (_, bytes) in tables() {
+        for access in [TableAccess::Mapped, TableAccess::Pread] {
+            let error = open_table(&bytes, SALT + 1, access, 0).unwrap_err();
+            assert_names_the_place(&error);
+            assert!(error.to_string().contains("salt"), "{error}");
+        }
+    }
+}
+
+#[test]
+fn hostile_tables_neither_panic_nor_hang() {
+    let seed = super::table_test::seed();
+    println!("LSM_TEST_SEED={seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    for (_, bytes) in tables() {
+        fuzzing::check_table(&bytes);
+        for _ in 0..3000 {
+            let mut damaged = bytes.to_vec();
+            for _ in 0..random.usize(1..5) {
+                let at = random.usize(..damaged.len());
+                damaged[at] = [0, 1, 0x7f, 0x80, 0xff, random.u8(..)][random.usize(..6)];
+            }
+            // With right checksums, so that what lies behind them is reached.
+            fuzzing::mend_checksums(&mut damaged);
+            fuzzing::check_table(&damaged);
+        }
+    }
+}
+
+#[test]
+fn hostile_parts_neither_panic_nor_hang() {
+    let seed = super::table_test::seed();
+    println!("LSM_TEST_SEED={seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let bytes = build(&random_model(&mut random, 200), OPTIONS);
+    for _ in 0..20_000 {
+        let start = random.usize(..bytes.len());
+        let mut part = bytes[start..random.usize(start..bytes.len())].to_vec();
+        if !part.is_empty() {
+            let at = random.usize(..part.len());
+            part[at] = random.u8(..);
+        }
+        fuzzing::check_block(&part);
+        fuzzing::check_parts(&part);
+    }
+}
+
+#[test]
+fn mending_makes_a_damaged_table_pass() {
+    for (_, bytes) in tables() {
+        let mut damaged = bytes.to_vec();
+        damaged[40] ^= 0xff;
+        let end = damaged.len();
+        damaged[end - 1] ^= 0xff;
+        assert!(open_table(&Bytes::from(damaged.clone()), SALT, TableAccess::Mapped, 0).is_err());
+        fuzzing::mend_checksums(&mut damaged);
+        let reader = open_table(&Bytes::from(damaged), SALT, TableAccess::Mapped, 0).unwrap();
+        let mut cursor = reader.cursor();
+        let walked = cursor.seek_first();
+        assert!(walked.is_ok() || !walked.unwrap_err().to_string().contains("checksum"));
+    }
+}

@@ -38,7 +38,7 @@ const _: () = assert!(PAGE_LEN.is_multiple_of(LINE_LEN));
 /// Bytes that cannot be what was written. A word for decoders, which know neither the file nor
 /// where in it their bytes lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Damage {
+pub(crate) struct Damage {
     what: &'static str,
     at: usize,
 }

@@ -5,7 +5,7 @@
 //! behind the checksums gets its share.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -84,7 +84,7 @@ pub(crate) fn check_table(bytes: &[u8]) {
     let file = || Arc::new(MemoryTable(bytes.clone()));
     let scan = TableScan::open(file(), PathBuf::from(NAME), bytes.len() as u64, salt);
     let _ = scan.and_then(|mut scan| walk(&mut scan));
-    let _ = verify(file(), PathBuf::from(NAME), bytes.len() as u64, salt);
+    let _ = verify(file(), Path::new(NAME), bytes.len() as u64, salt);
 }
 
 fn check_reader(bytes: &Bytes, salt: u64, access: TableAccess) -> Result<()> {

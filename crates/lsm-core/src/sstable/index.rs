@@ -119,7 +119,7 @@ impl Shape {
 
 /// An index and its shape.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Index<'a> {
+pub(crate) struct Index<'a> {
     bytes: &'a [u8],
     shape: &'a Shape,
 }

@@ -23,12 +23,8 @@ mod scan;
 mod table_test;
 mod verify;
 
-pub(crate) use builder::{BuiltTable, TableBuilder, TableOptions};
-pub(crate) use compress::Codec;
+pub(crate) use builder::{TableBuilder, TableOptions};
 pub(crate) use cursor::TableCursor;
-pub(crate) use filter::{Probes, line_of, lines_for, probes_for};
-pub(crate) use open_tables::{OpenTable, OpenTables, TableHandle};
-pub(crate) use properties::Properties;
-pub(crate) use reader::{ReadOptions, TableReader, Touched};
+pub(crate) use open_tables::{OpenTables, TableHandle};
+pub(crate) use reader::{ReadOptions, Touched};
 pub(crate) use scan::TableScan;
-pub(crate) use verify::verify;

@@ -135,7 +135,7 @@ impl OpenTables {
     /// Reads and checks the whole table, over a file handle of its own.
     pub(crate) fn verify(&self, handle: &TableHandle) -> Result<Properties> {
         let (file, path) = self.open_file(&handle.0)?;
-        verify(file, path, handle.0.bytes, handle.0.salt)
+        verify(file, &path, handle.0.bytes, handle.0.salt)
     }
 
     /// How many tables are open.

@@ -12,6 +12,7 @@
 //! Threads: any number. A reader changes nothing but the bits that say which blocks were
 //! checked; two threads may check one block both.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -167,11 +168,7 @@ impl TableReader {
     ) -> Result<Option<(Tag, Value)>> {
         touched.tables += 1;
         if let Some((filter, at)) = &self.filter {
-            let bytes = match &self.bytes {
-                TableBytes::Mapped(map) => slice(map, *at),
-                TableBytes::Pread { filter, .. } => filter,
-            };
-            if !filter.may_contain(bytes, hash) {
+            if !filter.may_contain(self.filter_bytes(*at), hash) {
                 touched.filter_hits += 1;
                 return Ok(None);
             }
@@ -224,16 +221,7 @@ impl TableReader {
             Ok(None) => return Ok(Answer::Behind),
             Err(damage) => return Err(self.block_error(at, damage)),
         };
-        let range = found.value();
-        let value = match block {
-            BlockBytes::Held(bytes) => Value::from(bytes.slice(range)),
-            BlockBytes::Mapped { start, .. } => match &self.bytes {
-                TableBytes::Mapped(map) => {
-                    Value::mapped(Arc::clone(map), start + range.start, start + range.end)
-                }
-                TableBytes::Pread { .. } => unreachable!("only mapped tables have mapped blocks"),
-            },
-        };
+        let value = self.value(&block, found.value());
         Ok(Answer::Found(found.tag, value))
     }
 
@@ -243,6 +231,27 @@ impl TableReader {
             TableBytes::Mapped(map) => slice(map, self.index_at),
             TableBytes::Pread { index, .. } => index,
         })
+    }
+
+    #[inline]
+    fn filter_bytes(&self, at: Section) -> &[u8] {
+        match &self.bytes {
+            TableBytes::Mapped(map) => slice(map, at),
+            TableBytes::Pread { filter, .. } => filter,
+        }
+    }
+
+    /// A value within a block that this reader returned.
+    #[inline]
+    pub(super) fn value(&self, block: &BlockBytes, range: Range<usize>) -> Value {
+        match (block, &self.bytes) {
+            (BlockBytes::Mapped { start, .. }, TableBytes::Mapped(map)) => {
+                Value::mapped(Arc::clone(map), start + range.start, start + range.end)
+            }
+            (BlockBytes::Held(bytes), _) => Value::from(bytes.slice(range)),
+            // Only mapped tables have mapped blocks.
+            (BlockBytes::Mapped { .. }, TableBytes::Pread { .. }) => Value::from(Bytes::new()),
+        }
     }
 
     /// The bytes of a block that this reader returned.

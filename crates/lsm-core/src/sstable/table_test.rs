@@ -1,15 +1,18 @@
 //! Whole tables against a model: every way to read gives what was written.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::builder::{BuiltTable, TableBuilder, TableOptions};
+use super::compress::Codec;
 use super::fuzzing::{MemoryTable, NAME, open_table};
-use super::{
-    BuiltTable, Codec, TableBuilder, TableOptions, TableReader, TableScan, Touched, verify,
-};
+use super::properties::Properties;
+use super::reader::{TableReader, Touched};
+use super::scan::TableScan;
+use super::verify::verify;
 use crate::fs::WriteFile;
 use crate::iter::Cursor;
 use crate::key::{KeyHash, Kind, SEQ_MAX, SeqNo, Tag};
@@ -22,7 +25,7 @@ pub(super) const OPTIONS: TableOptions =
     TableOptions { block_bytes: 256, filter_bits_per_key: 10, codec: Codec::None, salt: SALT };
 
 /// User key and tag in internal order: the tag is turned over, so that greater comes first.
-type Model = BTreeMap<(Vec<u8>, u64), Vec<u8>>;
+pub(super) type Model = BTreeMap<(Vec<u8>, u64), Vec<u8>>;
 
 fn ordered(key: &[u8], tag: Tag) -> (Vec<u8>, u64) {
     (key.to_vec(), !tag.0)
@@ -138,9 +141,9 @@ pub(super) fn scan(bytes: &Bytes) -> TableScan {
     TableScan::open(file, PathBuf::from(NAME), bytes.len() as u64, SALT).unwrap()
 }
 
-pub(super) fn verify_bytes(bytes: &Bytes) -> crate::error::Result<super::Properties> {
+pub(super) fn verify_bytes(bytes: &Bytes) -> crate::error::Result<Properties> {
     let file = Arc::new(MemoryTable(bytes.clone()));
-    verify(file, PathBuf::from(NAME), bytes.len() as u64, SALT)
+    verify(file, Path::new(NAME), bytes.len() as u64, SALT)
 }
 
 pub(super) fn get(
@@ -222,6 +225,7 @@ fn check_cursor(random: &mut fastrand::Rng, model: &Model, cursor: &mut impl Cur
         if let Some(at) = &place {
             assert_eq!((cursor.key(), cursor.tag()), (&at.0[..], Tag(!at.1)));
             assert_eq!(cursor.value(), model[at]);
+            assert_eq!(cursor.value_to_keep(), model[at]);
         }
     }
 }
@@ -263,6 +267,12 @@ fn check_all(random: &mut fastrand::Rng, model: &Model, options: TableOptions) {
     assert_eq!((Some(built.seq_min), Some(built.seq_max)), (seqs().min(), seqs().max()));
     let deletes = model.keys().filter(|(_, tag)| Tag(!tag).kind() == Some(Kind::Delete));
     assert_eq!(built.tombstones, deletes.count() as u64);
+}
+
+/// Of `LSM_TEST_SEED`, or a new one; the test prints it.
+pub(super) fn seed() -> u64 {
+    let given = std::env::var("LSM_TEST_SEED").ok();
+    given.map_or_else(|| fastrand::u64(..), |seed| seed.parse().unwrap())
 }
 
 #[test]

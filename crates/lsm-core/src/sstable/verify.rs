@@ -2,12 +2,13 @@
 //!
 //! Beyond the checksums, which every scan checks: the order of the entries, the counts and
 //! bounds, that the filter knows every key, that the index leads to every entry, and that the
-//! room between blocks is zero.
+//! room between blocks and sections is zero.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::cursor::{Blocks, Walk};
+use super::format::PAGE_LEN;
 use super::properties::Properties;
 use super::scan::{ScanBlocks, TableScan};
 use crate::error::{Error, Result};
@@ -19,18 +20,18 @@ use crate::key::{KeyHash, Kind, SEQ_MAX, Tag, compare};
 /// found. `path` names the file in errors.
 pub(crate) fn verify(
     file: Arc<dyn ReadFile>,
-    path: PathBuf,
+    path: &Path,
     bytes: u64,
     salt: u64,
 ) -> Result<Properties> {
-    check(file, path.clone(), bytes, salt).map_err(|e| e.in_file(&path))
+    check(file, path, bytes, salt).map_err(|e| e.in_file(path))
 }
 
-fn check(file: Arc<dyn ReadFile>, path: PathBuf, bytes: u64, salt: u64) -> Result<Properties> {
-    let mut blocks = ScanBlocks::open(file, path.clone(), bytes, salt, true)?;
+fn check(file: Arc<dyn ReadFile>, path: &Path, bytes: u64, salt: u64) -> Result<Properties> {
+    let mut blocks = ScanBlocks::open(file, path.to_owned(), bytes, salt, true)?;
     check_gaps(&mut blocks)?;
     let index_at = blocks.parts().footer.index.offset;
-    blocks.index().check_words().map_err(|damage| damage.error(index_at, &path))?;
+    blocks.index().check_words().map_err(|damage| damage.error(index_at, path))?;
 
     let stated = blocks.parts().properties.clone();
     let mut scan = Walk::new(blocks);
@@ -38,7 +39,7 @@ fn check(file: Arc<dyn ReadFile>, path: PathBuf, bytes: u64, salt: u64) -> Resul
     let mut before: Option<(Vec<u8>, Tag)> = None;
     scan.seek_first()?;
     while scan.is_valid() {
-        check_entry(&scan, before.as_ref(), &path)?;
+        check_entry(&scan, before.as_ref(), path)?;
         count(&mut found, &scan);
         let (key, tag) = before.get_or_insert_with(|| (Vec::new(), scan.tag()));
         key.clear();
@@ -55,20 +56,34 @@ fn check(file: Arc<dyn ReadFile>, path: PathBuf, bytes: u64, salt: u64) -> Resul
     Ok(found)
 }
 
-/// Room between blocks, and behind the last, holds nothing.
+/// Room between blocks, and between sections, holds nothing.
 fn check_gaps(blocks: &mut ScanBlocks) -> Result<()> {
     let mut from = 0;
-    for at in 0..=blocks.index().blocks() {
-        let place = blocks.index().block(at);
-        let to = place.map_or(blocks.data_end(), |place| place.offset);
-        let len = usize::try_from(to.saturating_sub(from)).unwrap_or(usize::MAX);
-        let gap = blocks.read(from, len)?;
-        if let Some(dirty) = blocks.ahead(gap).iter().position(|&byte| byte != 0) {
-            return Err(Error::corrupt("bytes between blocks").at(from + dirty as u64));
-        }
-        from = place.map_or(to, |place| place.end());
+    for at in 0..blocks.index().blocks() {
+        let Some(place) = blocks.index().block(at) else {
+            break;
+        };
+        check_gap(blocks, from, place.offset)?;
+        from = place.end();
+    }
+    let footer = blocks.parts().footer;
+    for section in footer.filter.into_iter().chain([footer.index]) {
+        check_gap(blocks, from, section.offset)?;
+        from = section.end().unwrap_or(section.offset);
     }
     Ok(())
+}
+
+fn check_gap(blocks: &mut ScanBlocks, from: u64, to: u64) -> Result<()> {
+    let len = usize::try_from(to.saturating_sub(from)).unwrap_or(usize::MAX);
+    if len >= PAGE_LEN {
+        return Err(Error::corrupt("bytes that belong to nothing").at(from));
+    }
+    let gap = blocks.read(from, len)?;
+    match blocks.ahead(gap).iter().position(|&byte| byte != 0) {
+        Some(dirty) => Err(Error::corrupt("padding that is not zero").at(from + dirty as u64)),
+        None => Ok(()),
+    }
 }
 
 fn check_entry(scan: &TableScan, before: Option<&(Vec<u8>, Tag)>, path: &Path) -> Result<()> {

@@ -22,7 +22,9 @@ use crate::checksum::checksum;
 use crate::error::{Error, Result};
 use crate::file_name::{FileName, FileNumber};
 use crate::fs::{Fs, WriteFile};
-use crate::wal::{self, Format, Header, Lsn, PAYLOAD_LEN_MAX, Records, find_witness, read_whole};
+use crate::wal::{
+    self, Base, Format, Header, Lsn, PAYLOAD_LEN_MAX, Records, find_witness, read_whole,
+};
 
 const MANIFEST: Format = Format { magic: *b"lsm-man\n", version: 1, name: "manifest" };
 
@@ -189,7 +191,7 @@ pub(super) fn decode(bytes: &[u8], number: FileNumber) -> Result<(Vec<Edit>, usi
         return Err(Error::corrupt("the snapshot in the manifest is damaged").at(end as u64));
     }
     let at = Lsn(end as u64);
-    if let Some(witness) = find_witness(bytes, number, Some(Lsn(0)), end, at, expected)? {
+    if let Some(witness) = find_witness(bytes, number, Base::Known(Lsn(0)), end, at, expected)? {
         let message =
             format!("edit is damaged: the record at offset {witness} shows that it was durable");
         return Err(Error::corrupt(message).at(end as u64));

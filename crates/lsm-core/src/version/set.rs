@@ -15,7 +15,7 @@ use super::catalog::Catalog;
 use super::edit::Edit;
 use super::manifest::Manifest;
 use super::table_file::Removable;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::file_name::{FileName, FileNumber};
 use crate::fs::Fs;
 use crate::key::SeqNo;
@@ -39,6 +39,8 @@ struct State {
     catalog: Catalog,
     /// `None` when the database was opened to be read only.
     manifest: Option<Writing>,
+    /// Why no edit is taken any more: which manifest is in force is unknown.
+    failed: Option<Error>,
 }
 
 #[derive(Debug)]
@@ -57,7 +59,7 @@ impl VersionSet {
             database_id: catalog.database_id,
             next_file: AtomicU64::new(catalog.next_file.0),
             removable: Arc::clone(catalog.removable()),
-            state: Mutex::new(State { catalog, manifest: None }),
+            state: Mutex::new(State { catalog, manifest: None, failed: None }),
         }
     }
 
@@ -106,6 +108,9 @@ impl VersionSet {
     ) -> Result<()> {
         let mut guard = self.state.lock();
         let state = &mut *guard;
+        if let Some(first) = &state.failed {
+            return Err(Error::failed(first));
+        }
         let mut edit = make(&state.catalog);
         edit.next_file = Some(FileNumber(self.next_file.load(Ordering::Relaxed)));
         let mut next = state.catalog.clone();
@@ -121,7 +126,8 @@ impl VersionSet {
         state.catalog = next;
         install(&state.catalog);
         if full {
-            self.switch_manifest(state)?;
+            let switched = self.switch_manifest(state);
+            switched.inspect_err(|error| state.failed = Some(error.clone()))?;
         }
         Ok(())
     }

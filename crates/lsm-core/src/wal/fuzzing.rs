@@ -1,7 +1,7 @@
 //! Entry points for fuzzing: any bytes, read as a log.
 
 use super::record::{Claim, HEADER_LEN, Header, LOG, Lsn, salt};
-use super::scan::{Records, find_witness};
+use super::scan::{Base, Records, find_witness};
 use crate::checksum::checksum;
 use crate::file_name::FileNumber;
 
@@ -21,7 +21,7 @@ pub(crate) fn check_log(bytes: &[u8]) {
         assert!(payload_bytes < bytes.len(), "records do not overlap");
     }
     let end = records.offset();
-    let found = find_witness(bytes, NUMBER, Some(base), end, base.plus(end), last_sequence);
+    let found = find_witness(bytes, NUMBER, Base::Known(base), end, base.plus(end), last_sequence);
     if let Ok(Some(witness)) = found {
         assert!((end..bytes.len()).contains(&witness), "a witness stands behind the end");
     }

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::record::{HEADER_LEN, Header, LOG, Lsn, RECORD_LEN_MIN};
-use super::scan::{Records, find_witness};
+use super::scan::{Base, Records, find_witness};
 use super::segment::SEGMENT_BYTES_MAX;
 use crate::error::{Error, Result};
 use crate::file_name::{FileName, FileNumber};
@@ -98,8 +98,10 @@ pub(crate) fn replay(
     synced_floor: Lsn,
     visit: &mut dyn FnMut(LogRecord<'_>) -> Result<()>,
 ) -> Result<Replayed> {
-    let mut replay =
-        Replay { fs, dir, buffer: Vec::new(), found: Replayed::none(start), synced: Lsn(0) };
+    let length: u64 = segments.iter().map(|segment| segment.bytes).sum();
+    let highest = Lsn(start.0.saturating_add(length));
+    let (buffer, found) = (Vec::new(), Replayed::none(start));
+    let mut replay = Replay { fs, dir, buffer, found, synced: Lsn(0), highest };
     let mut rest = segments.iter();
     let mut next = replay.open_next(&mut rest)?;
     let mut stop = None;
@@ -174,6 +176,8 @@ struct Replay<'a> {
     found: Replayed,
     /// The highest position that a record visited so far calls durable.
     synced: Lsn,
+    /// No position in these segments lies beyond: each begins where the one before ends.
+    highest: Lsn,
 }
 
 impl Replay<'_> {
@@ -284,6 +288,7 @@ impl Replay<'_> {
 
     fn witness(&self, segment: &Opened, base: Option<Lsn>, from: usize) -> Result<Option<usize>> {
         let (at, last_sequence) = (self.found.end, self.found.last_sequence);
+        let base = base.map_or(Base::AtMost(self.highest), Base::Known);
         find_witness(&self.buffer, segment.info.number, base, from, at, last_sequence)
             .map_err(|e| e.in_file(&segment.path))
     }
@@ -310,6 +315,10 @@ impl Replay<'_> {
         };
         if synced_floor > end {
             return damaged(format!("the manifest, with position {synced_floor} against {end},"));
+        }
+        if synced_floor == end {
+            // Closed cleanly, right here: nothing behind was ever written.
+            return Ok(());
         }
         if let Some(offset) = stop.witness {
             return damaged(format!("the record at offset {offset} of {}", stop.path.display()));

@@ -77,17 +77,28 @@ impl<'a> Records<'a> {
     }
 }
 
+/// Where the first byte of a file stands in the log.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Base {
+    /// There, says a valid header.
+    Known(Lsn),
+    /// Without a header: nothing in the file can speak of a position beyond this one. In a
+    /// recycled segment, which is full of what once were records, that rules out all but the
+    /// few whose bytes happen to read as a position of today.
+    AtMost(Lsn),
+}
+
 /// Looks in `bytes`, a file from its first byte, at or after `from`, for a record that shows
 /// that the log was durable beyond position `at`. Returns the offset of that witness.
 ///
-/// `base` is the position of the file's first byte, if its header is valid. The cost is
+/// The cost is
 /// bounded: one comparison for every place where a record may start, and a checksum only for
 /// those few that claim to be a witness; too many false claims are an error, because then
 /// nothing is known.
 pub(crate) fn find_witness(
     bytes: &[u8],
     number: FileNumber,
-    base: Option<Lsn>,
+    base: Base,
     from: usize,
     at: Lsn,
     last_sequence: u64,
@@ -95,7 +106,10 @@ pub(crate) fn find_witness(
     let mut budget = (bytes.len() as u64).saturating_mul(SEARCH_FACTOR_MAX);
     let mut offset = from.next_multiple_of(ALIGN);
     while offset.saturating_add(RECORD_LEN_MIN) <= bytes.len() {
-        let highest = base.map_or(Lsn(u64::MAX), |base| base.plus(offset));
+        let highest = match base {
+            Base::Known(base) => base.plus(offset),
+            Base::AtMost(highest) => highest,
+        };
         let claim = Claim::read(bytes, offset).filter(|claim| {
             claim.synced > at && claim.synced <= highest && claim.sequence >= last_sequence
         });

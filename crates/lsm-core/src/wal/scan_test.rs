@@ -22,7 +22,7 @@ impl File {
     }
 
     fn witness(&self, from: usize, at: Lsn) -> Result<Option<usize>> {
-        find_witness(&self.0, NUMBER, Some(BASE), from, at, 5)
+        find_witness(&self.0, NUMBER, Base::Known(BASE), from, at, 5)
     }
 }
 
@@ -47,7 +47,7 @@ fn records_of_another_order_or_place_are_no_witness() {
     let ahead = file.push(9, BASE.plus(4000), b"claims what came later");
     assert_eq!(file.witness(old, BASE).unwrap(), None);
     // Without a header nobody knows where the file begins.
-    let found = find_witness(&file.0, NUMBER, None, old, BASE, 5).unwrap();
+    let found = find_witness(&file.0, NUMBER, Base::AtMost(Lsn(u64::MAX)), old, BASE, 5).unwrap();
     assert_eq!(found, Some(ahead));
 }
 
@@ -61,11 +61,12 @@ fn the_search_is_bounded() {
     while file.0.len() < 1 << 20 {
         file.0.extend_from_slice(&claim);
     }
-    let found = find_witness(&file.0, NUMBER, None, HEADER_LEN, BASE, 5);
+    let found = find_witness(&file.0, NUMBER, Base::AtMost(Lsn(u64::MAX)), HEADER_LEN, BASE, 5);
     assert!(found.unwrap().is_none(), "short claims are cheap");
     let word = (1u64 << 50 | 1 << 18 | 1 << 42).to_le_bytes();
     file.0[HEADER_LEN..].chunks_exact_mut(8).for_each(|c| c.copy_from_slice(&word));
-    let error = find_witness(&file.0, NUMBER, None, HEADER_LEN, BASE, 5).unwrap_err();
+    let error = find_witness(&file.0, NUMBER, Base::AtMost(Lsn(u64::MAX)), HEADER_LEN, BASE, 5)
+        .unwrap_err();
     assert_eq!((error.kind(), error.offset()), (ErrorKind::Corrupt, Some(HEADER_LEN as u64)));
 }
 

@@ -105,3 +105,24 @@ fn unlogged_writes_are_kept_by_a_flush_and_mix_with_logged_ones() {
     let db = Db::open(dir.path()).unwrap();
     assert_eq!(db.iter().count(), 4);
 }
+
+#[test]
+fn values_that_look_like_log_records_do_no_harm() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = small().open(dir.path()).unwrap();
+    // Checksum, length, sequence and position of a record, over and over: what a recycled
+    // segment is full of.
+    let mut record = Vec::new();
+    record.extend_from_slice(&0x1234_5678u32.to_le_bytes());
+    record.extend_from_slice(&0x4000u32.to_le_bytes());
+    record.extend_from_slice(&(1u64 << 40).to_le_bytes());
+    record.extend_from_slice(&(1u64 << 60).to_le_bytes());
+    let value = record.repeat(100);
+    for i in 0..2000u32 {
+        db.put(i.to_be_bytes(), &value).unwrap();
+    }
+    std::mem::forget(db.clone());
+    db.close().unwrap();
+    let db = small().open(dir.path()).unwrap();
+    assert_eq!(db.iter().count(), 2000);
+}
