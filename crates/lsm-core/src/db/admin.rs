@@ -177,7 +177,7 @@ impl Engine {
         };
         let end = end.expect("a writable database has a log");
         self.syncer().sync_through(end)?;
-        let edit = Edit { log_synced: Some(end), ..Edit::default() };
+        let edit = Edit { log_closed: Some(end), ..Edit::default() };
         self.set.apply(edit, |_| {})?;
         if self.options.background == Background::Threads {
             self.remove_obsolete()?;

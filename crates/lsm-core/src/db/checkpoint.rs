@@ -31,7 +31,7 @@ impl Engine {
         let mut catalog = self.capture()?;
         // Everything is in tables: the copy starts a log of its own.
         catalog.logs.clear();
-        (catalog.log_start, catalog.log_synced) = (Lsn(0), None);
+        (catalog.log_start, catalog.log_closed) = (Lsn(0), None);
         for (_, table) in catalog.keyspaces.values().flat_map(|state| state.version.tables()) {
             let name = FileName::Table(table.meta.number);
             link(fs, &name.in_dir(&self.dir), &name.in_dir(dir))?;

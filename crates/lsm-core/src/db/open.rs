@@ -253,7 +253,7 @@ struct Log {
 fn replay(engine: &Engine, catalog: &Catalog) -> Result<Log> {
     let segments: Vec<SegmentInfo> =
         catalog.logs.iter().map(|(&number, &bytes)| SegmentInfo { number, bytes }).collect();
-    let floor = catalog.log_synced.unwrap_or(Lsn(0));
+    let closed_at = catalog.log_closed;
     let mut last = SeqNo(0);
     let mut last_seqs = BTreeMap::new();
     let fs = &*engine.options.fs;
@@ -263,7 +263,7 @@ fn replay(engine: &Engine, catalog: &Catalog) -> Result<Log> {
         wal::settle(fs, &engine.dir, &segments)?;
     }
     let replayed =
-        wal::replay(fs, &engine.dir, &segments, catalog.log_start, floor, &mut |record| {
+        wal::replay(fs, &engine.dir, &segments, catalog.log_start, closed_at, &mut |record| {
             let batch = decode(&record, last, catalog.flushed_seq)?;
             insert(engine, catalog, &batch).map_err(|error| error.in_file(record.file))?;
             last = batch.last();
@@ -361,6 +361,7 @@ fn start_log(engine: &Engine, catalog: &Catalog, log: &Log) -> Result<()> {
         drop_logs: dropped.clone(),
         add_logs: vec![(number, segment.bytes)],
         log_start: Some(commit.full_logs.front().map_or(end, |full| full.base)),
+        log_closed: Some(Lsn(0)),
         ..Edit::default()
     };
     engine.set.apply(edit, |_| {})?;

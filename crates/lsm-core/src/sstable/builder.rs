@@ -135,10 +135,6 @@ impl TableBuilder {
         self.position() + pending as u64
     }
 
-    pub(crate) fn entries(&self) -> u64 {
-        self.properties.entries
-    }
-
     /// Writes what is left and makes the file durable; its name is up to the caller.
     ///
     /// # Panics

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::block::Block;
-use super::cursor::Walk;
+use super::cursor::{TableCursor, Walk};
 use super::format::{FOOTER_LEN, Footer, Section, TRAILER_LEN, reseal};
 use super::index;
 use super::reader::{ReadOptions, TableReader, Touched};
@@ -90,13 +90,18 @@ pub(crate) fn check_table(bytes: &[u8]) {
 fn check_reader(bytes: &Bytes, salt: u64, access: TableAccess) -> Result<()> {
     let reader = open_table(bytes, salt, access, 1 << 16)?;
     let mut touched = Touched::default();
-    let properties = reader.properties().clone();
-    for key in [&properties.smallest[..], &properties.largest, b"", b"key", &[0xff; 20]] {
+    let mut cursor = reader.cursor();
+    let mut keys = vec![Vec::new(), b"key".to_vec(), vec![0xff; 20]];
+    for seek in [TableCursor::seek_first, TableCursor::seek_last] {
+        if seek(&mut cursor).is_ok() && cursor.is_valid() {
+            keys.push(cursor.key().to_vec());
+        }
+    }
+    for key in &keys {
         let _ = reader.get(key, KeyHash::of(key), SEQ_MAX, &mut touched);
     }
-    let mut cursor = reader.cursor();
     let walked = walk(&mut cursor);
-    for key in [&properties.smallest[..], &properties.largest, b"", b"key", &[0xff; 20]] {
+    for key in &keys {
         let _ = cursor.seek(key, Tag::seek(SEQ_MAX));
         let _ = cursor.seek_back(key, Tag(0));
     }
@@ -130,8 +135,10 @@ fn walk<B: cursor::Blocks>(cursor: &mut Walk<B>) -> Result<()> {
     Ok(())
 }
 
-/// Takes `bytes` for a data block: walks over it and looks for a few keys.
+/// Takes `bytes` for a data block, walks over it and looks for a few keys; and for each of the
+/// other parts of a table.
 pub(crate) fn check_block(bytes: &[u8]) {
+    check_parts(bytes);
     let Ok(block) = Block::parse(bytes) else {
         return;
     };
@@ -149,8 +156,7 @@ pub(crate) fn check_block(bytes: &[u8]) {
     let _ = block.seek(block.prefix(), Tag(u64::MAX));
 }
 
-/// Takes `bytes` for each of the other parts of a table.
-pub(crate) fn check_parts(bytes: &[u8]) {
+fn check_parts(bytes: &[u8]) {
     if let Ok(shape) = index::Shape::parse(bytes, u64::MAX) {
         let index = shape.on(bytes);
         let at = index.find(bytes);

@@ -57,10 +57,6 @@ impl TableHandle {
             opening: Mutex::new(()),
         }))
     }
-
-    pub(crate) fn number(&self) -> FileNumber {
-        self.0.number
-    }
 }
 
 /// An open table, for a short while: cheaper than a clone of the `Arc` that it stands for.
@@ -139,6 +135,7 @@ impl OpenTables {
     }
 
     /// How many tables are open.
+    #[cfg(test)]
     pub(crate) fn count(&self) -> usize {
         let ring = self.ring.lock();
         let open = ring.slots.iter().filter_map(Weak::upgrade);

@@ -74,7 +74,6 @@ pub(crate) struct TableReader {
     number: FileNumber,
     cache: Arc<BlockCache>,
     path: PathBuf,
-    properties: Properties,
 }
 
 /// Where the bytes of a table come from.
@@ -145,16 +144,7 @@ impl TableReader {
             number,
             cache: Arc::clone(&options.cache),
             path,
-            properties: parts.properties,
         }))
-    }
-
-    pub(crate) fn properties(&self) -> &Properties {
-        &self.properties
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
     }
 
     /// The newest version of `key` that a reader at `seq` may see. `hash` is the key's.

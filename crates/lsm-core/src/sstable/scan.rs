@@ -16,6 +16,7 @@ use super::compress::{Codec, unpack_lz4};
 use super::cursor::{Blocks, Walk};
 use super::format::{Damage, TRAILER_LEN};
 use super::index::Index;
+#[cfg(test)]
 use super::properties::Properties;
 use super::reader::{Parts, block_error, check_block};
 use crate::error::{Error, Result};
@@ -39,6 +40,7 @@ impl Walk<ScanBlocks> {
         ScanBlocks::open(file, path, bytes, salt, false).map(Walk::new)
     }
 
+    #[cfg(test)]
     pub(crate) fn properties(&self) -> &Properties {
         &self.blocks().parts.properties
     }

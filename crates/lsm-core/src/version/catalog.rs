@@ -30,8 +30,8 @@ pub(crate) struct Catalog {
     pub(crate) log_start: Lsn,
     /// Log segments and their lengths.
     pub(crate) logs: BTreeMap<FileNumber, u64>,
-    /// How much log is known to be durable, from a clean close.
-    pub(crate) log_synced: Option<Lsn>,
+    /// Where the log ended at a clean close, if nothing was written since.
+    pub(crate) log_closed: Option<Lsn>,
     pub(crate) keyspaces: BTreeMap<KeyspaceId, KeyspaceState>,
     removable: Arc<Removable>,
 }
@@ -62,7 +62,9 @@ impl Catalog {
         self.next_file = self.next_file.max(edit.next_file.unwrap_or_default());
         self.flushed_seq = self.flushed_seq.max(edit.flushed_seq.unwrap_or_default());
         self.log_start = edit.log_start.unwrap_or(self.log_start);
-        self.log_synced = edit.log_synced.or(self.log_synced);
+        if let Some(closed) = edit.log_closed {
+            self.log_closed = (closed > Lsn(0)).then_some(closed);
+        }
         for number in &edit.drop_logs {
             if self.logs.remove(number).is_none() {
                 return Err(Error::corrupt(format!("manifest drops unknown log {number}")));
@@ -149,7 +151,7 @@ impl Catalog {
             flushed_seq: Some(self.flushed_seq),
             log_start: Some(self.log_start),
             add_logs: self.logs.iter().map(|(&number, &bytes)| (number, bytes)).collect(),
-            log_synced: self.log_synced,
+            log_closed: self.log_closed,
             create_keyspaces: self.keyspaces.iter().map(|(&id, s)| (id, s.name.clone())).collect(),
             keyspaces: keyspaces.collect(),
             ..Edit::default()

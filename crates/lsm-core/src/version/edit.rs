@@ -30,7 +30,7 @@ mod tag {
     pub(super) const LOG_START: u8 = 6;
     pub(super) const ADD_LOG: u8 = 7;
     pub(super) const DROP_LOG: u8 = 8;
-    pub(super) const LOG_SYNCED: u8 = 9;
+    pub(super) const LOG_CLOSED: u8 = 9;
     pub(super) const CREATE_KEYSPACE: u8 = 10;
     pub(super) const DROP_KEYSPACE: u8 = 11;
     pub(super) const KEYSPACE: u8 = 12;
@@ -60,8 +60,9 @@ pub(crate) struct Edit {
     /// Prepared segments and the length of their files.
     pub(crate) add_logs: Vec<(FileNumber, u64)>,
     pub(crate) drop_logs: Vec<FileNumber>,
-    /// The log is durable up to here: written when the database is closed.
-    pub(crate) log_synced: Option<Lsn>,
+    /// The log ends here, durable: written when the database is closed. Zero, when it is opened
+    /// again, takes that back.
+    pub(crate) log_closed: Option<Lsn>,
     pub(crate) create_keyspaces: Vec<(KeyspaceId, String)>,
     pub(crate) drop_keyspaces: Vec<KeyspaceId>,
     pub(crate) keyspaces: Vec<KeyspaceEdit>,
@@ -95,7 +96,7 @@ impl Edit {
         for number in &self.drop_logs {
             fields.put_number(tag::DROP_LOG, Some(number.0));
         }
-        fields.put_number(tag::LOG_SYNCED, self.log_synced.map(|position| position.0));
+        fields.put_number(tag::LOG_CLOSED, self.log_closed.map(|position| position.0));
         for (id, name) in &self.create_keyspaces {
             fields.put(tag::CREATE_KEYSPACE, |value| {
                 put_varint(value, u64::from(id.0));
@@ -136,7 +137,7 @@ impl Edit {
                 many(&mut self.add_logs, pair)
             }
             tag::DROP_LOG => many(&mut self.drop_logs, number(value)),
-            tag::LOG_SYNCED => once(&mut self.log_synced, position(value)),
+            tag::LOG_CLOSED => once(&mut self.log_closed, position(value)),
             tag::CREATE_KEYSPACE => {
                 let pair = keyspace_id(value).and_then(|id| Some((id, name(value)?)));
                 many(&mut self.create_keyspaces, pair)

@@ -25,7 +25,7 @@ fn full() -> Edit {
         log_start: Some(Lsn(4096)),
         add_logs: vec![(FileNumber(10), 1 << 25), (FileNumber(11), 64)],
         drop_logs: vec![FileNumber(7), FileNumber(8)],
-        log_synced: Some(Lsn(8192)),
+        log_closed: Some(Lsn(8192)),
         create_keyspaces: vec![(KeyspaceId(1), "users".into())],
         drop_keyspaces: vec![KeyspaceId(2)],
         keyspaces: vec![

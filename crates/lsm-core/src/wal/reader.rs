@@ -5,7 +5,7 @@
 //! The decision, case by case, is the table "Where a log ends" in `docs/format.md`. In short:
 //! reading goes on while each segment begins exactly where the records before it end. At the
 //! first place where that fails, everything after is a torn tail, unless anything written
-//! later (a record, a header, the caller's floor) says that the log was durable beyond that
+//! later (a record, a header, the position of a clean close) says that the log was durable beyond that
 //! place: then bytes that were promised are gone, and that is an error.
 //!
 //! Memory: one segment at a time, in one buffer. Threads: none of its own.
@@ -88,14 +88,14 @@ pub(crate) fn settle(fs: &dyn Fs, dir: &Path, segments: &[SegmentInfo]) -> Resul
 
 /// Reads the log that `segments` make up, oldest first, and hands each record to `visit`.
 ///
-/// `start` is the position at which the first segment begins. `synced_floor` is a position
-/// that the caller knows the log to have been durable up to; zero if it knows of none.
+/// `start` is the position at which the first segment begins. `closed_at` is where the log ended
+/// when it was closed cleanly, if it was, and nothing was written since.
 pub(crate) fn replay(
     fs: &dyn Fs,
     dir: &Path,
     segments: &[SegmentInfo],
     start: Lsn,
-    synced_floor: Lsn,
+    closed_at: Option<Lsn>,
     visit: &mut dyn FnMut(LogRecord<'_>) -> Result<()>,
 ) -> Result<Replayed> {
     let length: u64 = segments.iter().map(|segment| segment.bytes).sum();
@@ -115,9 +115,9 @@ pub(crate) fn replay(
         }
     }
     if let Some(stop) = stop {
-        replay.judge(&stop, next, rest, synced_floor)?;
-    } else if synced_floor > start {
-        let message = format!("no log is listed, but it was durable up to position {synced_floor}");
+        replay.judge(&stop, next, rest, closed_at)?;
+    } else if let Some(closed) = closed_at.filter(|&closed| closed > start) {
+        let message = format!("no log is listed, but it was closed at position {closed}");
         return Err(Error::corrupt(message).in_file(dir));
     }
     Ok(replay.found)
@@ -299,7 +299,7 @@ impl Replay<'_> {
         stop: &Stop,
         next: Option<Opened>,
         mut rest: std::slice::Iter<'_, SegmentInfo>,
-        synced_floor: Lsn,
+        closed_at: Option<Lsn>,
     ) -> Result<()> {
         let end = self.found.end;
         // If nothing fits at the stop, what is missing is the start of the next segment.
@@ -313,12 +313,13 @@ impl Replay<'_> {
                 format!("log record is damaged or missing: {witness} shows that it was durable");
             Err(Error::corrupt(message).in_file(&path).at(offset))
         };
-        if synced_floor > end {
-            return damaged(format!("the manifest, with position {synced_floor} against {end},"));
-        }
-        if synced_floor == end {
-            // Closed cleanly, right here: nothing behind was ever written.
-            return Ok(());
+        match closed_at {
+            Some(closed) if closed > end => {
+                return damaged(format!("a clean close at position {closed}, against {end},"));
+            }
+            // Nothing behind was ever written.
+            Some(closed) if closed == end => return Ok(()),
+            _ => {}
         }
         if let Some(offset) = stop.witness {
             return damaged(format!("the record at offset {offset} of {}", stop.path.display()));

@@ -112,7 +112,7 @@ fn a_newer_version_is_unsupported() {
 fn an_error_of_the_visitor_names_the_record() {
     let log = sample();
     let mut left = 8;
-    let error = replay(&log.fs, dir(), &log.segments, Lsn(0), Lsn(0), &mut |record| {
+    let error = replay(&log.fs, dir(), &log.segments, Lsn(0), None, &mut |record| {
         left -= 1;
         if left == 0 {
             return Err(Error::corrupt(format!("record {}", record.sequence)));

@@ -32,7 +32,8 @@ pub(super) fn read(
     floor: Lsn,
 ) -> Result<(Content, Replayed)> {
     let mut content = Vec::new();
-    let replayed = replay(fs, dir(), segments, start, floor, &mut |record| {
+    let closed_at = (floor > Lsn(0)).then_some(floor);
+    let replayed = replay(fs, dir(), segments, start, closed_at, &mut |record| {
         content.push((record.sequence, record.payload.to_vec()));
         Ok(())
     })?;
