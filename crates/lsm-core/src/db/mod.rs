@@ -12,6 +12,7 @@ mod publish;
 mod range_iter;
 mod read;
 mod reads;
+mod replay;
 mod scan;
 mod snapshot;
 mod stall;

@@ -5,7 +5,6 @@
 //! edit gives up the log segments that hold nothing and names a new one, which begins where
 //! the replayed log ends. A crash between any two leaves a database that opens again.
 
-use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::path::Path;
@@ -15,19 +14,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 
 use super::publish::Publisher;
+use super::replay::{ReplayedLog, replay};
 use super::state::{Commit, Engine, FullLog};
 use super::tree::Tree;
-use crate::batch::Batch;
 use crate::cache::BlockCache;
 use crate::error::{Error, Result};
 use crate::file_name::{FileName, FileNumber};
 use crate::fs::{Fs, LockMode};
 use crate::key::{KeyspaceId, SeqNo};
-use crate::memtable::Insert;
 use crate::options::Options;
 use crate::sstable::{OpenTables, ReadOptions};
 use crate::version::{Catalog, Edit, Manifest, VersionSet};
-use crate::wal::{self, LogRecord, Lsn, SegmentInfo, Syncer, Writer};
+use crate::wal::{self, Lsn, Syncer, Writer};
 
 /// The name of the keyspace that `Db` itself reads and writes.
 pub(crate) const DEFAULT_KEYSPACE: &str = "default";
@@ -114,6 +112,7 @@ impl Engine {
             metrics: Default::default(),
             pacing: Default::default(),
             pressed: Default::default(),
+            stopped: Default::default(),
             next_segment: Default::default(),
             jobs: Default::default(),
             announced: Default::default(),
@@ -242,101 +241,8 @@ fn remove_strays(fs: &dyn Fs, dir: &Path, set: &VersionSet) -> Result<()> {
     Ok(())
 }
 
-/// What replay leaves for the log to go on.
-struct Log {
-    replayed: wal::Replayed,
-    /// The last sequence number of each segment that holds any.
-    last_seqs: BTreeMap<FileNumber, SeqNo>,
-}
-
-/// Puts what the log holds beyond the tables into memtables, flushing those that fill up.
-fn replay(engine: &Engine, catalog: &Catalog) -> Result<Log> {
-    let segments: Vec<SegmentInfo> =
-        catalog.logs.iter().map(|(&number, &bytes)| SegmentInfo { number, bytes }).collect();
-    let closed_at = catalog.log_closed;
-    let mut last = SeqNo(0);
-    let mut last_seqs = BTreeMap::new();
-    let fs = &*engine.options.fs;
-    if !engine.read_only {
-        // What is about to be read may be in the system's cache only, if just the process
-        // died; tables and a new segment will build on it.
-        wal::settle(fs, &engine.dir, &segments)?;
-    }
-    let replayed =
-        wal::replay(fs, &engine.dir, &segments, catalog.log_start, closed_at, &mut |record| {
-            let batch = decode(&record, last, catalog.flushed_seq)?;
-            insert(engine, catalog, &batch).map_err(|error| error.in_file(record.file))?;
-            last = batch.last();
-            if let Some(number) = log_number(record.file) {
-                last_seqs.insert(number, last);
-            }
-            engine.published.advance(last.max(engine.published.get()));
-            flush_full(engine)
-        })?;
-    let last = last.max(catalog.flushed_seq);
-    engine.published.advance(last);
-    engine.commit.lock().last_seq = last;
-    Ok(Log { replayed, last_seqs })
-}
-
-/// Reads a record as the batch that follows `last`. Numbers between may be missing only if
-/// what had them is in tables: it was never in the log.
-fn decode<'a>(record: &LogRecord<'a>, last: SeqNo, flushed: SeqNo) -> Result<Batch<'a>> {
-    let place = |error: Error| error.within(record.offset).in_file(record.file);
-    let batch = Batch::decode(record.payload).map_err(place)?;
-    let follows = batch.first.0 == last.0 + 1;
-    let skips_flushed = batch.first > last && batch.first.0 <= flushed.0 + 1;
-    if follows || skips_flushed {
-        return Ok(batch);
-    }
-    Err(place(Error::mismatch("sequence number in the log", last.0 + 1, batch.first)))
-}
-
-fn log_number(path: &Path) -> Option<FileNumber> {
-    match FileName::parse(path.file_name()?.to_str()?)? {
-        FileName::Log(number) => Some(number),
-        _ => None,
-    }
-}
-
-fn insert(engine: &Engine, catalog: &Catalog, batch: &Batch<'_>) -> Result<()> {
-    for (operation, seq) in batch.operations().zip(batch.first.0..) {
-        let Some(tree) = engine.tree(operation.keyspace) else {
-            if operation.keyspace.0 < catalog.next_keyspace {
-                continue; // It was dropped.
-            }
-            return Err(Error::corrupt(format!("unknown keyspace {}", operation.keyspace)));
-        };
-        // What is in tables already may be in the log still.
-        if seq > catalog.keyspaces[&tree.id].flushed_seq.0 {
-            let (kind, key, value) = (operation.kind, operation.key, operation.value);
-            let insert = Insert { seq: SeqNo(seq), kind, key, value };
-            tree.view().active.insert(std::iter::once(insert));
-        }
-    }
-    Ok(())
-}
-
-/// Keeps replay within the memory of the write buffers.
-fn flush_full(engine: &Engine) -> Result<()> {
-    if engine.read_only {
-        return Ok(());
-    }
-    let is_full = |tree: &Arc<Tree>| tree.view().is_full();
-    if !engine.trees.load().iter().flatten().any(is_full) {
-        return Ok(());
-    }
-    let full: Vec<_> = engine.live_trees().into_iter().filter(is_full).collect();
-    let mut commit = engine.commit.lock();
-    commit.last_seq = engine.published.get();
-    engine.seal(&mut commit, &full);
-    drop(commit);
-    while engine.flush_one()? {}
-    Ok(())
-}
-
 /// Goes on with the log in a new segment, which begins where the old ones end.
-fn start_log(engine: &Engine, catalog: &Catalog, log: &Log) -> Result<()> {
+fn start_log(engine: &Engine, catalog: &Catalog, log: &ReplayedLog) -> Result<()> {
     let (fs, dir) = (&*engine.options.fs, &engine.dir);
     let end = log.replayed.end;
     let syncer = Arc::new(Syncer::new(end));

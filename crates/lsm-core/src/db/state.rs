@@ -65,6 +65,8 @@ pub(crate) struct Engine {
     /// Whether anything waits to be flushed or holds writers back: if not, writers need not
     /// look at the pacing.
     pub(crate) pressed: AtomicBool,
+    /// Whether writers wait until background work has caught up.
+    pub(crate) stopped: AtomicBool,
     /// The segment that the log goes on in, made ahead of need. Held while one is made, over
     /// I/O: segments are used in the order of their numbers.
     pub(crate) next_segment: Mutex<Option<Segment>>,
@@ -252,6 +254,7 @@ impl Engine {
         let pressure = pressures.reduce(worse).unwrap_or_default();
         let waiting = trees.iter().any(|tree| !tree.view().sealed.is_empty());
         self.pressed.store(waiting || !pressure.delay_per_kib.is_zero(), Ordering::Relaxed);
+        self.stopped.store(pressure.stop, Ordering::Relaxed);
         let mut pacing = self.pacing.lock();
         (pacing.pressure, pacing.written) = (pressure, 0);
     }

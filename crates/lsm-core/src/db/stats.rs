@@ -162,9 +162,9 @@ impl Metrics {
         self.stall_nanos.add(time.as_nanos() as u64);
     }
 
-    pub(crate) fn count_stop(&self, time: Duration) {
+    pub(crate) fn count_stop(&self, reason: StallReason, time: Duration) {
         self.stops.add(1);
-        self.count_pause(StallReason::Memtables, time);
+        self.count_pause(reason, time);
     }
 
     /// The counters; what is measured elsewhere stays at zero.

@@ -166,7 +166,9 @@ impl Engine {
             }
             jobs.spare_logs.pop().map(|(number, _)| number)
         };
-        let made = self.new_segment(self.options.log_segment_bytes, recycle, true);
+        // Zeros make later syncs cheap, and are not worth their writing without any.
+        let zero = self.syncer().syncs() > 0;
+        let made = self.new_segment(self.options.log_segment_bytes, recycle, zero);
         *ahead = Some(made.map_err(|error| self.fail(error))?);
         Ok(true)
     }

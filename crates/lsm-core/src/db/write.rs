@@ -13,6 +13,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::stall::StallReason;
 use super::state::{Commit, Engine, FullLog};
 use super::tree::Tree;
 use crate::batch::WriteBatch;
@@ -36,7 +37,7 @@ impl Engine {
         if batch.is_empty() {
             return self.write_nothing(durability);
         }
-        self.hold_back(batch.bytes());
+        self.hold_back(batch.bytes())?;
         let (targets, first, position) = self.commit(batch, durability)?;
         let last = SeqNo(first.0 + batch.len() as u64 - 1);
         insert(batch, &targets, first);
@@ -94,7 +95,9 @@ impl Engine {
             let trees = self.trees_of(batch)?;
             if !self.make_room(&mut commit, &trees) {
                 drop(commit);
-                self.wait_for_room(&trees)?;
+                self.count_wait(StallReason::Memtables, |_| {
+                    trees.iter().all(|tree| tree.view().has_room())
+                })?;
                 continue;
             }
             let first = SeqNo(commit.last_seq.0 + 1);
@@ -157,13 +160,6 @@ impl Engine {
         let full: Vec<_> = trees.iter().filter(|tree| tree.view().is_full()).cloned().collect();
         self.seal(commit, &full);
         true
-    }
-
-    fn wait_for_room(&self, trees: &[Arc<Tree>]) -> Result<()> {
-        let start = self.options.clock.now();
-        let waited = self.wait_until(|_| trees.iter().all(|tree| tree.view().has_room()));
-        self.metrics.count_stop(self.options.clock.now().saturating_sub(start));
-        waited
     }
 
     fn append(
@@ -242,10 +238,10 @@ impl Engine {
     }
 
     /// Waits as long as the background work's debt asks for these bytes: the smooth part of a
-    /// stall.
-    fn hold_back(&self, bytes: usize) {
+    /// stall. Where the debt is beyond all measure, waits until it is not.
+    fn hold_back(&self, bytes: usize) -> Result<()> {
         if !self.pressed.load(Ordering::Relaxed) {
-            return;
+            return Ok(());
         }
         let mut pacing = self.pacing.lock();
         pacing.written += bytes;
@@ -261,6 +257,18 @@ impl Engine {
             self.metrics.count_pause(pressure.reason, pause);
             self.options.clock.sleep(pause);
         }
+        if !self.stopped.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.count_wait(pressure.reason, |engine| !engine.stopped.load(Ordering::Relaxed))
+    }
+
+    /// Waits for background work, and counts the time.
+    fn count_wait(&self, reason: StallReason, done: impl Fn(&Self) -> bool) -> Result<()> {
+        let start = self.options.clock.now();
+        let waited = self.wait_until(done);
+        self.metrics.count_stop(reason, self.options.clock.now().saturating_sub(start));
+        waited
     }
 }
 
