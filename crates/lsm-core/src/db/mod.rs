@@ -13,6 +13,7 @@ mod range_iter;
 mod read;
 mod reads;
 mod scan;
+mod shared;
 mod snapshot;
 mod stall;
 mod state;
