@@ -91,19 +91,20 @@ impl<'a> Tree<'a> {
         Self { spec, rows, sources, modules }
     }
 
-    /// Files that the table lacks, and tests that stand beside nothing.
+    /// Files that the table lacks. Tests need no row beside the file that they are named for;
+    /// tests of a folder as a whole are named for their topic, and have one.
     fn unlisted(&self) -> Vec<Finding> {
         let mut findings = Vec::new();
         for source in &self.sources {
-            if let Some(subject) = source.name.strip_suffix("_test.rs") {
-                let subject = format!("{subject}.rs");
-                if !self.sources.iter().any(|other| other.name == subject) {
-                    let message = format!("tests of nothing: there is no {subject}");
-                    findings.push(source.file.finding(1, message));
-                }
-            } else if source.row.is_none_or(|row| !self.lists(row, source)) {
-                findings.push(source.file.finding(1, "add it to the table of layers"));
+            if source.row.is_some_and(|row| self.lists(row, source)) {
+                continue;
             }
+            let message = match source.name.strip_suffix("_test.rs") {
+                Some(subject) if self.has(&format!("{subject}.rs")) => continue,
+                Some(subject) => format!("tests of nothing: there is no {subject}.rs"),
+                None => "add it to the table of layers".to_owned(),
+            };
+            findings.push(source.file.finding(1, message));
         }
         findings
     }
@@ -114,14 +115,17 @@ impl<'a> Tree<'a> {
         !row.is_folder() || inner == "mod.rs" || row.files.contains(&inner)
     }
 
+    fn has(&self, name: &str) -> bool {
+        self.sources.iter().any(|source| source.name == name)
+    }
+
     fn without_file(&self) -> Vec<String> {
-        let exists = |name: &str| self.sources.iter().any(|source| source.name == name);
         let mut missing = Vec::new();
         for row in &self.rows {
             if row.is_folder() {
                 let files = row.files.iter().map(|file| format!("{}{file}", row.name));
-                missing.extend(files.filter(|name| !exists(name)));
-            } else if !exists(row.name) {
+                missing.extend(files.filter(|name| !self.has(name)));
+            } else if !self.has(row.name) {
                 missing.push(row.name.to_owned());
             }
         }

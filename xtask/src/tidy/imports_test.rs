@@ -11,6 +11,7 @@ db/         L3
     read.rs
     state.rs
 wal/        L2  never key
+    damage_test.rs
     reader.rs
     record.rs
 table/      L2
@@ -146,7 +147,13 @@ fn tests_import_what_they_like() {
 
 #[test]
 fn files_that_the_table_lacks_are_found() {
-    let planted = [("db/extra.rs", ""), ("extra.rs", ""), ("wal/lost_test.rs", "")];
+    let planted = [
+        ("db/extra.rs", ""),
+        ("extra.rs", ""),
+        ("wal/damage_test.rs", ""),
+        ("wal/lost_test.rs", ""),
+        ("wal/reader_test.rs", ""),
+    ];
     let want = [
         "db/extra.rs:1: add it to the table of layers",
         "extra.rs:1: add it to the table of layers",

@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::key::{KeyRange, KeyspaceId, SeqNo};
 use crate::options::{Background, KEYSPACE_NAME_LEN_MAX, KEYSPACES_MAX, KeyspaceOptions};
 use crate::version::Edit;
+use crate::wal::Writer;
 
 impl Engine {
     pub(crate) fn default_tree(&self) -> Arc<Tree> {
@@ -119,9 +120,11 @@ impl Engine {
                 (step, self.announced.load(Ordering::Relaxed))
             };
             match step {
-                Step::Run(plan) => self.run_plan(tree, plan)?,
+                Step::Run(plan) => self.run_plan(tree, &plan)?,
                 Step::Wait => {
-                    self.wait_until(|engine| engine.announced.load(Ordering::Relaxed) != announced)?
+                    let moved =
+                        |engine: &Self| engine.announced.load(Ordering::Relaxed) != announced;
+                    self.wait_until(moved)?;
                 }
                 Step::Done => break,
             }
@@ -173,7 +176,7 @@ impl Engine {
         let end = {
             let commit = self.commit.lock();
             self.published.wait_for(commit.last_seq);
-            commit.log.as_ref().map(|log| log.end())
+            commit.log.as_ref().map(Writer::end)
         };
         let end = end.expect("a writable database has a log");
         self.syncer().sync_through(end)?;

@@ -9,15 +9,14 @@ use super::levels::Level;
 use super::open;
 use super::read::ReadPoint;
 use super::reads::readable;
+use super::shared::Shared;
 use super::state::Engine;
 use super::stats::Stats;
-use super::threads::Threads;
 use super::verify::Verified;
 use crate::batch::WriteBatch;
 use crate::error::Result;
 use crate::key::SeqNo;
 use crate::options::{Durability, KeyspaceOptions, Options};
-use crate::sync::Mutex;
 
 /// An embedded, durable, ordered key-value store in a folder of its own.
 ///
@@ -45,33 +44,6 @@ use crate::sync::Mutex;
 pub struct Db {
     shared: Arc<Shared>,
     default: Keyspace,
-}
-
-/// The open database behind all handles.
-#[derive(Debug)]
-pub(super) struct Shared {
-    pub(super) engine: Arc<Engine>,
-    threads: Mutex<Threads>,
-}
-
-impl Shared {
-    fn close(&self) -> Result<()> {
-        let engine = &self.engine;
-        let flushed = engine.flush_unlogged();
-        let was_open = engine.begin_close();
-        self.threads.lock().stop(engine);
-        if !was_open {
-            return Ok(());
-        }
-        flushed.and(engine.finish_close())
-    }
-}
-
-impl Drop for Shared {
-    fn drop(&mut self) {
-        // Nobody is left to tell; who wants to know calls `close`.
-        let _ = self.close();
-    }
 }
 
 impl Options {
@@ -115,9 +87,8 @@ impl Db {
     }
 
     fn start(engine: Arc<Engine>) -> Result<Self> {
-        let threads = Threads::start(&engine)?;
         let tree = engine.default_tree();
-        let shared = Arc::new(Shared { engine, threads: Mutex::new(threads) });
+        let shared = Arc::new(Shared::start(engine)?);
         let default = Keyspace::new(Arc::clone(&shared), tree);
         Ok(Self { shared, default })
     }

@@ -4,10 +4,10 @@ use std::cell::RefCell;
 use std::ops::RangeBounds;
 use std::sync::Arc;
 
-use super::handle::Shared;
 use super::levels::Level;
 use super::read::ReadPoint;
 use super::reads::readable;
+use super::shared::Shared;
 use super::tree::Tree;
 use crate::batch::{KeyspaceRef, WriteBatch};
 use crate::error::{Error, Result};

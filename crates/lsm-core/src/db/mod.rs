@@ -14,6 +14,7 @@ mod read;
 mod reads;
 mod replay;
 mod scan;
+mod shared;
 mod snapshot;
 mod stall;
 mod state;

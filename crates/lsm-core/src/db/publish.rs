@@ -98,7 +98,7 @@ mod tests {
                 let mut last = SeqNo(0);
                 while last < SeqNo(8 * 2000 * 3) {
                     let now = publisher.get();
-                    assert!(now >= last && now.0 % 3 == 0, "{now}");
+                    assert!(now >= last && now.0.is_multiple_of(3), "{now}");
                     last = now;
                 }
             });

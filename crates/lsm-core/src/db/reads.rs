@@ -25,7 +25,7 @@ pub trait Readable {
 macro_rules! readable {
     ($type:ty) => {
         impl $type {
-            /// The value of `key`; `None` if there is none. Copies nothing: see [`Value`].
+            /// The value of `key`; `None` if there is none. Copies nothing: see [`Value`](crate::Value).
             ///
             /// # Errors
             ///

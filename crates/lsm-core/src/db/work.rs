@@ -17,7 +17,7 @@ use crate::key::SeqNo;
 use crate::memtable::Memtable;
 use crate::options::{Background, KeyspaceOptions};
 use crate::version::{Catalog, Edit, KeyspaceEdit, TableMeta};
-use crate::wal::{self, Lsn};
+use crate::wal::{self, Lsn, Writer};
 
 /// Logs kept to be used again; more are removed.
 const SPARE_LOGS_MAX: usize = 4;
@@ -131,7 +131,7 @@ impl Engine {
         let useless = commit.full_logs.iter().take_while(|log| log.last_seq <= flushed);
         let useless: Vec<FileNumber> = useless.map(|log| log.number).collect();
         let next = commit.full_logs.get(useless.len()).map(|log| log.base);
-        (useless, next.or(commit.log.as_ref().map(|log| log.base())))
+        (useless, next.or(commit.log.as_ref().map(Writer::base)))
     }
 
     /// Keeps logs that the manifest no longer names to be used again, or removes them.
@@ -191,7 +191,7 @@ impl Engine {
     /// Runs the most urgent compaction of the next keyspace that has one.
     pub(crate) fn compact_one(&self) -> Result<bool> {
         let Some((tree, plan)) = self.next_plan() else { return Ok(false) };
-        self.run_plan(&tree, plan)?;
+        self.run_plan(&tree, &plan)?;
         Ok(true)
     }
 
@@ -213,9 +213,9 @@ impl Engine {
     }
 
     /// Runs a plan whose tables were taken, installs its edit and gives the tables back.
-    pub(crate) fn run_plan(&self, tree: &Tree, plan: Plan) -> Result<()> {
-        let done = self.compact(tree, &plan);
-        self.jobs.lock().busy.finish(&plan);
+    pub(crate) fn run_plan(&self, tree: &Tree, plan: &Plan) -> Result<()> {
+        let done = self.compact(tree, plan);
+        self.jobs.lock().busy.finish(plan);
         self.update_pressure();
         self.announce();
         match done {

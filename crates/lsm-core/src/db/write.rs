@@ -53,7 +53,7 @@ impl Engine {
     fn write_nothing(&self, durability: Durability) -> Result<SeqNo> {
         if durability == Durability::Sync {
             let commit = self.logged()?;
-            let position = commit.log.as_ref().map(|log| log.end());
+            let position = commit.log.as_ref().map(Writer::end);
             drop(commit);
             position.map_or(Ok(()), |position| self.sync_log(position))?;
         }

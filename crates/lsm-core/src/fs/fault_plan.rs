@@ -8,8 +8,6 @@ use std::path::Path;
 use std::time::Duration;
 
 #[cfg(doc)]
-use super::fault::FaultFs;
-#[cfg(doc)]
 use super::traits::{Fs, ReadFile, WriteFile};
 
 /// A kind of operation.
@@ -105,7 +103,7 @@ impl Fault {
         self
     }
 
-    /// Every time, until [`FaultFs::clear`].
+    /// Every time, until [`FaultFs::clear`](super::FaultFs::clear).
     #[must_use]
     pub fn forever(mut self) -> Self {
         self.times = None;

@@ -44,10 +44,6 @@ impl KeyRange {
         }
     }
 
-    pub(crate) fn contains(&self, key: &[u8]) -> bool {
-        !self.is_before(key) && !self.is_after(key)
-    }
-
     /// Whether any key of `smallest..=largest` may lie in the range.
     pub(crate) fn overlaps(&self, smallest: &[u8], largest: &[u8]) -> bool {
         !self.is_before(largest) && !self.is_after(smallest)
@@ -69,6 +65,12 @@ pub(crate) fn prefix_end(prefix: &[u8]) -> Bound<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl KeyRange {
+        fn contains(&self, key: &[u8]) -> bool {
+            !self.is_before(key) && !self.is_after(key)
+        }
+    }
 
     #[test]
     fn a_prefix_ends_behind_its_last_key() {

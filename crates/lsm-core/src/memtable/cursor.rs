@@ -28,11 +28,14 @@ pub(crate) struct MemtableCursor {
     limit: usize,
 }
 
-impl MemtableCursor {
-    pub(super) fn new(table: Arc<Memtable>) -> Self {
-        Self { table, window: Vec::new(), at: 0, backward: false, limit: WINDOW_MIN }
+impl Memtable {
+    pub(crate) fn cursor(self: &Arc<Self>) -> MemtableCursor {
+        let table = Arc::clone(self);
+        MemtableCursor { table, window: Vec::new(), at: 0, backward: false, limit: WINDOW_MIN }
     }
+}
 
+impl MemtableCursor {
     fn entry(&self) -> &Entry {
         &self.window[self.at]
     }

@@ -149,10 +149,7 @@ mod tests {
                 let expected = crate::key::compare((a_key, *a_tag), (b_key, *b_tag));
                 for (a, b) in a.iter().flat_map(|a| b.iter().map(move |b| (a, b))) {
                     assert_eq!(a.cmp(b), expected, "{a_key:?} {b_key:?}");
-                    assert_eq!(
-                        a.has_key(b_key),
-                        a_key == b_key || a.record.is_empty() && a_key == b_key
-                    );
+                    assert_eq!(a.has_key(b_key), a_key == b_key);
                 }
             }
         }

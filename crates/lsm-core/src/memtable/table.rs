@@ -11,14 +11,12 @@
 //! fixed set of versions, because every insert up to it happened before it was published.
 
 use std::ops::Bound;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use bytes::{Bytes, BytesMut};
 use crossbeam_epoch as epoch;
 use crossbeam_skiplist::SkipList;
 
-use super::cursor::MemtableCursor;
 use super::entry::Entry;
 use crate::key::{Kind, SeqNo, Tag};
 use crate::sync::Mutex;
@@ -114,10 +112,6 @@ impl Memtable {
         let found = self.list.lower_bound(Bound::Included(&probe), guard)?;
         let entry = found.key();
         entry.has_key(key).then(|| (entry.tag(), entry.value_bytes()))
-    }
-
-    pub(crate) fn cursor(self: &Arc<Self>) -> MemtableCursor {
-        MemtableCursor::new(Arc::clone(self))
     }
 
     /// Memory in use: chunks as allocated, nodes by their mean size.

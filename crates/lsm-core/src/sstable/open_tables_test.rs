@@ -32,43 +32,43 @@ impl Fs for OneTable {
     }
 
     fn create_dir_all(&self, _: &Path) -> io::Result<()> {
-        unimplemented!()
+        unreachable!("only reading is tested")
     }
 
     fn list(&self, _: &Path) -> io::Result<Vec<String>> {
-        unimplemented!()
+        unreachable!("only reading is tested")
     }
 
     fn create(&self, _: &Path) -> io::Result<Arc<dyn WriteFile>> {
-        unimplemented!()
+        unreachable!("only reading is tested")
     }
 
     fn open_write(&self, _: &Path) -> io::Result<Arc<dyn WriteFile>> {
-        unimplemented!()
+        unreachable!("only reading is tested")
     }
 
     fn len(&self, _: &Path) -> io::Result<u64> {
-        unimplemented!()
+        unreachable!("only reading is tested")
     }
 
     fn rename(&self, _: &Path, _: &Path) -> io::Result<()> {
-        unimplemented!()
+        unreachable!("only reading is tested")
     }
 
     fn remove(&self, _: &Path) -> io::Result<()> {
-        unimplemented!()
+        unreachable!("only reading is tested")
     }
 
     fn hard_link(&self, _: &Path, _: &Path) -> io::Result<()> {
-        unimplemented!()
+        unreachable!("only reading is tested")
     }
 
     fn sync_dir(&self, _: &Path) -> io::Result<()> {
-        unimplemented!()
+        unreachable!("only reading is tested")
     }
 
     fn lock(&self, _: &Path, _: LockMode) -> io::Result<Box<dyn Lock>> {
-        unimplemented!()
+        unreachable!("only reading is tested")
     }
 }
 

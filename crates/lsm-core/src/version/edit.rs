@@ -21,12 +21,11 @@ pub(crate) const LEVEL_MAX: u8 = 6;
 /// From here on a tag may be skipped by a program that does not know it.
 const TAG_OPTIONAL: u8 = 64;
 
+/// Tags 3 and 5 are not used.
 mod tag {
     pub(super) const DATABASE_ID: u8 = 1;
     pub(super) const NEXT_FILE: u8 = 2;
-    pub(super) const LAST_SEQ: u8 = 3;
     pub(super) const FLUSHED_SEQ: u8 = 4;
-    pub(super) const FIRST_LOG: u8 = 5;
     pub(super) const LOG_START: u8 = 6;
     pub(super) const ADD_LOG: u8 = 7;
     pub(super) const DROP_LOG: u8 = 8;
@@ -49,11 +48,8 @@ pub(crate) struct Edit {
     pub(crate) database_id: Option<u64>,
     /// No file has this number or a greater one.
     pub(crate) next_file: Option<FileNumber>,
-    pub(crate) last_seq: Option<SeqNo>,
     /// Every operation at or below is in tables.
     pub(crate) flushed_seq: Option<SeqNo>,
-    /// Logs below are garbage.
-    pub(crate) first_log: Option<FileNumber>,
     /// The position at which the first of the logs that are left begins: what replay starts
     /// from. Changes in the same edit as that log.
     pub(crate) log_start: Option<Lsn>,
@@ -86,9 +82,7 @@ impl Edit {
             fields.put(tag::DATABASE_ID, |value| put_u64(value, id));
         }
         fields.put_number(tag::NEXT_FILE, self.next_file.map(|number| number.0));
-        fields.put_number(tag::LAST_SEQ, self.last_seq.map(|seq| seq.0));
         fields.put_number(tag::FLUSHED_SEQ, self.flushed_seq.map(|seq| seq.0));
-        fields.put_number(tag::FIRST_LOG, self.first_log.map(|number| number.0));
         fields.put_number(tag::LOG_START, self.log_start.map(|position| position.0));
         for &(number, bytes) in &self.add_logs {
             fields.put_pair(tag::ADD_LOG, number.0, bytes);
@@ -128,9 +122,7 @@ impl Edit {
         match tag {
             tag::DATABASE_ID => once(&mut self.database_id, value.u64()),
             tag::NEXT_FILE => once(&mut self.next_file, number(value)),
-            tag::LAST_SEQ => once(&mut self.last_seq, seq(value)),
             tag::FLUSHED_SEQ => once(&mut self.flushed_seq, seq(value)),
-            tag::FIRST_LOG => once(&mut self.first_log, number(value)),
             tag::LOG_START => once(&mut self.log_start, position(value)),
             tag::ADD_LOG => {
                 let pair = number(value).and_then(|number| Some((number, value.varint()?)));

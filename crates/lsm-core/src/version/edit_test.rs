@@ -19,9 +19,7 @@ fn full() -> Edit {
     Edit {
         database_id: Some(0x0123_4567_89ab_cdef),
         next_file: Some(FileNumber(12)),
-        last_seq: Some(SeqNo(300)),
         flushed_seq: Some(SeqNo(200)),
-        first_log: Some(FileNumber(9)),
         log_start: Some(Lsn(4096)),
         add_logs: vec![(FileNumber(10), 1 << 25), (FileNumber(11), 64)],
         drop_logs: vec![FileNumber(7), FileNumber(8)],
@@ -147,7 +145,7 @@ fn limits_hold() {
     let bad = [
         name(""),
         name(&long_name),
-        Edit { last_seq: Some(SeqNo(SEQ_MAX.0 + 1)), ..Edit::default() },
+        Edit { flushed_seq: Some(SeqNo(SEQ_MAX.0 + 1)), ..Edit::default() },
         Edit { log_start: Some(Lsn(u64::MAX)), ..Edit::default() },
         with_table(|table| table.largest = vec![b'z'; KEY_LEN_MAX + 1]),
     ];

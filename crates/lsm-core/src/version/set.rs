@@ -18,7 +18,6 @@ use super::table_file::Removable;
 use crate::error::{Error, Result};
 use crate::file_name::{FileName, FileNumber};
 use crate::fs::Fs;
-use crate::key::SeqNo;
 use crate::sync::Mutex;
 
 /// A manifest longer than this, and than twice its own snapshot, is replaced by a new one.
@@ -143,10 +142,5 @@ impl VersionSet {
             let _ = self.fs.remove(&FileName::Manifest(old.number).in_dir(&self.dir));
         }
         Ok(())
-    }
-
-    /// The greatest sequence number up to which everything is in tables.
-    pub(crate) fn flushed_seq(&self) -> SeqNo {
-        self.with(|catalog| catalog.flushed_seq)
     }
 }

@@ -1,0 +1,42 @@
+//! The open database behind all handles: the engine, and the threads that work for it.
+//!
+//! Closed by whoever asks first; at the latest when the last handle is dropped.
+
+use std::sync::Arc;
+
+use super::state::Engine;
+use super::threads::Threads;
+use crate::error::Result;
+use crate::sync::Mutex;
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) engine: Arc<Engine>,
+    threads: Mutex<Threads>,
+}
+
+impl Shared {
+    /// Starts the background work.
+    pub(super) fn start(engine: Arc<Engine>) -> Result<Self> {
+        let threads = Mutex::new(Threads::start(&engine)?);
+        Ok(Self { engine, threads })
+    }
+
+    pub(super) fn close(&self) -> Result<()> {
+        let engine = &self.engine;
+        let flushed = engine.flush_unlogged();
+        let was_open = engine.begin_close();
+        self.threads.lock().stop(engine);
+        if !was_open {
+            return Ok(());
+        }
+        flushed.and(engine.finish_close())
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // Nobody is left to tell; who wants to know calls `close`.
+        let _ = self.close();
+    }
+}
