@@ -31,6 +31,7 @@ db/                 L6
     shared.rs
     admin.rs
     open.rs
+    replay.rs
     checkpoint.rs
     verify.rs
     levels.rs

@@ -31,7 +31,7 @@ use crate::wal::{self, Lsn, Syncer, Writer};
 pub(crate) const DEFAULT_KEYSPACE: &str = "default";
 
 /// The first log segment after an open is zeroed while the caller waits: no more than this.
-const FIRST_SEGMENT_BYTES_MAX: u64 = 4 << 20;
+const FIRST_SEGMENT_BYTES_MAX: u64 = 1 << 20;
 
 /// Opens a database for reading and writing, and makes it if there is none.
 pub(crate) fn open(options: Options, dir: &Path) -> Result<Arc<Engine>> {

@@ -332,19 +332,22 @@ impl Cursor {
 }
 
 /// Cursors over all of a view that may hold keys of `range`, newest first.
-fn children(view: &View, tables: &Arc<OpenTables>, range: &KeyRange) -> Vec<Child> {
+fn children(view: &Arc<View>, tables: &Arc<OpenTables>, range: &KeyRange) -> Vec<Child> {
     let memtables = view.memtables().filter(|memtable| !memtable.is_empty());
     let mut children: Vec<Child> = memtables.map(|m| Child::Memtable(m.cursor())).collect();
-    let run = |tables_of: Vec<Arc<TableFile>>| {
-        Child::Run(Concat::new(TableRun { tables: Arc::clone(tables), files: tables_of }))
+    let mut add = |level: usize, files: std::ops::Range<usize>| {
+        let (view, tables) = (Arc::clone(view), Arc::clone(tables));
+        children.push(Child::Run(Concat::new(TableRun { view, tables, level, files })));
     };
-    for table in view.version.in_range(0, range) {
-        children.push(run(vec![Arc::clone(table)]));
+    for (at, table) in view.version.levels[0].iter().enumerate() {
+        if range.overlaps(&table.meta.smallest, &table.meta.largest) {
+            add(0, at..at + 1);
+        }
     }
     for level in 1..=view.version.deepest() {
-        let files: Vec<_> = view.version.in_range(level, range).cloned().collect();
+        let files = view.version.run_in_range(level, range);
         if !files.is_empty() {
-            children.push(run(files));
+            add(level, files);
         }
     }
     children
@@ -357,11 +360,22 @@ enum Child {
     Run(Concat<TableRun>),
 }
 
-/// Disjoint tables in key order, opened through the set of open tables.
+/// Disjoint tables in key order: neighbours in one level of a view, opened through the set of
+/// open tables. Shares the view, so that making a cursor costs the same however many tables
+/// the level has.
 #[derive(Debug)]
 struct TableRun {
+    view: Arc<View>,
     tables: Arc<OpenTables>,
-    files: Vec<Arc<TableFile>>,
+    level: usize,
+    files: std::ops::Range<usize>,
+}
+
+impl TableRun {
+    #[inline]
+    fn file(&self, i: usize) -> &TableFile {
+        &self.view.version.levels[self.level][self.files.start + i]
+    }
 }
 
 impl Run for TableRun {
@@ -371,16 +385,18 @@ impl Run for TableRun {
         self.files.len()
     }
 
+    #[inline]
     fn smallest(&self, i: usize) -> &[u8] {
-        &self.files[i].meta.smallest
+        &self.file(i).meta.smallest
     }
 
+    #[inline]
     fn largest(&self, i: usize) -> &[u8] {
-        &self.files[i].meta.largest
+        &self.file(i).meta.largest
     }
 
     fn open(&self, i: usize) -> Result<TableCursor> {
-        Ok(self.tables.reader(&self.files[i].handle)?.cursor())
+        Ok(self.tables.reader(&self.file(i).handle)?.cursor())
     }
 }
 

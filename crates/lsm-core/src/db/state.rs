@@ -126,6 +126,8 @@ pub(crate) struct Jobs {
     /// Where the search for the next compaction starts, so that every keyspace gets its turn.
     pub(crate) next_tree: usize,
     pub(crate) segment_wanted: bool,
+    /// Whether a segment was made in the background already.
+    pub(crate) segment_made: bool,
     /// Logs given up by the manifest, kept to be used again.
     pub(crate) spare_logs: Vec<(FileNumber, u64)>,
 }

@@ -3,6 +3,7 @@
 //! Level 0 holds flushed memtables, newest first, which may overlap. Each deeper level is one
 //! sorted run: tables ordered by key, no user key in two of them.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::table_file::TableFile;
@@ -53,6 +54,15 @@ impl Version {
     ) -> impl Iterator<Item = &Arc<TableFile>> {
         let tables = &self.levels[level];
         tables.iter().filter(|table| range.overlaps(&table.meta.smallest, &table.meta.largest))
+    }
+
+    /// The tables of a sorted `level` that may hold keys of `range`: their places in the level.
+    pub(crate) fn run_in_range(&self, level: usize, range: &KeyRange) -> Range<usize> {
+        debug_assert!(level > 0, "level 0 is not one run");
+        let tables = &self.levels[level];
+        let start = tables.partition_point(|table| range.is_before(&table.meta.largest));
+        let len = tables[start..].partition_point(|table| !range.is_after(&table.meta.smallest));
+        start..start + len
     }
 
     /// Bytes of the tables in `level`.
