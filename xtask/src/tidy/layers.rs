@@ -72,6 +72,7 @@ version/            L4
 memtable/           L3  never fs
     cursor.rs
     table.rs
+    filter.rs
     entry.rs
 wal/                L3  never key batch
     damage_test.rs

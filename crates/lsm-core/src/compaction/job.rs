@@ -38,14 +38,14 @@ pub(crate) struct Job<'a> {
     pub(crate) stop: &'a AtomicBool,
 }
 
-/// Writes a sealed memtable as one table for level 0; `None` if nothing in it is needed.
-pub(crate) fn flush(job: &Job<'_>, memtable: &Arc<Memtable>) -> Result<Option<TableMeta>> {
-    let mut cursor = memtable.cursor();
+/// Writes sealed memtables as one table for level 0; `None` if nothing in them is needed.
+pub(crate) fn flush(job: &Job<'_>, memtables: &[Arc<Memtable>]) -> Result<Option<TableMeta>> {
+    let mut cursor = Merge::new(memtables.iter().map(|memtable| memtable.cursor()).collect());
     let mut output = Output::new(job, 0, None);
     // Older versions lie in other memtables and in tables: nothing is at the bottom here.
     let written = output.take(&mut cursor, |_| false);
     let mut tables = output.finish(written)?;
-    debug_assert!(tables.len() <= 1, "level 0 gets one table a memtable");
+    debug_assert!(tables.len() <= 1, "level 0 gets one table a flush");
     Ok(tables.pop())
 }
 

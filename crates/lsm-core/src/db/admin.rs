@@ -85,9 +85,9 @@ impl Engine {
     pub(crate) fn flush_all(&self) -> Result<()> {
         self.check_writable()?;
         let through = {
-            let mut commit = self.commit.lock();
+            let commit = self.commit.lock();
             if commit.last_seq > self.flushed_seq() {
-                self.seal_all(&mut commit, None);
+                self.seal_all(&commit, None);
             }
             commit.last_seq
         };

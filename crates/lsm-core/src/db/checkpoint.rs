@@ -48,7 +48,7 @@ impl Engine {
     /// Flushes everything and returns the catalog of that moment.
     fn capture(&self) -> Result<Catalog> {
         let slot = Arc::new(Mutex::new(None));
-        self.seal_all(&mut self.commit.lock(), Some(Arc::clone(&slot)));
+        self.seal_all(&self.commit.lock(), Some(Arc::clone(&slot)));
         self.wait_until(|_| slot.lock().is_some())?;
         let catalog = slot.lock().take();
         Ok(catalog.expect("the wait ends when it is there"))

@@ -48,12 +48,12 @@ fn lookup(
     seq: SeqNo,
     touched: &mut Touched,
 ) -> Result<Option<Value>> {
+    let hash = KeyHash::of(key);
     for memtable in view.memtables() {
-        if let Some((tag, bytes)) = memtable.get(key, seq) {
+        if let Some((tag, bytes)) = memtable.get(key, hash, seq) {
             return value_of(tag, || Value::from(bytes));
         }
     }
-    let hash = KeyHash::of(key);
     let mut probe = |table: &TableFile| -> Result<Option<(Tag, Value)>> {
         engine.tables.reader(&table.handle)?.get(key, hash, seq, touched)
     };

@@ -161,7 +161,7 @@ fn flush_full(engine: &Engine) -> Result<()> {
     }
     let mut commit = engine.commit.lock();
     commit.last_seq = engine.published.get();
-    engine.seal(&mut commit, &full);
+    engine.seal(&commit, &full);
     drop(commit);
     while engine.flush_one()? {}
     Ok(())

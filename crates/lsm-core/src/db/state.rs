@@ -25,7 +25,7 @@ use super::publish::Publisher;
 use super::snapshot::Snapshots;
 use super::stall::{Pacer, Pressure, Shape};
 use super::stats::Metrics;
-use super::tree::Tree;
+use super::tree::{MEMTABLES_A_BUFFER, Tree};
 use crate::cache::BlockCache;
 use crate::compaction::{self, BusyTables};
 use crate::error::{Error, Result};
@@ -132,12 +132,20 @@ pub(crate) struct Jobs {
     pub(crate) spare_logs: Vec<(FileNumber, u64)>,
 }
 
-/// Memtables that become tables in one edit.
+/// Memtables that become one table.
+#[derive(Clone, Debug)]
+pub(crate) struct FlushPart {
+    pub(crate) tree: Arc<Tree>,
+    /// Newest first.
+    pub(crate) memtables: Vec<Arc<Memtable>>,
+}
+
+/// Write buffers that become tables in one edit.
 #[derive(Clone, Debug)]
 pub(crate) struct FlushGroup {
     /// Everything up to here is in the memtables of this group, of an earlier one, or flushed.
     pub(crate) sealed_at: SeqNo,
-    pub(crate) parts: Vec<(Arc<Tree>, Arc<Memtable>)>,
+    pub(crate) parts: Vec<FlushPart>,
     /// Where the log ended when the group was sealed; `None` while the log is replayed, which
     /// is durable before.
     pub(crate) log_end: Option<Lsn>,
@@ -178,45 +186,54 @@ impl Engine {
         SeqNo(self.flushed.load(Ordering::Acquire))
     }
 
-    /// Seals the memtables of `trees` (of all keyspaces, if any write is in no log) and queues
-    /// them to be flushed in one edit. Empty ones stay.
-    pub(crate) fn seal(&self, commit: &mut Commit, trees: &[Arc<Tree>]) {
-        let parts = self.seal_parts(commit, trees);
+    /// Seals the active memtables of `trees`, and queues a flush of each write buffer that is
+    /// full by that.
+    pub(crate) fn seal(&self, commit: &Commit, trees: &[Arc<Tree>]) {
+        // Whoever still inserts needs no lock we hold, and is done in microseconds.
+        self.published.wait_for(commit.last_seq);
+        trees.iter().for_each(|tree| tree.seal());
+        let is_full = |tree: &&Arc<Tree>| tree.view().unqueued >= MEMTABLES_A_BUFFER;
+        let full: Vec<_> = trees.iter().filter(is_full).cloned().collect();
+        if !full.is_empty() {
+            self.seal_now(commit, &full);
+        }
+        self.update_pressure();
+    }
+
+    /// Queues a flush of the write buffers of `trees`, full or not, in one edit: of all
+    /// keyspaces, if any write is in no log.
+    pub(crate) fn seal_now(&self, commit: &Commit, trees: &[Arc<Tree>]) {
+        let parts = match commit.unlogged > self.flushed_seq() {
+            true => self.seal_parts(commit, &self.live_trees()),
+            false => self.seal_parts(commit, trees),
+        };
         if !parts.is_empty() {
             self.queue_flush(commit, parts, None);
         }
     }
 
-    /// Seals all memtables and queues a flush, even of nothing: once it is done, everything up
-    /// to the last number given out is in tables.
-    pub(crate) fn seal_all(
-        &self,
-        commit: &mut Commit,
-        capture: Option<Arc<Mutex<Option<Catalog>>>>,
-    ) {
+    /// Queues a flush of all write buffers, even of nothing: once it is done, everything up to
+    /// the last number given out is in tables.
+    pub(crate) fn seal_all(&self, commit: &Commit, capture: Option<Arc<Mutex<Option<Catalog>>>>) {
         let parts = self.seal_parts(commit, &self.live_trees());
         self.queue_flush(commit, parts, capture);
     }
 
-    fn seal_parts(&self, commit: &Commit, trees: &[Arc<Tree>]) -> Vec<(Arc<Tree>, Arc<Memtable>)> {
-        // Whoever still inserts needs no lock we hold, and is done in microseconds.
+    fn seal_parts(&self, commit: &Commit, trees: &[Arc<Tree>]) -> Vec<FlushPart> {
         self.published.wait_for(commit.last_seq);
-        let all;
-        let trees = match commit.unlogged > self.flushed_seq() {
-            true => {
-                all = self.live_trees();
-                all.as_slice()
+        let part = |tree: &Arc<Tree>| {
+            if !tree.view().active.is_empty() {
+                tree.seal();
             }
-            false => trees,
+            FlushPart { tree: Arc::clone(tree), memtables: tree.queue() }
         };
-        let full = trees.iter().filter(|tree| !tree.view().active.is_empty());
-        full.map(|tree| (Arc::clone(tree), tree.seal())).collect()
+        trees.iter().map(part).filter(|part| !part.memtables.is_empty()).collect()
     }
 
     fn queue_flush(
         &self,
         commit: &Commit,
-        parts: Vec<(Arc<Tree>, Arc<Memtable>)>,
+        parts: Vec<FlushPart>,
         capture: Option<Arc<Mutex<Option<Catalog>>>>,
     ) {
         let log_end = commit.log.as_ref().map(Writer::end);
@@ -232,8 +249,8 @@ impl Engine {
     /// shows no operation at or below it has none.
     pub(crate) fn flushed_through(&self, done: &FlushGroup) -> SeqNo {
         let published = self.published.get();
-        let is_done =
-            |memtable: &Arc<Memtable>| done.parts.iter().any(|(_, d)| Arc::ptr_eq(d, memtable));
+        let done: Vec<_> = done.parts.iter().flat_map(|part| &part.memtables).collect();
+        let is_done = |memtable: &Arc<Memtable>| done.iter().any(|d| Arc::ptr_eq(d, memtable));
         let first = |tree: &Arc<Tree>| {
             let view = tree.view();
             let waiting = view.memtables().filter(|memtable| !is_done(memtable));
@@ -254,7 +271,11 @@ impl Engine {
         };
         let pressures = trees.iter().map(|tree| Pressure::of(&shape(tree)));
         let pressure = pressures.reduce(worse).unwrap_or_default();
-        let waiting = trees.iter().any(|tree| !tree.view().sealed.is_empty());
+        let is_waiting = |tree: &Arc<Tree>| {
+            let view = tree.view();
+            view.sealed.len() > view.unqueued
+        };
+        let waiting = trees.iter().any(is_waiting);
         self.pressed.store(waiting || !pressure.delay_per_kib.is_zero(), Ordering::Relaxed);
         self.stopped.store(pressure.stop, Ordering::Relaxed);
         let mut pacing = self.pacing.lock();
@@ -262,7 +283,7 @@ impl Engine {
     }
 
     /// Puts the tables of `catalog` in force for one keyspace.
-    pub(crate) fn install(&self, catalog: &Catalog, tree: &Tree, flushed: Option<&Arc<Memtable>>) {
+    pub(crate) fn install(&self, catalog: &Catalog, tree: &Tree, flushed: &[Arc<Memtable>]) {
         if let Some(state) = catalog.keyspaces.get(&tree.id) {
             tree.install(&state.version, flushed);
         } else {
@@ -293,8 +314,8 @@ impl Engine {
 fn shape(tree: &Tree) -> Shape {
     let view = tree.view();
     Shape {
-        sealed_memtables: view.sealed.len(),
-        active_bytes: view.active.bytes() as u64,
+        sealed_memtables: (view.sealed.len() - view.unqueued).div_ceil(MEMTABLES_A_BUFFER),
+        active_bytes: view.filling().map(|memtable| memtable.bytes() as u64).sum(),
         write_buffer_bytes: view.options.write_buffer_bytes as u64,
         write_buffers_max: view.options.write_buffers_max,
         l0_tables: view.version.levels[0].len(),

@@ -8,13 +8,12 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::state::{Engine, FlushGroup};
+use super::state::{Engine, FlushGroup, FlushPart};
 use super::tree::Tree;
 use crate::compaction::{self, Job, Plan, PlanKind};
 use crate::error::{Error, Result};
 use crate::file_name::{FileName, FileNumber};
 use crate::key::SeqNo;
-use crate::memtable::Memtable;
 use crate::options::{Background, KeyspaceOptions};
 use crate::version::{Catalog, Edit, KeyspaceEdit, TableMeta};
 use crate::wal::{self, Lsn, Writer};
@@ -68,8 +67,9 @@ impl Engine {
         let _one_at_a_time = self.flushing.lock();
         let Some(group) = self.jobs.lock().flushes.front().cloned() else { return Ok(false) };
         let snapshots = self.snapshots.list(&self.published);
-        let flush = |(tree, memtable): &'_ (Arc<Tree>, Arc<Memtable>)| {
-            compaction::flush(&self.job(&tree.view().options, &snapshots), memtable)
+        let flush = |part: &FlushPart| {
+            let view = part.tree.pinned();
+            compaction::flush(&self.job(&view.options, &snapshots), &part.memtables)
         };
         let built: Result<Vec<_>> = group.parts.iter().map(flush).collect();
         let installed = built.and_then(|tables| {
@@ -99,9 +99,9 @@ impl Engine {
             drop_logs,
             log_start,
             keyspaces: (group.parts.iter().zip(tables))
-                .filter(|((tree, _), _)| catalog.keyspaces.contains_key(&tree.id))
-                .map(|((tree, _), meta)| KeyspaceEdit {
-                    id: tree.id,
+                .filter(|(part, _)| catalog.keyspaces.contains_key(&part.tree.id))
+                .map(|(part, meta)| KeyspaceEdit {
+                    id: part.tree.id,
                     flushed_seq: Some(group.sealed_at),
                     removed: Vec::new(),
                     added: meta.iter().map(|meta| (0, meta.clone())).collect(),
@@ -110,8 +110,8 @@ impl Engine {
             ..Edit::default()
         };
         self.set.apply_with(edit, |catalog| {
-            for (tree, memtable) in &group.parts {
-                self.install(catalog, tree, Some(memtable));
+            for part in &group.parts {
+                self.install(catalog, &part.tree, &part.memtables);
             }
             if let Some(capture) = &group.capture {
                 *capture.lock() = Some(catalog.clone());
@@ -253,7 +253,7 @@ impl Engine {
             added: added.into_iter().map(|meta| (plan.output_level as u8, meta)).collect(),
         };
         let edit = Edit { keyspaces: vec![keyspace], ..Edit::default() };
-        self.set.apply(edit, |catalog| self.install(catalog, tree, None))
+        self.set.apply(edit, |catalog| self.install(catalog, tree, &[]))
     }
 
     /// Removes table files that nothing names any more.

@@ -130,7 +130,7 @@ impl Engine {
             }
             if commit.barrier < unlogged {
                 commit.barrier = unlogged;
-                self.seal_all(&mut commit, None);
+                self.seal_all(&commit, None);
             }
             drop(commit);
             self.wait_until(|engine| engine.flushed_seq() >= unlogged)?;
@@ -229,11 +229,12 @@ impl Engine {
         }
         self.published.wait_for(commit.last_seq);
         let pins = |tree: &Arc<Tree>| {
-            tree.view().active.first_seq().is_some_and(|first| first <= oldest.last_seq)
+            let first = tree.view().filling().filter_map(|memtable| memtable.first_seq()).min();
+            first.is_some_and(|first| first <= oldest.last_seq)
         };
         let pinning: Vec<_> = self.live_trees().into_iter().filter(pins).collect();
         if !pinning.is_empty() {
-            self.seal(commit, &pinning);
+            self.seal_now(commit, &pinning);
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod cursor;
 mod entry;
+mod filter;
 mod table;
 
 pub(crate) use cursor::MemtableCursor;

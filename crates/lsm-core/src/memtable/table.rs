@@ -18,7 +18,8 @@ use crossbeam_epoch as epoch;
 use crossbeam_skiplist::SkipList;
 
 use super::entry::Entry;
-use crate::key::{Kind, SeqNo, Tag};
+use super::filter::Filter;
+use crate::key::{KeyHash, Kind, SeqNo, Tag};
 use crate::sync::Mutex;
 
 /// Records are packed into chunks of this size, smaller ones in small tables.
@@ -40,6 +41,7 @@ pub(crate) struct Insert<'a> {
 /// A sorted table of versions that only grows.
 pub(crate) struct Memtable {
     list: SkipList<Entry, ()>,
+    filter: Filter,
     chunk: Mutex<BytesMut>,
     chunk_bytes: usize,
     bytes: AtomicUsize,
@@ -50,11 +52,14 @@ pub(crate) struct Memtable {
 impl Memtable {
     /// An empty table that will be sealed at about `bytes_max`.
     pub(crate) fn new(bytes_max: usize) -> Self {
+        let filter = Filter::new(bytes_max);
+        let bytes = AtomicUsize::new(filter.bytes());
         Self {
             list: SkipList::new(epoch::default_collector().clone()),
+            filter,
             chunk: Mutex::new(BytesMut::new()),
             chunk_bytes: (bytes_max / 64).clamp(CHUNK_BYTES_MIN, CHUNK_BYTES_MAX),
-            bytes: AtomicUsize::new(0),
+            bytes,
             entries: AtomicU64::new(0),
             first_seq: AtomicU64::new(u64::MAX),
         }
@@ -77,6 +82,7 @@ impl Memtable {
             records.extend_from_slice(insert.key);
             records.extend_from_slice(insert.value);
             let record = records.split().freeze();
+            self.filter.add(KeyHash::of(insert.key));
             let entry = Entry::new(record, insert.key.len(), Tag::new(insert.seq, insert.kind));
             self.list.insert(entry, (), guard).release(guard);
         }
@@ -101,10 +107,10 @@ impl Memtable {
         std::mem::replace(&mut *chunk, rest)
     }
 
-    /// The newest version of `key` that a reader at `seq` may see.
+    /// The newest version of `key` that a reader at `seq` may see. `hash` is the key's.
     #[inline]
-    pub(crate) fn get(&self, key: &[u8], seq: SeqNo) -> Option<(Tag, Bytes)> {
-        if self.is_empty() {
+    pub(crate) fn get(&self, key: &[u8], hash: KeyHash, seq: SeqNo) -> Option<(Tag, Bytes)> {
+        if !self.filter.may_contain(hash) {
             return None;
         }
         let guard = &epoch::pin();
@@ -187,14 +193,17 @@ mod tests {
         insert(&table, 3, Kind::Put, b"k", b"three");
         insert(&table, 5, Kind::Delete, b"k", b"");
         insert(&table, 7, Kind::Put, b"k", b"seven");
-        let at =
-            |seq| table.get(b"k", SeqNo(seq)).map(|(tag, value)| (tag.seq().0, value.to_vec()));
+        let at = |seq| {
+            table
+                .get(b"k", KeyHash::of(b"k"), SeqNo(seq))
+                .map(|(tag, value)| (tag.seq().0, value.to_vec()))
+        };
         assert_eq!(at(2), None);
         assert_eq!(at(4), Some((3, b"three".to_vec())));
         assert_eq!(at(6), Some((5, vec![])));
         assert_eq!(at(9), Some((7, b"seven".to_vec())));
-        assert_eq!(table.get(b"j", SeqNo(9)), None);
-        assert_eq!(table.get(b"kk", SeqNo(9)), None);
+        assert_eq!(table.get(b"j", KeyHash::of(b"j"), SeqNo(9)), None);
+        assert_eq!(table.get(b"kk", KeyHash::of(b"kk"), SeqNo(9)), None);
         assert_eq!(table.first_seq(), Some(SeqNo(3)));
     }
 
@@ -207,7 +216,9 @@ mod tests {
             insert(&table, seq, Kind::Put, &key, &value);
         }
         let records = count as usize * (116 + NODE_BYTES);
-        assert!((records..records + 2 * table.chunk_bytes + 16 * 1024).contains(&table.bytes()));
+        let fixed = table.filter.bytes();
+        let most = records + fixed + 2 * table.chunk_bytes + 16 * 1024;
+        assert!((records + fixed..most).contains(&table.bytes()));
         insert(&table, count + 1, Kind::Put, b"large", &vec![0; 1 << 20]);
         assert!(table.bytes() >= records + (1 << 20));
     }
@@ -223,7 +234,7 @@ mod tests {
             value: key,
         }));
         for key in &keys {
-            assert_eq!(table.get(key, SeqNo(9999)).unwrap().1, key.as_slice());
+            assert_eq!(table.get(key, KeyHash::of(key), SeqNo(9999)).unwrap().1, key.as_slice());
         }
     }
 }
