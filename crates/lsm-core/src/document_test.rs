@@ -16,11 +16,7 @@ use crate::{sstable, version, wal};
 const DOCUMENT: &str = include_str!("../../../docs/format.md");
 
 /// What the program says: bytes under the name of their example.
-pub(crate) type Examples = Vec<(&'static str, Vec<u8>)>;
-/// What the program says: numbers under their names.
-pub(crate) type Numbers = Vec<(&'static str, u64)>;
-
-fn examples() -> Examples {
+fn examples() -> Vec<(&'static str, Vec<u8>)> {
     let mut all = vec![("batch", batch())];
     all.extend(wal::document_test::examples());
     all.extend(version::document_test::examples());
@@ -28,7 +24,8 @@ fn examples() -> Examples {
     all
 }
 
-fn numbers() -> Numbers {
+/// What the program says: numbers under their names.
+fn numbers() -> Vec<(&'static str, u64)> {
     let mut all = vec![
         ("KEY_LEN_MAX", options::KEY_LEN_MAX as u64),
         ("VALUE_LEN_MAX", options::VALUE_LEN_MAX as u64),

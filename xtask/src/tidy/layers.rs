@@ -31,6 +31,7 @@ db/                 L6
     shared.rs
     admin.rs
     open.rs
+    replay.rs
     checkpoint.rs
     verify.rs
     levels.rs
@@ -48,6 +49,7 @@ db/                 L6
     stats.rs
     stall.rs
     health.rs
+document_test.rs    L5
 fuzzing.rs          L5
 compaction/         L5
     simulation_test.rs
@@ -60,6 +62,7 @@ compaction/         L5
     cut.rs
     retention.rs
 version/            L4
+    document_test.rs
     fuzzing.rs
     set.rs
     manifest.rs
@@ -74,6 +77,7 @@ memtable/           L3  never fs
     entry.rs
 wal/                L3  never key batch
     damage_test.rs
+    document_test.rs
     test_log.rs
     test_fs.rs
     fuzzing.rs
@@ -85,6 +89,7 @@ wal/                L3  never key batch
     record.rs
 sstable/            L3
     damage_test.rs
+    document_test.rs
     table_test.rs
     fuzzing.rs
     open_tables.rs

@@ -7,18 +7,17 @@ use super::compress::{BLOCK_LEN_MAX, Codec, LZ4_RATIO_MAX, pack};
 use super::filter::PROBES_MAX;
 use super::format::{FOOTER_LEN, LINE_LEN, PLACE_FACTOR, TRAILER_LEN, VERSION, place};
 use super::{block, index};
-use crate::document_test::{Examples, Numbers};
 use crate::fs::{Fs, MemFs};
 use crate::key::{Kind, SeqNo, Tag};
 
-pub(crate) fn examples() -> Examples {
+pub(crate) fn examples() -> Vec<(&'static str, Vec<u8>)> {
     let mut packed = Vec::new();
     let codec = pack(Codec::Lz4, &[b'a'; 100], &mut packed);
     assert_eq!(codec, Codec::Lz4);
     vec![("table", table()), ("packed", packed)]
 }
 
-pub(crate) fn numbers() -> Numbers {
+pub(crate) fn numbers() -> Vec<(&'static str, u64)> {
     vec![
         ("TABLE_VERSION", VERSION.into()),
         ("FOOTER_LEN", FOOTER_LEN as u64),

@@ -6,13 +6,12 @@ use super::edit::{Edit, KeyspaceEdit, LEVEL_MAX, TAG_OPTIONAL};
 use super::manifest::{CURRENT_LEN_MAX, MANIFEST, Manifest, encode_current};
 use super::table_meta::TableMeta;
 use super::table_salt;
-use crate::document_test::{Examples, Numbers};
 use crate::file_name::FileNumber;
 use crate::fs::{Fs, MemFs};
 use crate::key::{KeyspaceId, SeqNo};
 use crate::wal::Lsn;
 
-pub(crate) fn examples() -> Examples {
+pub(crate) fn examples() -> Vec<(&'static str, Vec<u8>)> {
     let mut encoded = Vec::new();
     edit().encode(&mut encoded);
     assert_eq!(Edit::decode(&encoded).unwrap(), edit());
@@ -20,7 +19,7 @@ pub(crate) fn examples() -> Examples {
     vec![("edit", encoded), ("manifest", manifest()), ("current", current)]
 }
 
-pub(crate) fn numbers() -> Numbers {
+pub(crate) fn numbers() -> Vec<(&'static str, u64)> {
     vec![
         ("MANIFEST_VERSION", MANIFEST.version.into()),
         ("LEVEL_MAX", LEVEL_MAX.into()),

@@ -5,10 +5,9 @@ use super::record::{
 };
 use super::scan::SEARCH_FACTOR_MAX;
 use super::segment::SEGMENT_BYTES_MAX;
-use crate::document_test::{Examples, Numbers};
 use crate::file_name::FileNumber;
 
-pub(crate) fn examples() -> Examples {
+pub(crate) fn examples() -> Vec<(&'static str, Vec<u8>)> {
     let number = FileNumber(7);
     let mut header = Vec::new();
     Header { number, base: Lsn(4096), synced: Lsn(4000) }.encode(&LOG, &mut header);
@@ -17,7 +16,7 @@ pub(crate) fn examples() -> Examples {
     vec![("log-header", header), ("log-record", record)]
 }
 
-pub(crate) fn numbers() -> Numbers {
+pub(crate) fn numbers() -> Vec<(&'static str, u64)> {
     vec![
         ("LOG_VERSION", LOG.version.into()),
         ("FRAME_HEADER_LEN", HEADER_LEN as u64),
