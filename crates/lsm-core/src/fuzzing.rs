@@ -12,7 +12,7 @@ pub fn sstable(bytes: &[u8]) {
     crate::sstable::fuzzing::check_table(bytes);
 }
 
-/// One data block: walked and searched.
+/// One data block: walked and searched; and the same bytes as each other part of a table.
 pub fn block(bytes: &[u8]) {
     crate::sstable::fuzzing::check_block(bytes);
 }
@@ -52,4 +52,14 @@ pub fn mend_log(bytes: &mut [u8]) {
 /// Mends every checksum of a mutated manifest.
 pub fn mend_manifest(bytes: &mut [u8]) {
     crate::version::fuzzing::mend_checksums(bytes);
+}
+
+/// The data blocks of an intact table, unpacked: seeds for [`block`].
+pub fn blocks_of(table: &[u8]) -> Vec<Vec<u8>> {
+    crate::sstable::fuzzing::blocks(table)
+}
+
+/// The payloads of an intact log segment or manifest: seeds for [`batch`] and [`manifest`].
+pub fn payloads_of(framed: &[u8]) -> Vec<Vec<u8>> {
+    crate::wal::fuzzing::payloads(framed)
 }

@@ -30,6 +30,8 @@ mod clock;
 mod coding;
 mod compaction;
 mod db;
+#[cfg(test)]
+mod document_test;
 mod error;
 mod file_name;
 pub mod fs;

@@ -6,9 +6,9 @@ use crate::options::Compression;
 
 /// The longest block before it is packed: a bound for what unpacking may allocate. Above the
 /// largest block, which holds one key and one value of the greatest length.
-const BLOCK_LEN_MAX: usize = 512 << 20;
+pub(super) const BLOCK_LEN_MAX: usize = 512 << 20;
 /// LZ4 cannot shrink a block by more than this factor: each byte of a length adds up to 255.
-const LZ4_RATIO_MAX: usize = 255;
+pub(super) const LZ4_RATIO_MAX: usize = 255;
 /// The length before packing, in front of the LZ4 block.
 const LZ4_HEADER_LEN: usize = 4;
 

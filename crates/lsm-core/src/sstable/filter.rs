@@ -20,7 +20,7 @@ const LINE_WORDS: usize = LINE_LEN / 8;
 /// Line count and probe count, behind the lines.
 const TAIL_LEN: usize = 8;
 /// More probes than this pay for no filter of 32 bits a key.
-const PROBES_MAX: u32 = 24;
+pub(super) const PROBES_MAX: u32 = 24;
 
 /// The line of a filter of `lines` lines that holds the bits of `hash`.
 #[inline]

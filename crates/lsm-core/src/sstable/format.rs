@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 /// The last eight bytes of every table.
 const MAGIC: [u8; 8] = *b"lsmtable";
 /// The newest format that is understood, and the one that is written.
-const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 1;
 
 pub(super) const FOOTER_LEN: usize = 72;
 /// Place of the version in the footer. It, the checksum and the magic behind it, and the
@@ -31,6 +31,9 @@ pub(super) const TRAILER_LEN: usize = 5;
 pub(super) const LINE_LEN: usize = 64;
 /// Blocks are placed so that few of them cross a multiple of this.
 pub(super) const PAGE_LEN: usize = 4096;
+
+/// Keeps tables whose salts differ by little apart at all offsets.
+pub(super) const PLACE_FACTOR: u64 = 0xd6e8_feb8_6659_fd93;
 
 const _: () = assert!(MAGIC_AT + MAGIC.len() == FOOTER_LEN);
 const _: () = assert!(PAGE_LEN.is_multiple_of(LINE_LEN));
@@ -175,8 +178,7 @@ impl Footer {
 /// The salt of the checksum of what lies at `offset` of a table.
 #[inline]
 pub(super) fn place(salt: u64, offset: u64) -> u64 {
-    // The factor keeps tables whose salts differ by little apart at all offsets.
-    salt ^ offset.wrapping_mul(0xd6e8_feb8_6659_fd93)
+    salt ^ offset.wrapping_mul(PLACE_FACTOR)
 }
 
 /// Appends the trailer of what stands in `out` from `start` on and will lie at `offset`.

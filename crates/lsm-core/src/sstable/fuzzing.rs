@@ -171,6 +171,19 @@ fn check_parts(bytes: &[u8]) {
     }
 }
 
+/// The data blocks of a table, unpacked, up to the first that is damaged.
+pub(crate) fn blocks(bytes: &[u8]) -> Vec<Vec<u8>> {
+    let salt = stated_salt(bytes).unwrap_or(0);
+    let bytes = Bytes::copy_from_slice(bytes);
+    let Ok(reader) = open_table(&bytes, salt, TableAccess::Mapped, 0) else {
+        return Vec::new();
+    };
+    let index = reader.index();
+    let places = (0..index.blocks()).map_while(|at| Some((at, index.block(at)?)));
+    let block = |(at, place)| reader.block(at, place, &mut Touched::default()).ok();
+    places.map_while(block).map(|block| reader.bytes_of(&block).to_vec()).collect()
+}
+
 /// The salt that the footer of a table names.
 pub(crate) fn stated_salt(bytes: &[u8]) -> Option<u64> {
     u64_at(bytes.last_chunk::<FOOTER_LEN>()?, 48)

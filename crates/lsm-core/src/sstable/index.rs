@@ -27,11 +27,11 @@ use crate::coding::{put_u32, u32_at};
 /// Words in a line.
 const LINE_WORDS: usize = LINE_LEN / 8;
 /// Lines of eight reach over any `u32` count of blocks in so many levels.
-const LEVELS_MAX: usize = 11;
+pub(super) const LEVELS_MAX: usize = 11;
 const HEADER_LEN: usize = LINE_LEN;
 /// Offset (seven bytes) and codec (one) of a block, its length, and the offset of its
 /// separator.
-const RECORD_LEN: usize = 16;
+pub(super) const RECORD_LEN: usize = 16;
 /// Fills up a line: not below any word.
 const PADDING: u64 = u64::MAX;
 

@@ -10,6 +10,8 @@ mod compress;
 mod cursor;
 #[cfg(test)]
 mod damage_test;
+#[cfg(test)]
+pub(crate) mod document_test;
 mod filter;
 mod format;
 #[cfg(any(test, feature = "testkit"))]

@@ -19,7 +19,7 @@ use crate::wal::Lsn;
 pub(crate) const LEVEL_MAX: u8 = 6;
 
 /// From here on a tag may be skipped by a program that does not know it.
-const TAG_OPTIONAL: u8 = 64;
+pub(super) const TAG_OPTIONAL: u8 = 64;
 
 /// Tags 3 and 5 are not used.
 mod tag {

@@ -26,7 +26,7 @@ use crate::wal::{
     self, Base, Format, Header, Lsn, PAYLOAD_LEN_MAX, Records, find_witness, read_whole,
 };
 
-const MANIFEST: Format = Format { magic: *b"lsm-man\n", version: 1, name: "manifest" };
+pub(super) const MANIFEST: Format = Format { magic: *b"lsm-man\n", version: 1, name: "manifest" };
 
 /// An edit that changes nothing, in a field that every reader may skip. One is written, not
 /// synced, behind each edit: where it arrives, it proves that the edit in front was durable, so
@@ -34,7 +34,7 @@ const MANIFEST: Format = Format { magic: *b"lsm-man\n", version: 1, name: "manif
 const PROOF: [u8; 2] = [64, 0];
 
 /// `CURRENT` is a name of at most 20 digits, an extension and a checksum: two short lines.
-const CURRENT_LEN_MAX: u64 = 64;
+pub(super) const CURRENT_LEN_MAX: u64 = 64;
 
 /// The manifest in force, open for appending.
 #[derive(Debug)]
@@ -215,7 +215,7 @@ fn read_current(fs: &dyn Fs, dir: &Path) -> Result<Option<FileNumber>> {
     }
 }
 
-fn encode_current(number: FileNumber) -> String {
+pub(super) fn encode_current(number: FileNumber) -> String {
     let name = FileName::Manifest(number).to_string();
     format!("{name}\n{:08x}\n", checksum(0, name.as_bytes()))
 }

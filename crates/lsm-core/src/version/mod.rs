@@ -1,6 +1,8 @@
 //! Which tables make up the database, now and after a crash.
 
 mod catalog;
+#[cfg(test)]
+pub(crate) mod document_test;
 mod edit;
 #[cfg(feature = "testkit")]
 pub(crate) mod fuzzing;

@@ -3,6 +3,7 @@
 use super::record::{Claim, HEADER_LEN, Header, LOG, Lsn, salt};
 use super::scan::{Base, Records, find_witness};
 use crate::checksum::checksum;
+use crate::coding::u64_at;
 use crate::file_name::FileNumber;
 
 /// The number of every file that is fuzzed.
@@ -25,6 +26,15 @@ pub(crate) fn check_log(bytes: &[u8]) {
     if let Ok(Some(witness)) = found {
         assert!((end..bytes.len()).contains(&witness), "a witness stands behind the end");
     }
+}
+
+/// The payloads of the records in `bytes`, a log or a manifest, whatever its number.
+pub(crate) fn payloads(bytes: &[u8]) -> Vec<Vec<u8>> {
+    let number = FileNumber(u64_at(bytes, 8).unwrap_or(0));
+    let base = Lsn(u64_at(bytes, 16).unwrap_or(0));
+    let mut records = Records::new(bytes, number, base, 0);
+    let next = || records.next().ok().flatten().map(|frame| frame.payload.to_vec());
+    std::iter::from_fn(next).collect()
 }
 
 /// Makes the checksums in `bytes`, a log or a manifest, fit what they cover, as far as lengths

@@ -17,6 +17,8 @@
 
 #[cfg(test)]
 mod damage_test;
+#[cfg(test)]
+pub(crate) mod document_test;
 #[cfg(feature = "testkit")]
 pub(crate) mod fuzzing;
 mod reader;

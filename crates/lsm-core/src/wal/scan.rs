@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::file_name::FileNumber;
 
 /// The search checksums at most this many times the bytes that it searches.
-const SEARCH_FACTOR_MAX: u64 = 4;
+pub(super) const SEARCH_FACTOR_MAX: u64 = 4;
 
 /// The records of one file, front to back.
 #[derive(Debug)]

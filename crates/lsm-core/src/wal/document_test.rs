@@ -1,0 +1,30 @@
+//! What `docs/format.md` shows of framed files.
+
+use super::record::{
+    ALIGN, HEADER_LEN, Header, LOG, Lsn, PAYLOAD_LEN_MAX, RECORD_HEADER_LEN, encode,
+};
+use super::scan::SEARCH_FACTOR_MAX;
+use super::segment::SEGMENT_BYTES_MAX;
+use crate::file_name::FileNumber;
+
+pub(crate) fn examples() -> Vec<(&'static str, Vec<u8>)> {
+    let number = FileNumber(7);
+    let mut header = Vec::new();
+    Header { number, base: Lsn(4096), synced: Lsn(4000) }.encode(&LOG, &mut header);
+    let mut record = Vec::new();
+    encode(&mut record, number, HEADER_LEN, 3, Lsn(4000), b"hello");
+    vec![("log-header", header), ("log-record", record)]
+}
+
+pub(crate) fn numbers() -> Vec<(&'static str, u64)> {
+    vec![
+        ("LOG_VERSION", LOG.version.into()),
+        ("FRAME_HEADER_LEN", HEADER_LEN as u64),
+        ("RECORD_HEADER_LEN", RECORD_HEADER_LEN as u64),
+        ("RECORD_ALIGN", ALIGN as u64),
+        ("PAYLOAD_LEN_MAX", PAYLOAD_LEN_MAX as u64),
+        ("POSITION_MAX", Lsn::MAX.0),
+        ("SEGMENT_BYTES_MAX", SEGMENT_BYTES_MAX),
+        ("SEARCH_FACTOR_MAX", SEARCH_FACTOR_MAX),
+    ]
+}
