@@ -37,6 +37,10 @@ impl Engine {
             tree.set_options(options);
             return Ok(Arc::clone(tree));
         }
+        if self.read_only {
+            let message = format!("there is no keyspace \"{name}\", and a reader makes none");
+            return Err(Error::invalid(message));
+        }
         self.check_writable()?;
         if trees.len() >= KEYSPACES_MAX {
             let message = format!("the database has its {KEYSPACES_MAX} keyspaces already");
