@@ -30,8 +30,9 @@ db/                 L6
     keyspace.rs
     shared.rs
     admin.rs
-    open.rs
     checkpoint.rs
+    open.rs
+    replay.rs
     verify.rs
     levels.rs
     threads.rs
