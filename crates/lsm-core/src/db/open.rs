@@ -131,12 +131,7 @@ fn make_folder(fs: &dyn Fs, dir: &Path, create: bool) -> Result<()> {
     if !create {
         return Ok(());
     }
-    fs.create_dir_all(dir).map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
-            Error::invalid("a database needs a folder, and this is a file").in_file(dir)
-        }
-        _ => Error::io("create the folder", dir, error),
-    })?;
+    fs.create_dir_all(dir).map_err(|error| folder_error("create the folder", dir, error))?;
     // The folder's own name; a root has no parent to hold one.
     let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
     let parent = parent.unwrap_or(Path::new("."));
@@ -150,7 +145,20 @@ fn lock_error(path: &Path, error: io::Error) -> Error {
             Error::locked(message).in_file(path)
         }
         io::ErrorKind::NotFound => no_database(path.parent().unwrap_or(path)),
+        io::ErrorKind::NotADirectory => {
+            folder_error("lock the database", path.parent().unwrap_or(path), error)
+        }
         _ => Error::io("lock the database", path, error),
+    }
+}
+
+/// What to say when `dir` cannot be used as a folder.
+pub(crate) fn folder_error(action: &str, dir: &Path, error: io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
+            Error::invalid("a database needs a folder, and this is a file").in_file(dir)
+        }
+        _ => Error::io(action, dir, error),
     }
 }
 
