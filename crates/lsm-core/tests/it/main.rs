@@ -1,3 +1,5 @@
 //! The engine from outside, through its public face: one binary for all integration tests.
 
+mod bad_input;
 mod basics;
+mod folder;
