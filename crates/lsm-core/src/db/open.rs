@@ -177,7 +177,24 @@ fn load(fs: &dyn Fs, dir: &Path) -> Result<Option<Catalog>> {
     if !catalog.keyspaces.contains_key(&KeyspaceId::DEFAULT) {
         return Err(Error::corrupt("the manifest has no default keyspace").in_file(&path));
     }
+    check_end(fs, dir, &catalog).map_err(|error| error.in_file(&path))?;
     Ok(Some(catalog))
+}
+
+/// The manifest has not lost its end: no log was begun that it does not name. A log is written
+/// to only once an edit names it; one that is given up again has a number below `next_file`.
+fn check_end(fs: &dyn Fs, dir: &Path, catalog: &Catalog) -> Result<()> {
+    for name in list(fs, dir)? {
+        if let FileName::Log(number) = name
+            && number >= catalog.next_file
+            && !catalog.logs.contains_key(&number)
+            && wal::is_started(fs, dir, number)?
+        {
+            let message = format!("the manifest has lost its end: it does not know of {name}");
+            return Err(Error::corrupt(message));
+        }
+    }
+    Ok(())
 }
 
 fn new_catalog(options: &Options) -> Result<Catalog> {

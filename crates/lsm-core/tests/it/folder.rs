@@ -76,8 +76,3 @@ pub(crate) fn write(fs: &dyn Fs, path: &Path, bytes: &[u8]) {
     file.write_at(0, bytes).unwrap();
     file.sync().unwrap();
 }
-
-/// The path of a file in [`DIR`].
-pub(crate) fn path(name: &str) -> PathBuf {
-    Path::new(DIR).join(name)
-}
