@@ -350,6 +350,24 @@ mod tests {
     }
 
     #[test]
+    fn limits_hold_to_the_byte() {
+        let value = vec![0; VALUE_LEN_MAX + 1]; // Zeros that nobody touches cost nothing.
+        check_limits(b"k", &value[1..], 0).unwrap();
+        let refused = |result: Result<()>, words: &str| {
+            let error = result.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Invalid);
+            assert!(error.to_string().contains(words), "{error}");
+        };
+        refused(check_limits(b"k", &value, 0), "value");
+        // What is in the batch counts, and so does the head of the operation.
+        let room = BATCH_BYTES_MAX - 16 - 2;
+        check_limits(b"k", b"v", room).unwrap();
+        refused(check_limits(b"k", b"v", room + 1), "split it");
+        let longest = WriteBatch::new().bytes() + 16 + KEY_LEN_MAX + VALUE_LEN_MAX;
+        assert!(longest <= BATCH_BYTES_MAX, "the longest key and value fit into one batch");
+    }
+
+    #[test]
     fn keyspaces_of_another_database_are_refused() {
         let mut batch = sample();
         assert!(batch.check(1).is_ok());

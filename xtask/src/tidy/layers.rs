@@ -30,9 +30,9 @@ db/                 L6
     keyspace.rs
     shared.rs
     admin.rs
+    checkpoint.rs
     open.rs
     replay.rs
-    checkpoint.rs
     verify.rs
     levels.rs
     threads.rs
@@ -49,7 +49,6 @@ db/                 L6
     stats.rs
     stall.rs
     health.rs
-document_test.rs    L5
 fuzzing.rs          L5
 compaction/         L5
     simulation_test.rs
@@ -62,7 +61,6 @@ compaction/         L5
     cut.rs
     retention.rs
 version/            L4
-    document_test.rs
     fuzzing.rs
     set.rs
     manifest.rs
@@ -74,11 +72,10 @@ version/            L4
 memtable/           L3  never fs
     cursor.rs
     table.rs
-    filter.rs
     entry.rs
+    filter.rs
 wal/                L3  never key batch
     damage_test.rs
-    document_test.rs
     test_log.rs
     test_fs.rs
     fuzzing.rs
@@ -90,7 +87,6 @@ wal/                L3  never key batch
     record.rs
 sstable/            L3
     damage_test.rs
-    document_test.rs
     table_test.rs
     fuzzing.rs
     open_tables.rs

@@ -8,6 +8,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::open::folder_error;
 use super::state::Engine;
 use crate::error::{Error, Result};
 use crate::file_name::{FileName, FileNumber};
@@ -23,7 +24,7 @@ impl Engine {
     pub(crate) fn checkpoint(&self, dir: &Path) -> Result<()> {
         self.check_writable()?;
         let fs = &*self.options.fs;
-        fs.create_dir_all(dir).map_err(|error| Error::io("create the folder", dir, error))?;
+        fs.create_dir_all(dir).map_err(|error| folder_error("create the folder", dir, error))?;
         let names = fs.list(dir).map_err(|error| Error::io("list the folder", dir, error))?;
         if !names.is_empty() {
             return Err(Error::invalid("a checkpoint needs an empty folder").in_file(dir));

@@ -131,12 +131,7 @@ fn make_folder(fs: &dyn Fs, dir: &Path, create: bool) -> Result<()> {
     if !create {
         return Ok(());
     }
-    fs.create_dir_all(dir).map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
-            Error::invalid("a database needs a folder, and this is a file").in_file(dir)
-        }
-        _ => Error::io("create the folder", dir, error),
-    })?;
+    fs.create_dir_all(dir).map_err(|error| folder_error("create the folder", dir, error))?;
     // The folder's own name; a root has no parent to hold one.
     let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
     let parent = parent.unwrap_or(Path::new("."));
@@ -150,7 +145,20 @@ fn lock_error(path: &Path, error: io::Error) -> Error {
             Error::locked(message).in_file(path)
         }
         io::ErrorKind::NotFound => no_database(path.parent().unwrap_or(path)),
+        io::ErrorKind::NotADirectory => {
+            folder_error("lock the database", path.parent().unwrap_or(path), error)
+        }
         _ => Error::io("lock the database", path, error),
+    }
+}
+
+/// What to say when `dir` cannot be used as a folder.
+pub(crate) fn folder_error(action: &str, dir: &Path, error: io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
+            Error::invalid("a database needs a folder, and this is a file").in_file(dir)
+        }
+        _ => Error::io(action, dir, error),
     }
 }
 
@@ -169,7 +177,24 @@ fn load(fs: &dyn Fs, dir: &Path) -> Result<Option<Catalog>> {
     if !catalog.keyspaces.contains_key(&KeyspaceId::DEFAULT) {
         return Err(Error::corrupt("the manifest has no default keyspace").in_file(&path));
     }
+    check_end(fs, dir, &catalog).map_err(|error| error.in_file(&path))?;
     Ok(Some(catalog))
+}
+
+/// The manifest has not lost its end: no log was begun that it does not name. A log is written
+/// to only once an edit names it; one that is given up again has a number below `next_file`.
+fn check_end(fs: &dyn Fs, dir: &Path, catalog: &Catalog) -> Result<()> {
+    for name in list(fs, dir)? {
+        if let FileName::Log(number) = name
+            && number >= catalog.next_file
+            && !catalog.logs.contains_key(&number)
+            && wal::is_started(fs, dir, number)?
+        {
+            let message = format!("the manifest has lost its end: it does not know of {name}");
+            return Err(Error::corrupt(message));
+        }
+    }
+    Ok(())
 }
 
 fn new_catalog(options: &Options) -> Result<Catalog> {

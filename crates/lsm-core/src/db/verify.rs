@@ -19,6 +19,7 @@ pub struct Verified {
 
 impl Engine {
     pub(crate) fn verify(&self) -> Result<Verified> {
+        self.check_open()?;
         let mut verified = Verified::default();
         for tree in self.live_trees() {
             let view = tree.pinned();

@@ -35,6 +35,6 @@ mod writer;
 pub(crate) use reader::{LogRecord, Replayed, SegmentInfo, read_whole, replay, settle};
 pub(crate) use record::{Format, Header, Lsn, PAYLOAD_LEN_MAX, encode};
 pub(crate) use scan::{Base, Records, find_witness};
-pub(crate) use segment::{Segment, prepare};
+pub(crate) use segment::{Segment, is_started, prepare};
 pub(crate) use syncer::Syncer;
 pub(crate) use writer::{Via, Writer};

@@ -12,7 +12,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::record::HEADER_LEN;
+use super::record::{HEADER_LEN, Header, LOG};
 use crate::error::{Error, Result};
 use crate::file_name::{FileName, FileNumber};
 use crate::fs::{Fs, WriteFile};
@@ -69,6 +69,20 @@ pub(crate) fn prepare(
         return Err(error);
     }
     Ok(Segment { number, path, bytes, file })
+}
+
+/// Whether a segment was ever written to under this number.
+pub(crate) fn is_started(fs: &dyn Fs, dir: &Path, number: FileNumber) -> Result<bool> {
+    let path = FileName::Log(number).in_dir(dir);
+    let file = fs.open_read(&path).map_err(|e| Error::io("open the log segment", &path, e))?;
+    if file.len() < HEADER_LEN as u64 {
+        return Ok(false);
+    }
+    let mut bytes = [0; HEADER_LEN];
+    file.read_at(0, &mut bytes).map_err(|e| Error::io("read", &path, e).at(0))?;
+    let header = Header::decode(&bytes, &LOG).map_err(|e| e.in_file(&path))?;
+    // One that was renamed to be recycled carries its old number until its header is cleared.
+    Ok(header.is_some_and(|header| header.number == number))
 }
 
 fn reopen(fs: &dyn Fs, from: &Path, to: &Path) -> Result<(Arc<dyn WriteFile>, u64)> {
