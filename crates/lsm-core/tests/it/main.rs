@@ -1,3 +1,6 @@
 //! The engine from outside, through its public face: one binary for all integration tests.
 
 mod basics;
+mod crash;
+mod model;
+mod seeds;
