@@ -17,7 +17,7 @@ use crate::seeds::{self, Told};
 /// Operations of the workload.
 const STEPS: usize = 160;
 /// Every so many changes there is a crash, by default: another start for each seed.
-const STRIDE: u64 = 4;
+const STRIDE: u64 = 8;
 /// Torn images of each crash.
 const TORN: u64 = 2;
 

@@ -2,5 +2,7 @@
 
 mod basics;
 mod crash;
+mod fault;
 mod model;
 mod seeds;
+mod threads;
