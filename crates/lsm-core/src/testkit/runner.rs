@@ -257,7 +257,7 @@ impl Runner {
         let expected = self.model.write(changes);
         let single = writes.iter().find(|write| self.keyspaces[write.keyspace].is_some());
         let found = match single {
-            Some(write) if batch.len() == 1 && self.count % 2 == 0 => {
+            Some(write) if batch.len() == 1 && self.count.is_multiple_of(2) => {
                 self.write_single(write, durability)?;
                 self.db().last_sequence()
             }
@@ -627,6 +627,7 @@ fn bounds_of(keys: &Keys) -> Bounds {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "entries come as iterators yield them")]
 fn same_entry(
     found: Option<(Vec<u8>, impl AsRef<[u8]>)>,
     expected: Option<(Blob, Blob)>,

@@ -41,13 +41,13 @@ impl Shared {
     /// Every round sets each key of the writer, in both keyspaces, to the number of the round;
     /// every seventh deletes them all.
     fn write(&self, writer: u64) {
-        let mut round = 0;
+        let mut round = 0_u64;
         while !self.stop.load(Ordering::Relaxed) {
             round += 1;
             let mut batch = WriteBatch::new();
             for n in 0..KEYS {
                 let key = key(writer, n);
-                if round % 7 == 0 {
+                if round.is_multiple_of(7) {
                     batch.delete(&key);
                     batch.delete_in(&self.twin, &key);
                 } else {
@@ -90,7 +90,7 @@ impl Shared {
         let twin = snapshot.keyspace(&self.twin).unwrap();
         let prefix = format!("writer{writer}/");
         let one: Vec<_> = snapshot.prefix(&prefix).map(Result::unwrap).collect();
-        if looks % 5 == 0 {
+        if looks.is_multiple_of(5) {
             SystemClock::new().sleep(Duration::from_millis(3));
         }
         let mut other: Vec<_> = twin.prefix(&prefix).rev().map(Result::unwrap).collect();
@@ -106,12 +106,12 @@ impl Shared {
 
     /// An iterator stands at one point, also when it is walked from both ends.
     fn read_iterator(&self, writer: u64, looks: u64) -> Option<u64> {
-        let source = if looks % 2 == 0 { self.db.prefix("") } else { self.twin.prefix("") };
-        let mut range = source;
+        let mut range =
+            if looks.is_multiple_of(2) { self.db.prefix("") } else { self.twin.prefix("") };
         let (mut front, mut back) = (Vec::new(), Vec::new());
         while let Some(entry) = range.next() {
             front.push(entry.unwrap());
-            if looks % 4 == 0
+            if looks.is_multiple_of(4)
                 && let Some(entry) = range.next_back()
             {
                 back.push(entry.unwrap());
@@ -124,8 +124,8 @@ impl Shared {
             let own = front.iter().filter(move |(key, _)| key.starts_with(&prefix));
             one_round(writer, own.map(|(key, value)| (key.as_slice(), &**value)))
         };
-        (0..WRITERS).for_each(|writer| drop(own(writer)));
-        own(writer)
+        let rounds: Vec<_> = (0..WRITERS).map(own).collect();
+        rounds[writer as usize]
     }
 
     fn read_cursor(&self, writer: u64) -> Option<u64> {
