@@ -136,6 +136,7 @@ sync.rs             L0
 error.rs            L0
 testkit/            any
     script.rs
+    runner.rs
     generate.rs
     model.rs
 ",

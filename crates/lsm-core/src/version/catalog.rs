@@ -65,6 +65,8 @@ impl Catalog {
         if let Some(closed) = edit.log_closed {
             self.log_closed = (closed > Lsn(0)).then_some(closed);
         }
+        let next_keyspace = edit.next_keyspace.unwrap_or_default().0;
+        self.next_keyspace = self.next_keyspace.max(next_keyspace);
         for number in &edit.drop_logs {
             if self.logs.remove(number).is_none() {
                 return Err(Error::corrupt(format!("manifest drops unknown log {number}")));
@@ -152,6 +154,7 @@ impl Catalog {
             log_start: Some(self.log_start),
             add_logs: self.logs.iter().map(|(&number, &bytes)| (number, bytes)).collect(),
             log_closed: self.log_closed,
+            next_keyspace: Some(KeyspaceId(self.next_keyspace)),
             create_keyspaces: self.keyspaces.iter().map(|(&id, s)| (id, s.name.clone())).collect(),
             keyspaces: keyspaces.collect(),
             ..Edit::default()
@@ -249,6 +252,18 @@ mod tests {
         let version = &other.keyspaces[&KeyspaceId(0)].version;
         assert_eq!(version.levels[0][0].meta.number, FileNumber(2), "newest first");
         assert_eq!(other.next_keyspace, 1);
+    }
+
+    #[test]
+    fn the_number_of_a_dropped_keyspace_is_not_used_again() {
+        let mut one = catalog();
+        let create = vec![(KeyspaceId(1), "gone".to_owned())];
+        one.apply(&Edit { create_keyspaces: create, ..Edit::default() }).unwrap();
+        let drop = vec![KeyspaceId(1)];
+        one.apply(&Edit { drop_keyspaces: drop, ..Edit::default() }).unwrap();
+        let mut other = Catalog::default();
+        other.apply(&one.snapshot()).unwrap();
+        assert_eq!(other.next_keyspace, 2);
     }
 
     #[test]

@@ -33,6 +33,7 @@ mod tag {
     pub(super) const CREATE_KEYSPACE: u8 = 10;
     pub(super) const DROP_KEYSPACE: u8 = 11;
     pub(super) const KEYSPACE: u8 = 12;
+    pub(super) const NEXT_KEYSPACE: u8 = 13;
 }
 
 /// Tags inside a keyspace field.
@@ -59,6 +60,8 @@ pub(crate) struct Edit {
     /// The log ends here, durable: written when the database is closed. Zero, when it is opened
     /// again, takes that back.
     pub(crate) log_closed: Option<Lsn>,
+    /// No keyspace has this number or a greater one, nor ever had.
+    pub(crate) next_keyspace: Option<KeyspaceId>,
     pub(crate) create_keyspaces: Vec<(KeyspaceId, String)>,
     pub(crate) drop_keyspaces: Vec<KeyspaceId>,
     pub(crate) keyspaces: Vec<KeyspaceEdit>,
@@ -91,6 +94,8 @@ impl Edit {
             fields.put_number(tag::DROP_LOG, Some(number.0));
         }
         fields.put_number(tag::LOG_CLOSED, self.log_closed.map(|position| position.0));
+        let next_keyspace = self.next_keyspace.map(|id| u64::from(id.0));
+        fields.put_number(tag::NEXT_KEYSPACE, next_keyspace);
         for (id, name) in &self.create_keyspaces {
             fields.put(tag::CREATE_KEYSPACE, |value| {
                 put_varint(value, u64::from(id.0));
@@ -130,6 +135,7 @@ impl Edit {
             }
             tag::DROP_LOG => many(&mut self.drop_logs, number(value)),
             tag::LOG_CLOSED => once(&mut self.log_closed, position(value)),
+            tag::NEXT_KEYSPACE => once(&mut self.next_keyspace, keyspace_id(value)),
             tag::CREATE_KEYSPACE => {
                 let pair = keyspace_id(value).and_then(|id| Some((id, name(value)?)));
                 many(&mut self.create_keyspaces, pair)

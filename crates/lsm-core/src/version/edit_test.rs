@@ -24,6 +24,7 @@ fn full() -> Edit {
         add_logs: vec![(FileNumber(10), 1 << 25), (FileNumber(11), 64)],
         drop_logs: vec![FileNumber(7), FileNumber(8)],
         log_closed: Some(Lsn(8192)),
+        next_keyspace: Some(KeyspaceId(301)),
         create_keyspaces: vec![(KeyspaceId(1), "users".into())],
         drop_keyspaces: vec![KeyspaceId(2)],
         keyspaces: vec![
@@ -121,7 +122,7 @@ fn any_bytes_decode_or_are_refused() {
 
 #[test]
 fn unknown_required_fields_are_unsupported_and_others_skipped() {
-    for tag in (0..=0).chain(13..TAG_OPTIONAL) {
+    for tag in (0..=0).chain(14..TAG_OPTIONAL) {
         let error = Edit::decode(&[2, 1, 12, tag, 1, 0]).unwrap_err();
         assert_eq!((error.kind(), error.offset()), (ErrorKind::Unsupported, Some(3)), "{tag}");
     }

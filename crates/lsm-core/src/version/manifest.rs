@@ -4,8 +4,9 @@
 //! ones. Layouts are in `docs/format.md`.
 //!
 //! Invariants:
-//! * An edit is durable when [`Manifest::append`] returns; so each record says that all
-//!   before it was durable, and damage in front of a valid record is an error.
+//! * An edit is durable when [`Manifest::append`] returns; so each record says that all edits
+//!   before it were durable, and damage to one in front of a valid record is an error. A record
+//!   says nothing of the proof right before it, which a crash may lose and keep the record.
 //! * `CURRENT` names a manifest that was durable before: write, sync, rename, sync folder.
 //! * The manifest is the first file of a new database, and `CURRENT` the second. So a folder
 //!   with tables or logs but no `CURRENT` is damaged, and one with neither was never used.
@@ -44,6 +45,8 @@ pub(crate) struct Manifest {
     file: Arc<dyn WriteFile>,
     /// Length of the file: where the next record goes.
     end: usize,
+    /// Where what is known to be durable ends: in front of the last proof, which is not.
+    synced: Lsn,
     /// Of the next record: they are counted.
     sequence: u64,
     failure: Option<Error>,
@@ -74,7 +77,8 @@ impl Manifest {
         // One that is not in force was left behind by a crash right here.
         remove_if_there(fs, &path)?;
         let file = fs.create(&path).map_err(|e| Error::io("create the manifest", &path, e))?;
-        let mut manifest = Self { number, path, file, end: 0, sequence: 0, failure: None };
+        let mut manifest =
+            Self { number, path, file, end: 0, synced: Lsn(0), sequence: 0, failure: None };
         let mut bytes = Vec::new();
         Header { number, base: Lsn(0), synced: Lsn(0) }.encode(&MANIFEST, &mut bytes);
         manifest.encode_edit(snapshot, &mut bytes)?;
@@ -129,8 +133,7 @@ impl Manifest {
             payload.extend_from_slice(&PROOF);
         }
         let offset = self.end + out.len();
-        let synced = Lsn(offset as u64);
-        wal::encode(out, self.number, offset, self.sequence, synced, &payload);
+        wal::encode(out, self.number, offset, self.sequence, self.synced, &payload);
         Ok(())
     }
 
@@ -147,7 +150,8 @@ impl Manifest {
         self.write_record(bytes)?;
         self.file.sync().map_err(|e| Error::io("sync the manifest", &self.path, e))?;
         let (offset, mut proof) = (self.end, Vec::new());
-        wal::encode(&mut proof, self.number, offset, self.sequence, Lsn(offset as u64), &PROOF);
+        self.synced = Lsn(offset as u64);
+        wal::encode(&mut proof, self.number, offset, self.sequence, self.synced, &PROOF);
         self.write_record(&proof)
     }
 

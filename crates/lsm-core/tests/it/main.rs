@@ -4,3 +4,8 @@ mod bad_input;
 mod basics;
 mod damage;
 mod folder;
+mod crash;
+mod fault;
+mod model;
+mod seeds;
+mod threads;

@@ -1,0 +1,665 @@
+//! Runs operations against an open database and the [`Model`] beside it, and compares.
+//!
+//! Errors of the engine are handed to the caller, who knows whether one is expected (a crash,
+//! a fault); a wrong answer is a panic. After an error the runner still knows what was
+//! promised: [`Runner::recover`] judges what the next open finds.
+//!
+//! Through the public interface only.
+
+use std::collections::VecDeque;
+use std::ops::Bound;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::generate::{At, KEYSPACES, Keys, Move, Op, SLOTS, Span, Turn, Write};
+use super::model::{Blob, Bounds, Change, Death, Model, TreeId};
+use crate::db::{Cursor, Db, Keyspace, Range, Snapshot};
+use crate::error::{Error, ErrorKind, Result};
+use crate::fs::{CrashFs, CrashImage, Fs};
+use crate::options::{Compression, Durability, KeyspaceOptions, Options};
+use crate::value::Value;
+
+const NAMES: [&str; KEYSPACES] = ["default", "one", "two", "three"];
+
+/// Where a database lives.
+#[derive(Clone, Debug)]
+pub enum Disk {
+    /// On a file system that can crash; the engine may see it through another one.
+    Crash {
+        /// Makes the images.
+        disk: CrashFs,
+        /// What the engine sees.
+        seen: Arc<dyn Fs>,
+    },
+    /// On one that cannot: a crash becomes a clean reopen.
+    Plain(Arc<dyn Fs>),
+}
+
+impl Disk {
+    /// A disk that can crash, with nothing in between.
+    pub fn crash(disk: CrashFs) -> Self {
+        let seen = Arc::new(disk.clone());
+        Self::Crash { disk, seen }
+    }
+
+    fn seen(&self) -> &Arc<dyn Fs> {
+        match self {
+            Self::Crash { seen, .. } | Self::Plain(seen) => seen,
+        }
+    }
+}
+
+/// A database under test: its settings, the model, and everything that is open.
+#[derive(Debug)]
+pub struct Runner {
+    options: Options,
+    keyspace: KeyspaceOptions,
+    disk: Disk,
+    dir: PathBuf,
+    model: Model,
+    db: Option<Db>,
+    keyspaces: [Option<(TreeId, Keyspace)>; KEYSPACES],
+    /// A keyspace that was being made or dropped when an error came.
+    unsure: Option<usize>,
+    snapshots: [Option<Snapshot>; SLOTS],
+    iterators: [Option<OpenIterator>; SLOTS],
+    cursors: [Option<OpenCursor>; SLOTS],
+    /// Makes folders for checkpoints, and alternates settings.
+    count: u32,
+}
+
+/// An iterator and what it must still yield.
+#[derive(Debug)]
+struct OpenIterator {
+    range: Range,
+    expected: VecDeque<(Blob, Blob)>,
+}
+
+/// A cursor, what it walks over, and where it stands.
+#[derive(Debug)]
+struct OpenCursor {
+    cursor: Cursor,
+    entries: Vec<(Blob, Blob)>,
+    at: Option<usize>,
+}
+
+impl Runner {
+    /// A runner whose database is not open yet: [`recover`](Self::recover) opens it.
+    pub fn new(options: Options, keyspace: KeyspaceOptions, disk: Disk, dir: &Path) -> Self {
+        let options = options.default_keyspace(keyspace.clone());
+        Self {
+            options,
+            keyspace,
+            disk,
+            dir: dir.to_owned(),
+            model: Model::new(),
+            db: None,
+            keyspaces: Default::default(),
+            unsure: None,
+            snapshots: Default::default(),
+            iterators: Default::default(),
+            cursors: Default::default(),
+            count: 0,
+        }
+    }
+
+    /// Another runner that knows the same, over another disk.
+    pub fn over(&self, disk: Disk) -> Self {
+        let (options, keyspace) = (self.options.clone(), self.keyspace.clone());
+        let other = Self::new(options, keyspace, disk, &self.dir);
+        Self { model: self.model.clone(), unsure: self.unsure, ..other }
+    }
+
+    /// What was written and promised.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// The open database.
+    ///
+    /// # Panics
+    ///
+    /// If it is not open.
+    pub fn db(&self) -> &Db {
+        self.db.as_ref().expect("the database is open")
+    }
+
+    /// Whether the database is open.
+    pub fn is_open(&self) -> bool {
+        self.db.is_some()
+    }
+
+    /// Opens the database after its last run ended this way, and checks all it holds. Returns
+    /// up to which sequence number everything came back.
+    pub fn recover(&mut self, death: Death) -> Result<u64> {
+        assert!(self.db.is_none(), "the last run has ended");
+        let options = self.options.clone().fs(Arc::clone(self.disk.seen()));
+        let db = options.open(&self.dir)?;
+        let recovered = db.last_sequence().0;
+        self.model.recover(recovered, death);
+        self.db = Some(db);
+        self.find_keyspaces()?;
+        self.check()?;
+        Ok(recovered)
+    }
+
+    /// Leaves the database as a crash does: what is open is dropped, and what happens to the
+    /// old disk meanwhile does not matter.
+    pub fn abandon(&mut self) {
+        self.close_readers();
+        self.snapshots = Default::default();
+        self.keyspaces = Default::default();
+        self.db = None;
+    }
+
+    /// Ends the run as a crash does, and goes on with the image.
+    pub fn crash(&mut self, image: CrashImage) -> Result<()> {
+        let Disk::Crash { disk, .. } = &self.disk else {
+            return self.reopen();
+        };
+        let disk = disk.image(image);
+        self.abandon();
+        self.disk = Disk::crash(disk);
+        let death = match image {
+            CrashImage::Kept => Death::Process,
+            CrashImage::Lost | CrashImage::Torn { .. } => Death::Machine,
+        };
+        self.recover(death).map(drop)
+    }
+
+    /// Closes the database, lets iterators go on for a while, and opens it again.
+    pub fn reopen(&mut self) -> Result<()> {
+        self.close()?;
+        self.recover(Death::Machine).map(drop)
+    }
+
+    /// Closes the database.
+    pub fn close(&mut self) -> Result<()> {
+        let db = self.db.take().expect("the database is open");
+        let closed = db.close();
+        if closed.is_ok() {
+            self.model.acknowledge(Durability::Sync);
+        }
+        self.refuse_closed();
+        let few = [Turn::Front, Turn::Back];
+        let moves = [Move::Next, Move::Last, Move::Prev];
+        for slot in 0..SLOTS {
+            self.turn(slot, &few)?;
+            self.moves(slot, &moves)?;
+        }
+        self.abandon();
+        closed
+    }
+
+    /// Runs one operation.
+    ///
+    /// # Errors
+    ///
+    /// Those of the engine.
+    ///
+    /// # Panics
+    ///
+    /// If the engine's answer is not the model's.
+    pub fn apply(&mut self, op: &Op) -> Result<()> {
+        self.count += 1;
+        let done = match op {
+            Op::Write { writes, durability } => self.write(writes, *durability),
+            Op::Get { at, keyspace, key } => self.get(*at, *keyspace, key),
+            Op::Iterate(slot, at, span) => self.open_iterator(*slot, *at, span),
+            Op::Turn(slot, turns) => self.turn(*slot, turns),
+            Op::Cursor(slot, at, span) => self.open_cursor(*slot, *at, span),
+            Op::Move(slot, moves) => self.moves(*slot, moves),
+            Op::CloseReaders(slot) => {
+                (self.iterators[*slot], self.cursors[*slot]) = (None, None);
+                Ok(())
+            }
+            Op::Snapshot(slot) => {
+                self.snapshots[*slot] = Some(self.take_snapshot());
+                Ok(())
+            }
+            Op::DropSnapshot(slot) => {
+                self.snapshots[*slot] = None;
+                Ok(())
+            }
+            Op::Step(count) => self.step(*count),
+            Op::Flush => self.flush(),
+            Op::Sync => self.sync(),
+            Op::Compact(keyspace, bounds) => self.compact(*keyspace, bounds),
+            Op::Checkpoint => self.checkpoint(),
+            Op::Verify => self.db().verify().map(drop),
+            Op::Check => self.check(),
+            Op::CreateKeyspace(keyspace) => self.create_keyspace(*keyspace),
+            Op::DropKeyspace(keyspace) => self.drop_keyspace(*keyspace),
+            Op::Reopen => self.reopen(),
+            Op::ReadOnly => self.read_only(),
+            Op::Crash(image) => self.crash(*image),
+        };
+        if let Some(db) = &self.db {
+            self.model.flushed(db.flushed_sequence().0);
+        }
+        done
+    }
+
+    fn write(&mut self, writes: &[Write], durability: Durability) -> Result<()> {
+        let mut batch = crate::WriteBatch::new();
+        let mut changes = Vec::new();
+        for write in writes {
+            let Some((tree, keyspace)) = &self.keyspaces[write.keyspace] else { continue };
+            match &write.value {
+                Some(value) if write.keyspace == 0 => batch.put(&write.key, value),
+                Some(value) => batch.put_in(keyspace, &write.key, value),
+                None if write.keyspace == 0 => batch.delete(&write.key),
+                None => batch.delete_in(keyspace, &write.key),
+            }
+            let (key, value) = (write.key.clone(), write.value.clone());
+            changes.push(Change { tree: *tree, key, value });
+        }
+        let expected = self.model.write(changes);
+        let single = writes.iter().find(|write| self.keyspaces[write.keyspace].is_some());
+        let found = match single {
+            Some(write) if batch.len() == 1 && self.count.is_multiple_of(2) => {
+                self.write_single(write, durability)?;
+                self.db().last_sequence()
+            }
+            _ => self.db().write_with(batch, durability)?,
+        };
+        assert_eq!(found.0, expected, "sequence number of the last write");
+        if !(durability == Durability::Buffered && single.is_none()) {
+            self.model.acknowledge(durability);
+        }
+        Ok(())
+    }
+
+    fn write_single(&self, write: &Write, durability: Durability) -> Result<()> {
+        let (_, keyspace) = self.keyspaces[write.keyspace].as_ref().expect("it was just seen");
+        match &write.value {
+            Some(value) => keyspace.put_with(&write.key, value, durability),
+            None => keyspace.delete_with(&write.key, durability),
+        }
+    }
+
+    fn get(&self, at: At, keyspace: usize, key: &[u8]) -> Result<()> {
+        let Some((tree, reader, seq)) = self.reader(at, keyspace)? else { return Ok(()) };
+        let found = reader.get(key)?;
+        let expected = self.model.get(tree, key, seq);
+        let same = found.as_deref() == expected.map(|value| &**value);
+        assert!(same, "get {}: {}", show(key), differ(found.as_deref(), expected));
+        Ok(())
+    }
+
+    fn open_iterator(&mut self, slot: usize, at: At, span: &Span) -> Result<()> {
+        let Some((tree, reader, seq)) = self.reader(at, span.keyspace)? else { return Ok(()) };
+        let range = reader.range(&span.keys);
+        let expected = self.model.range(tree, &bounds_of(&span.keys), seq).into();
+        self.iterators[slot] = Some(OpenIterator { range, expected });
+        Ok(())
+    }
+
+    fn turn(&mut self, slot: usize, turns: &[Turn]) -> Result<()> {
+        let Some(open) = &mut self.iterators[slot] else { return Ok(()) };
+        for turn in turns {
+            let (found, expected) = match turn {
+                Turn::Front => (open.range.next(), open.expected.pop_front()),
+                Turn::Back => (open.range.next_back(), open.expected.pop_back()),
+            };
+            let at_end = expected.is_none();
+            same_entry(found.transpose()?, expected, || format!("iterator {slot}, {turn:?}"));
+            if at_end {
+                let (front, back) = (open.range.next(), open.range.next_back());
+                assert!(front.is_none() && back.is_none(), "an iterator's end stays its end");
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn open_cursor(&mut self, slot: usize, at: At, span: &Span) -> Result<()> {
+        let Some((tree, reader, seq)) = self.reader(at, span.keyspace)? else { return Ok(()) };
+        let bounds = bounds_of(&span.keys);
+        let entries = self.model.range(tree, &bounds, seq);
+        let cursor = reader.cursor(&span.keys);
+        self.cursors[slot] = Some(OpenCursor { cursor, entries, at: None });
+        Ok(())
+    }
+
+    fn moves(&mut self, slot: usize, moves: &[Move]) -> Result<()> {
+        let Some(open) = &mut self.cursors[slot] else { return Ok(()) };
+        moves.iter().try_for_each(|to| open.go(slot, to))
+    }
+
+    fn close_readers(&mut self) {
+        (self.iterators, self.cursors) = Default::default();
+    }
+
+    fn take_snapshot(&self) -> Snapshot {
+        let snapshot = self.db().snapshot();
+        assert_eq!(snapshot.sequence(), self.db().last_sequence());
+        snapshot
+    }
+
+    fn step(&self, count: usize) -> Result<()> {
+        for _ in 0..count {
+            if !self.db().step()? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        self.db().flush()?;
+        assert_eq!(self.db().flushed_sequence(), self.db().last_sequence());
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<()> {
+        self.db().sync()?;
+        self.model.acknowledge(Durability::Sync);
+        Ok(())
+    }
+
+    fn compact(&mut self, keyspace: usize, bounds: &Bounds) -> Result<()> {
+        let Some((_, keyspace)) = &self.keyspaces[keyspace] else { return Ok(()) };
+        keyspace.compact_range(bounds.clone())
+    }
+
+    fn checkpoint(&mut self) -> Result<()> {
+        let dir = self.dir.with_file_name(format!("copy{}", self.count));
+        let fs = Arc::clone(self.disk.seen());
+        self.db().checkpoint(&dir)?;
+        let expected = self.db().last_sequence().0;
+        let options = self.options.clone().fs(Arc::clone(&fs));
+        let copy = match self.count % 2 {
+            0 => options.open_read_only(&dir)?,
+            _ => options.open(&dir)?,
+        };
+        assert_eq!(copy.last_sequence().0, expected, "the copy is of this moment");
+        self.check_all_of(&copy)?;
+        if self.count % 2 == 1 {
+            copy.put_with("only", "in the copy", Durability::Sync)?;
+            copy.flush()?;
+        }
+        copy.close()?;
+        let io = |error| Error::io("remove the copy", &dir, error);
+        let names = fs.list(&dir).map_err(io)?;
+        names.iter().try_for_each(|name| fs.remove(&dir.join(name)).map_err(io))
+    }
+
+    fn create_keyspace(&mut self, keyspace: usize) -> Result<()> {
+        let known = self.keyspaces[keyspace].as_ref().map(|(tree, _)| *tree);
+        self.unsure = known.is_none().then_some(keyspace);
+        let handle = self.db().keyspace(NAMES[keyspace], self.options_of(keyspace))?;
+        self.unsure = None;
+        let tree = known.unwrap_or_else(|| self.model.create(NAMES[keyspace]));
+        self.keyspaces[keyspace] = Some((tree, handle));
+        Ok(())
+    }
+
+    fn drop_keyspace(&mut self, keyspace: usize) -> Result<()> {
+        let Some((tree, handle)) = self.keyspaces[keyspace].take() else { return Ok(()) };
+        self.unsure = Some(keyspace);
+        self.db().drop_keyspace(NAMES[keyspace])?;
+        self.unsure = None;
+        self.model.drop(tree);
+        let mut batch = crate::WriteBatch::new();
+        batch.put("seen", "never");
+        batch.put_in(&handle, "seen", "never");
+        let refused = [handle.get("k").map(drop), self.db().write(batch).map(drop)];
+        let refused = refused.map(|result| result.unwrap_err().kind());
+        assert_eq!(refused, [ErrorKind::Invalid; 2], "a dropped keyspace refuses");
+        assert!(self.db().drop_keyspace(NAMES[keyspace]).is_err(), "it is gone");
+        Ok(())
+    }
+
+    fn read_only(&mut self) -> Result<()> {
+        self.close()?;
+        let options = self.options.clone().fs(Arc::clone(self.disk.seen()));
+        let db = options.open_read_only(&self.dir)?;
+        assert_eq!(db.last_sequence().0, self.model.last());
+        self.check_all_of(&db)?;
+        assert_eq!(db.put("k", "v").unwrap_err().kind(), ErrorKind::Invalid);
+        assert_eq!(db.flush().unwrap_err().kind(), ErrorKind::Invalid);
+        db.verify()?;
+        db.close()?;
+        self.recover(Death::Machine).map(drop)
+    }
+
+    /// Compares everything: the newest state, and that of each snapshot.
+    pub fn check(&self) -> Result<()> {
+        self.check_all_of(self.db())?;
+        for snapshot in self.snapshots.iter().flatten() {
+            for (tree, keyspace) in self.keyspaces.iter().flatten() {
+                let reader = Reader::Snapshot(snapshot.keyspace(keyspace)?);
+                self.check_tree(*tree, &reader, snapshot.sequence().0)?;
+            }
+        }
+        let held = self.snapshots.iter().flatten().count() as u64;
+        assert_eq!(self.db().stats().snapshots, held, "snapshots that are held");
+        Ok(())
+    }
+
+    fn check_all_of(&self, db: &Db) -> Result<()> {
+        let seq = db.last_sequence().0;
+        let names: Vec<&str> = self.model.live().map(|(_, name)| name).collect();
+        assert_eq!(names[0], "default");
+        let (mut found, mut expected) = (db.keyspaces(), names.clone());
+        assert_eq!(found[0], "default");
+        found.sort();
+        expected.sort_unstable();
+        assert_eq!(found, expected, "keyspaces");
+        for (tree, name) in self.model.live() {
+            let keyspace = db.keyspace(name, self.keyspace.clone())?;
+            self.check_tree(tree, &Reader::Keyspace(keyspace), seq)?;
+        }
+        Ok(())
+    }
+
+    /// Forward, backward and by lookups.
+    fn check_tree(&self, tree: TreeId, reader: &Reader, seq: u64) -> Result<()> {
+        let all = (Bound::Unbounded, Bound::Unbounded);
+        let expected = self.model.range(tree, &all, seq);
+        let told = || format!("everything at {seq}, {tree:?}");
+        let mut found = reader.range(&Keys::All);
+        for entry in &expected {
+            same_entry(found.next().transpose()?, Some(entry.clone()), told);
+        }
+        same_entry(found.next().transpose()?, None, told);
+        let mut found = reader.range(&Keys::All).rev();
+        for entry in expected.iter().rev() {
+            same_entry(found.next().transpose()?, Some(entry.clone()), told);
+        }
+        same_entry(found.next().transpose()?, None, told);
+        for (key, value) in expected.iter().step_by(3) {
+            let found = reader.get(key)?;
+            let same = found.as_deref() == Some(&**value);
+            assert!(same, "get {} at {seq}: {}", show(key), differ(found.as_deref(), Some(value)));
+        }
+        Ok(())
+    }
+
+    /// Names the keyspaces that are there, with their settings; settles what was unsure.
+    fn find_keyspaces(&mut self) -> Result<()> {
+        if let Some(keyspace) = self.unsure.take() {
+            let name = NAMES[keyspace];
+            let is_there = self.db().keyspaces().iter().any(|own| own == name);
+            match (self.model.find(name), is_there) {
+                (None, true) => drop(self.model.create(name)),
+                (Some(tree), false) => self.model.drop(tree),
+                _ => {}
+            }
+        }
+        for (keyspace, name) in NAMES.iter().enumerate() {
+            let Some(tree) = self.model.find(name) else { continue };
+            let there = self.db().keyspaces();
+            assert!(there.iter().any(|own| own == name), "keyspace {name} is lost: {there:?}");
+            let handle = self.db().keyspace(name, self.options_of(keyspace))?;
+            self.keyspaces[keyspace] = Some((tree, handle));
+        }
+        Ok(())
+    }
+
+    /// Settings differ between keyspaces, and between opens.
+    fn options_of(&self, keyspace: usize) -> KeyspaceOptions {
+        let options = self.keyspace.clone();
+        match (keyspace, self.count % 3) {
+            (1, 0) => options.block_bytes(1024).compression(Compression::None),
+            (1, _) => options.filter_bits_per_key(0),
+            (2, 1) => options.l0_tables_compact(2).compression(Compression::Lz4),
+            _ => options,
+        }
+    }
+
+    /// What reads a keyspace, and the sequence number that it sees; `None` without the keyspace.
+    fn reader(&self, at: At, keyspace: usize) -> Result<Option<(TreeId, Reader, u64)>> {
+        let Some((tree, keyspace)) = &self.keyspaces[keyspace] else { return Ok(None) };
+        let snapshot = match at {
+            At::Snapshot(slot) => self.snapshots[slot].as_ref(),
+            At::Now => None,
+        };
+        Ok(Some(match snapshot {
+            Some(snapshot) => {
+                let seq = snapshot.sequence().0;
+                (*tree, Reader::Snapshot(snapshot.keyspace(keyspace)?), seq)
+            }
+            None => {
+                let seq = self.db().last_sequence().0;
+                (*tree, Reader::Keyspace(keyspace.clone()), seq)
+            }
+        }))
+    }
+
+    /// Every handle that is left says that the database is closed.
+    fn refuse_closed(&self) {
+        let kind = |result: Result<Option<Value>>| result.unwrap_err().kind();
+        for (_, keyspace) in self.keyspaces.iter().flatten() {
+            assert_eq!(kind(keyspace.get("k")), ErrorKind::Closed);
+            assert_eq!(keyspace.put("k", "v").unwrap_err().kind(), ErrorKind::Closed);
+        }
+        for snapshot in self.snapshots.iter().flatten() {
+            assert_eq!(kind(snapshot.get("k")), ErrorKind::Closed);
+            assert_eq!(snapshot.cursor().seek_first().unwrap_err().kind(), ErrorKind::Closed);
+        }
+    }
+}
+
+impl OpenCursor {
+    fn go(&mut self, slot: usize, to: &Move) -> Result<()> {
+        let (cursor, entries) = (&mut self.cursor, &self.entries);
+        let (found, expected) = match to {
+            Move::Seek(key) => {
+                let at = entries.partition_point(|(own, _)| **own < **key);
+                (cursor.seek(key)?, Some(at))
+            }
+            Move::SeekBack(key) => {
+                let at = entries.partition_point(|(own, _)| **own <= **key);
+                (cursor.seek_back(key)?, at.checked_sub(1))
+            }
+            Move::First => (cursor.seek_first()?, Some(0)),
+            Move::Last => (cursor.seek_last()?, entries.len().checked_sub(1)),
+            Move::Next => (cursor.next()?, Some(self.at.map_or(0, |at| at + 1))),
+            Move::Prev => (cursor.prev()?, self.at.unwrap_or(entries.len()).checked_sub(1)),
+        };
+        self.at = expected.filter(|&at| at < entries.len());
+        let told = || format!("cursor {slot}, {}", show_move(to));
+        assert_eq!(found, self.at.is_some(), "{}: tells whether it stands", told());
+        let entry = cursor.entry().map(|(key, value)| (key.to_vec(), value));
+        same_entry(entry, self.at.map(|at| entries[at].clone()), told);
+        Ok(())
+    }
+}
+
+/// A keyspace, or one at a snapshot.
+enum Reader {
+    Keyspace(Keyspace),
+    Snapshot(Snapshot),
+}
+
+/// Calls a method of whichever it is.
+macro_rules! read {
+    ($self:ident, $reader:ident => $call:expr) => {
+        match $self {
+            Self::Keyspace($reader) => $call,
+            Self::Snapshot($reader) => $call,
+        }
+    };
+}
+
+impl Reader {
+    fn get(&self, key: &[u8]) -> Result<Option<Value>> {
+        read!(self, reader => reader.get(key))
+    }
+
+    fn range(&self, keys: &Keys) -> Range {
+        read!(self, reader => match keys {
+            Keys::All => reader.iter(),
+            Keys::Range(bounds) => reader.range(bounds.clone()),
+            Keys::Prefix(prefix) => reader.prefix(prefix),
+        })
+    }
+
+    fn cursor(&self, keys: &Keys) -> Cursor {
+        read!(self, reader => match keys {
+            Keys::All => reader.cursor(),
+            Keys::Range(_) | Keys::Prefix(_) => reader.cursor_in(bounds_of(keys)),
+        })
+    }
+}
+
+/// The bounds of a set of keys, computed without the engine's help.
+fn bounds_of(keys: &Keys) -> Bounds {
+    match keys {
+        Keys::All => (Bound::Unbounded, Bound::Unbounded),
+        Keys::Range(bounds) => bounds.clone(),
+        Keys::Prefix(prefix) => {
+            let mut end = prefix.clone();
+            while end.last() == Some(&0xff) {
+                end.pop();
+            }
+            let end = match end.last_mut() {
+                Some(last) => {
+                    *last += 1;
+                    Bound::Excluded(end)
+                }
+                None => Bound::Unbounded,
+            };
+            (Bound::Included(prefix.clone()), end)
+        }
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "entries come as iterators yield them")]
+fn same_entry(
+    found: Option<(Vec<u8>, impl AsRef<[u8]>)>,
+    expected: Option<(Blob, Blob)>,
+    told: impl Fn() -> String,
+) {
+    let found = found.as_ref().map(|(key, value)| (key.as_slice(), value.as_ref()));
+    let expected = expected.as_ref().map(|(key, value)| (&**key, &**value));
+    if found != expected {
+        let show_entry = |entry: Option<(&[u8], &[u8])>| {
+            entry.map(|(key, value)| format!("{} = {}", show(key), show(value)))
+        };
+        let (found, expected) = (show_entry(found), show_entry(expected));
+        panic!("{}: found {found:?}, expected {expected:?}", told());
+    }
+}
+
+fn differ(found: Option<&[u8]>, expected: Option<&Blob>) -> String {
+    let expected = expected.map(|value| show(value));
+    format!("found {:?}, expected {expected:?}", found.map(show))
+}
+
+fn show_move(to: &Move) -> String {
+    match to {
+        Move::Seek(key) => format!("seek {}", show(key)),
+        Move::SeekBack(key) => format!("seek_back {}", show(key)),
+        _ => format!("{to:?}"),
+    }
+}
+
+/// The start of a key or value, for messages.
+fn show(bytes: &[u8]) -> String {
+    const SHOWN: usize = 40;
+    let start = bytes[..bytes.len().min(SHOWN)].escape_ascii();
+    format!("\"{start}\" ({} bytes)", bytes.len())
+}
