@@ -1,0 +1,25 @@
+//! What all measurements share: data sets, folders, stores, threads, the workloads.
+//!
+//! Included by path into each bench and into `peers`, so that every engine gets the same keys,
+//! values and order of operations. Each includer uses a part of it.
+
+#![allow(dead_code, reason = "each bench uses a part")]
+#![allow(unused_imports, reason = "each bench uses a part")]
+
+mod data;
+mod folder;
+mod lsm;
+mod memory;
+mod report;
+mod store;
+mod threads;
+mod workload;
+
+pub use data::{Data, KEY_LEN, Key, bench_entries};
+pub use folder::Folder;
+pub use lsm::{Lsm, fill, settle};
+pub use memory::{AnonPeak, anon_bytes};
+pub use report::{Report, rate};
+pub use store::{Store, touch};
+pub use threads::split;
+pub use workload::{Measured, Sizes, run_round};
