@@ -2,10 +2,10 @@
 
 mod bad_input;
 mod basics;
-mod damage;
-mod folder;
 mod crash;
+mod damage;
 mod fault;
+mod folder;
 mod model;
 mod seeds;
 mod threads;
