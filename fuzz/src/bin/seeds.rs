@@ -35,7 +35,7 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     for variant in variants() {
         let fs = Arc::new(MemFs::new());
         live(&variant, &fs)?;
-        count += corpus.collect(variant.name, &*fs)?;
+        count += corpus.collect(variant.name, &fs)?;
     }
     println!("{count} seeds in {}", corpus.root.display());
     Ok(())
