@@ -63,6 +63,7 @@ fn manifest() -> Vec<u8> {
     let snapshot = Edit {
         database_id: Some(1),
         next_file: Some(FileNumber(2)),
+        next_keyspace: Some(KeyspaceId(1)),
         create_keyspaces: vec![(KeyspaceId::DEFAULT, "default".to_owned())],
         ..Edit::default()
     };
