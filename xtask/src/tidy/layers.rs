@@ -49,6 +49,7 @@ db/                 L6
     stats.rs
     stall.rs
     health.rs
+document_test.rs    L5
 fuzzing.rs          L5
 compaction/         L5
     simulation_test.rs
@@ -61,6 +62,7 @@ compaction/         L5
     cut.rs
     retention.rs
 version/            L4
+    document_test.rs
     fuzzing.rs
     set.rs
     manifest.rs
@@ -76,6 +78,7 @@ memtable/           L3  never fs
     filter.rs
 wal/                L3  never key batch
     damage_test.rs
+    document_test.rs
     test_log.rs
     test_fs.rs
     fuzzing.rs
@@ -87,6 +90,7 @@ wal/                L3  never key batch
     record.rs
 sstable/            L3
     damage_test.rs
+    document_test.rs
     table_test.rs
     fuzzing.rs
     open_tables.rs
