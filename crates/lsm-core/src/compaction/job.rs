@@ -40,7 +40,7 @@ pub(crate) struct Job<'a> {
 
 /// Writes sealed memtables as one table for level 0; `None` if nothing in them is needed.
 pub(crate) fn flush(job: &Job<'_>, memtables: &[Arc<Memtable>]) -> Result<Option<TableMeta>> {
-    let mut cursor = Merge::new(memtables.iter().map(|memtable| memtable.cursor()).collect());
+    let mut cursor = Merge::new(memtables.iter().map(Memtable::cursor).collect());
     let mut output = Output::new(job, 0, None);
     // Older versions lie in other memtables and in tables: nothing is at the bottom here.
     let written = output.take(&mut cursor, |_| false);

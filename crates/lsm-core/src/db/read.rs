@@ -6,7 +6,7 @@ use super::state::Engine;
 use super::tree::{Tree, View};
 use crate::error::{Error, Result};
 use crate::key::{KeyHash, Kind, SeqNo, Tag};
-use crate::sstable::Touched;
+use crate::sstable::{FilterLine, OpenTable, Touched};
 use crate::value::Value;
 use crate::version::TableFile;
 
@@ -54,24 +54,60 @@ fn lookup(
             return value_of(tag, || Value::from(bytes));
         }
     }
-    let mut probe = |table: &TableFile| -> Result<Option<(Tag, Value)>> {
-        engine.tables.reader(&table.handle)?.get(key, hash, seq, touched)
-    };
     let version = &view.version;
-    let newest = version.levels[0].iter();
-    for table in newest.filter(|table| table.meta.overlaps(key, key)) {
-        if let Some((tag, value)) = probe(table)? {
-            return value_of(tag, || value);
+    let newest = version.levels[0].iter().filter(|table| table.meta.overlaps(key, key));
+    let deeper = (1..=version.deepest()).filter_map(|level| version.find(level, key));
+    let mut candidates = newest.chain(deeper);
+    loop {
+        let mut asked = Asked::default();
+        asked.fill(engine, hash, &mut candidates)?;
+        for (table, line) in asked.tables() {
+            if let Some((tag, value)) = table.get(key, hash, line, seq, touched)? {
+                return value_of(tag, || value);
+            }
+        }
+        if asked.len < ASKED_TOGETHER {
+            return Ok(None);
         }
     }
-    for level in 1..=version.deepest() {
-        if let Some(table) = version.find(level, key)
-            && let Some((tag, value)) = probe(table)?
-        {
-            return value_of(tag, || value);
+}
+
+/// How many tables are asked together.
+const ASKED_TOGETHER: usize = 8;
+
+/// Tables that may hold a key, each with the line of its filter. All lines are loaded before
+/// the first is looked at: each is a cache miss, and this way they are waited for together
+/// instead of one after the other.
+#[derive(Default)]
+struct Asked {
+    tables: [Option<(OpenTable, Option<FilterLine>)>; ASKED_TOGETHER],
+    len: usize,
+}
+
+impl Asked {
+    #[inline]
+    fn fill<'a>(
+        &mut self,
+        engine: &Engine,
+        hash: KeyHash,
+        candidates: &mut impl Iterator<Item = &'a Arc<TableFile>>,
+    ) -> Result<()> {
+        // The readers first: taking one is an atomic instruction, which would wait for the
+        // loads before it.
+        for (slot, table) in self.tables.iter_mut().zip(candidates) {
+            *slot = Some((engine.tables.reader(&table.handle)?, None));
+            self.len += 1;
         }
+        for (table, line) in self.tables[..self.len].iter_mut().flatten() {
+            *line = table.filter_line(hash);
+        }
+        Ok(())
     }
-    Ok(None)
+
+    #[inline]
+    fn tables(&self) -> impl Iterator<Item = (&OpenTable, Option<&FilterLine>)> {
+        self.tables[..self.len].iter().flatten().map(|(table, line)| (table, line.as_ref()))
+    }
 }
 
 #[inline]

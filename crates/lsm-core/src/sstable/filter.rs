@@ -107,14 +107,34 @@ impl Shape {
         Ok(shape)
     }
 
+    /// The line of the filter in `bytes` that holds all bits of this hash.
+    #[inline]
+    pub(super) fn line(self, bytes: &[u8], hash: KeyHash) -> Option<FilterLine> {
+        let lines = bytes.as_chunks::<LINE_LEN>().0;
+        let line = lines.get(line_of(hash, self.lines))?;
+        Some(FilterLine { line: *line, probes: self.probes })
+    }
+
     /// Whether the filter in `bytes` was told of a key with this hash. "No" is certain.
     #[inline]
     pub(super) fn may_contain(self, bytes: &[u8], hash: KeyHash) -> bool {
-        let lines = bytes.as_chunks::<LINE_LEN>().0;
-        let Some(line) = lines.get(line_of(hash, self.lines)) else {
-            return true;
-        };
-        let words = line.as_chunks::<8>().0;
+        self.line(bytes, hash).is_none_or(|line| line.may_contain(hash))
+    }
+}
+
+/// A copy of one line of a filter: so that a lookup can load the lines of many filters, each a
+/// cache miss, before it looks at the first.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FilterLine {
+    line: [u8; LINE_LEN],
+    probes: u32,
+}
+
+impl FilterLine {
+    /// Whether the filter was told of a key with this hash. "No" is certain.
+    #[inline]
+    pub(crate) fn may_contain(&self, hash: KeyHash) -> bool {
+        let words = self.line.as_chunks::<8>().0;
         Probes::new(hash, self.probes)
             .all(|(word, mask)| u64::from_le_bytes(words[word]) & mask != 0)
     }

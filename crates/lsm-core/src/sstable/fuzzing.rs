@@ -98,7 +98,9 @@ fn check_reader(bytes: &Bytes, salt: u64, access: TableAccess) -> Result<()> {
         }
     }
     for key in &keys {
-        let _ = reader.get(key, KeyHash::of(key), SEQ_MAX, &mut touched);
+        let hash = KeyHash::of(key);
+        let line = reader.filter_line(hash);
+        let _ = reader.get(key, hash, line.as_ref(), SEQ_MAX, &mut touched);
     }
     let walked = walk(&mut cursor);
     for key in &keys {

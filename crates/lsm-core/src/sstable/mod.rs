@@ -27,6 +27,7 @@ mod verify;
 
 pub(crate) use builder::{TableBuilder, TableOptions};
 pub(crate) use cursor::TableCursor;
-pub(crate) use open_tables::{OpenTables, TableHandle};
+pub(crate) use filter::FilterLine;
+pub(crate) use open_tables::{OpenTable, OpenTables, TableHandle};
 pub(crate) use reader::{ReadOptions, Touched};
 pub(crate) use scan::TableScan;

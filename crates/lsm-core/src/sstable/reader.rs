@@ -21,7 +21,7 @@ use bytes::Bytes;
 
 use super::block::Block;
 use super::compress::{Codec, unpack_lz4};
-use super::filter;
+use super::filter::{self, FilterLine};
 use super::format::{Damage, FOOTER_LEN, Footer, LINE_LEN, Section, TRAILER_LEN, unseal};
 use super::index::{self, BlockPlace, Index};
 use super::properties::Properties;
@@ -147,25 +147,35 @@ impl TableReader {
         }))
     }
 
-    /// The newest version of `key` that a reader at `seq` may see. `hash` is the key's.
+    /// The line of the table's filter that says whether it may hold a key of this hash; none
+    /// if it has no filter.
+    #[inline]
+    pub(crate) fn filter_line(&self, hash: KeyHash) -> Option<FilterLine> {
+        let (filter, at) = self.filter.as_ref()?;
+        filter.line(self.filter_bytes(*at), hash)
+    }
+
+    /// The newest version of `key` that a reader at `seq` may see. `line` is what
+    /// [`filter_line`](Self::filter_line) returned for the key's `hash`.
     #[inline]
     pub(crate) fn get(
         &self,
         key: &[u8],
         hash: KeyHash,
+        line: Option<&FilterLine>,
         seq: SeqNo,
         touched: &mut Touched,
     ) -> Result<Option<(Tag, Value)>> {
         touched.tables += 1;
-        if let Some((filter, at)) = &self.filter {
-            if !filter.may_contain(self.filter_bytes(*at), hash) {
+        if let Some(line) = line {
+            if !line.may_contain(hash) {
                 touched.filter_hits += 1;
                 return Ok(None);
             }
             touched.filter_misses += 1;
         }
         let found = self.get_unfiltered(key, Tag::seek(seq), touched)?;
-        if found.is_none() && self.filter.is_some() {
+        if found.is_none() && line.is_some() {
             touched.false_positives += 1;
         }
         Ok(found)

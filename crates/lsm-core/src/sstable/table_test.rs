@@ -151,7 +151,9 @@ pub(super) fn get(
     key: &[u8],
     seq: SeqNo,
 ) -> crate::error::Result<Option<(Tag, Vec<u8>)>> {
-    let found = reader.get(key, KeyHash::of(key), seq, &mut Touched::default())?;
+    let hash = KeyHash::of(key);
+    let line = reader.filter_line(hash);
+    let found = reader.get(key, hash, line.as_ref(), seq, &mut Touched::default())?;
     Ok(found.map(|(tag, value)| (tag, value.to_vec())))
 }
 
@@ -392,7 +394,9 @@ fn touched_tells_what_a_lookup_cost() {
     let mut touched = Touched::default();
     let mut ask = |key: u32| {
         let key = key.to_be_bytes();
-        reader.get(&key, KeyHash::of(&key), SEQ_MAX, &mut touched).unwrap()
+        let hash = KeyHash::of(&key);
+        let line = reader.filter_line(hash);
+        reader.get(&key, hash, line.as_ref(), SEQ_MAX, &mut touched).unwrap()
     };
     assert!(ask(7).is_some() && ask(7).is_some());
     for missing in 5000..6000 {
