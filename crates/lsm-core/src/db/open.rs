@@ -297,7 +297,8 @@ fn start_log(engine: &Engine, catalog: &Catalog, log: &ReplayedLog) -> Result<()
     };
     engine.set.apply(edit, |_| {})?;
     let last_sequence = log.replayed.last_sequence;
-    commit.log = Some(Writer::start(segment, end, last_sequence, Arc::clone(&syncer))?);
+    commit.log =
+        Some(Writer::start(catalog.database_id, segment, end, last_sequence, Arc::clone(&syncer))?);
     engine.log.set(syncer).expect("the log is started once");
     engine.jobs.lock().segment_wanted = true;
     for number in dropped {

@@ -42,18 +42,26 @@ pub(super) fn replay(engine: &Engine, catalog: &Catalog) -> Result<ReplayedLog> 
     let (start, closed_at) = (catalog.log_start, catalog.log_closed);
     let mut collected = Collected::default();
     let mut last_seqs = BTreeMap::new();
-    let replayed = wal::replay(fs, &engine.dir, &segments, start, closed_at, &mut |record| {
-        let batch = decode(&record, collected.last, catalog.flushed_seq)?;
-        collected.add(engine, catalog, &batch).map_err(|error| error.in_file(record.file))?;
-        if let Some(number) = log_number(record.file) {
-            last_seqs.insert(number, collected.last);
-        }
-        if collected.bytes.len() < COLLECT_BYTES {
-            return Ok(());
-        }
-        collected.insert(engine);
-        flush_full(engine)
-    })?;
+    let replayed = wal::replay(
+        fs,
+        &engine.dir,
+        catalog.database_id,
+        &segments,
+        start,
+        closed_at,
+        &mut |record| {
+            let batch = decode(&record, collected.last, catalog.flushed_seq)?;
+            collected.add(engine, catalog, &batch).map_err(|error| error.in_file(record.file))?;
+            if let Some(number) = log_number(record.file) {
+                last_seqs.insert(number, collected.last);
+            }
+            if collected.bytes.len() < COLLECT_BYTES {
+                return Ok(());
+            }
+            collected.insert(engine);
+            flush_full(engine)
+        },
+    )?;
     collected.insert(engine);
     let last = collected.last.max(catalog.flushed_seq);
     engine.published.advance(last);

@@ -80,7 +80,8 @@ impl Manifest {
         let mut manifest =
             Self { number, path, file, end: 0, synced: Lsn(0), sequence: 0, failure: None };
         let mut bytes = Vec::new();
-        Header { number, base: Lsn(0), synced: Lsn(0) }.encode(&MANIFEST, &mut bytes);
+        let owner = snapshot.database_id.unwrap_or_default();
+        Header { number, base: Lsn(0), synced: Lsn(0), owner }.encode(&MANIFEST, &mut bytes);
         manifest.encode_edit(snapshot, &mut bytes)?;
         manifest.write(&bytes)?;
         fs.sync_dir(dir).map_err(|e| Error::io("sync the folder", dir, e))?;
@@ -172,9 +173,7 @@ pub(super) fn decode(bytes: &[u8], number: FileNumber) -> Result<(Vec<Edit>, usi
     let Some(header) = Header::decode(bytes, &MANIFEST)? else {
         return Err(Error::corrupt("manifest header is damaged").at(0));
     };
-    if header.number != number {
-        return Err(Error::mismatch("number in the manifest", number, header.number).at(8));
-    }
+    header.check(number, header.owner, &MANIFEST)?;
     let mut records = Records::new(bytes, number, Lsn(0), 0);
     let (mut edits, mut expected) = (Vec::new(), 0);
     while let Some(frame) = records.next()? {
@@ -194,6 +193,7 @@ pub(super) fn decode(bytes: &[u8], number: FileNumber) -> Result<(Vec<Edit>, usi
     if edits.is_empty() {
         return Err(Error::corrupt("the snapshot in the manifest is damaged").at(end as u64));
     }
+    header.check(number, edits[0].database_id.unwrap_or_default(), &MANIFEST)?;
     let at = Lsn(end as u64);
     if let Some(witness) = find_witness(bytes, number, Base::Known(Lsn(0)), end, at, expected)? {
         let message =

@@ -193,9 +193,9 @@ fn without_its_proof_a_damaged_last_edit_is_a_torn_tail() {
 fn edits_of_a_newer_program_are_unsupported() {
     let (fs, _) = sample();
     let mut bytes = fs.bytes(&manifest(1));
-    bytes[32] = 2;
-    let crc = checksum(0, &bytes[..36]);
-    bytes[36..40].copy_from_slice(&crc.to_le_bytes());
+    bytes[40] = 2;
+    let crc = checksum(0, &bytes[..44]);
+    bytes[44..48].copy_from_slice(&crc.to_le_bytes());
     let newer = fs.image();
     newer.set(&manifest(1), &bytes);
     assert_eq!(load(&newer).unwrap_err().kind(), ErrorKind::Unsupported);
@@ -307,7 +307,7 @@ fn a_missing_or_swapped_manifest_is_named() {
 fn any_bytes_are_read() {
     let mut written = Vec::new();
     let number = wal::fuzzing::NUMBER;
-    Header { number, base: Lsn(0), synced: Lsn(0) }.encode(&MANIFEST, &mut written);
+    Header { number, base: Lsn(0), synced: Lsn(0), owner: 0 }.encode(&MANIFEST, &mut written);
     for sequence in 0..4 {
         let (offset, mut payload) = (written.len(), Vec::new());
         edit(sequence).encode(&mut payload);

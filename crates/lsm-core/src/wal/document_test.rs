@@ -5,12 +5,13 @@ use super::record::{
 };
 use super::scan::SEARCH_FACTOR_MAX;
 use super::segment::SEGMENT_BYTES_MAX;
+use super::test_fs::OWNER;
 use crate::file_name::FileNumber;
 
 pub(crate) fn examples() -> Vec<(&'static str, Vec<u8>)> {
     let number = FileNumber(7);
     let mut header = Vec::new();
-    Header { number, base: Lsn(4096), synced: Lsn(4000) }.encode(&LOG, &mut header);
+    Header { number, base: Lsn(4096), synced: Lsn(4000), owner: OWNER }.encode(&LOG, &mut header);
     let mut record = Vec::new();
     encode(&mut record, number, HEADER_LEN, 3, Lsn(4000), b"hello");
     vec![("log-header", header), ("log-record", record)]

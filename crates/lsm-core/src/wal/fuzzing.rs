@@ -1,6 +1,6 @@
 //! Entry points for fuzzing: any bytes, read as a log.
 
-use super::record::{Claim, HEADER_LEN, Header, LOG, Lsn, salt};
+use super::record::{CHECKSUM_AT, Claim, HEADER_LEN, Header, LOG, Lsn, salt};
 use super::scan::{Base, Records, find_witness};
 use crate::checksum::checksum;
 use crate::coding::u64_at;
@@ -44,8 +44,8 @@ pub(crate) fn mend_checksums(bytes: &mut [u8]) {
         return;
     }
     bytes[8..16].copy_from_slice(&NUMBER.0.to_le_bytes());
-    let crc = checksum(0, &bytes[..36]);
-    bytes[36..40].copy_from_slice(&crc.to_le_bytes());
+    let crc = checksum(0, &bytes[..CHECKSUM_AT]);
+    bytes[CHECKSUM_AT..HEADER_LEN].copy_from_slice(&crc.to_le_bytes());
     let mut offset = HEADER_LEN;
     while let Some(claim) = Claim::read(bytes, offset) {
         let end = offset + claim.record_len();

@@ -86,13 +86,15 @@ pub(crate) fn settle(fs: &dyn Fs, dir: &Path, segments: &[SegmentInfo]) -> Resul
     Ok(())
 }
 
-/// Reads the log that `segments` make up, oldest first, and hands each record to `visit`.
+/// Reads the log of `owner` that `segments` make up, oldest first, and hands each record to
+/// `visit`.
 ///
 /// `start` is the position at which the first segment begins. `closed_at` is where the log ended
 /// when it was closed cleanly, if it was, and nothing was written since.
 pub(crate) fn replay(
     fs: &dyn Fs,
     dir: &Path,
+    owner: u64,
     segments: &[SegmentInfo],
     start: Lsn,
     closed_at: Option<Lsn>,
@@ -101,7 +103,7 @@ pub(crate) fn replay(
     let length: u64 = segments.iter().map(|segment| segment.bytes).sum();
     let highest = Lsn(start.0.saturating_add(length));
     let (buffer, found) = (Vec::new(), Replayed::none(start));
-    let mut replay = Replay { fs, dir, buffer, found, synced: Lsn(0), highest };
+    let mut replay = Replay { fs, dir, owner, buffer, found, synced: Lsn(0), highest };
     let mut rest = segments.iter();
     let mut next = replay.open_next(&mut rest)?;
     let mut stop = None;
@@ -172,6 +174,7 @@ struct Stop {
 struct Replay<'a> {
     fs: &'a dyn Fs,
     dir: &'a Path,
+    owner: u64,
     buffer: Vec<u8>,
     found: Replayed,
     /// The highest position that a record visited so far calls durable.
@@ -199,10 +202,8 @@ impl Replay<'_> {
         let mut bytes = [0; HEADER_LEN];
         file.read_at(0, &mut bytes).map_err(|e| Error::io("read", &path, e).at(0))?;
         let header = Header::decode(&bytes, &LOG).map_err(|e| e.in_file(&path))?;
-        if let Some(header) = header.filter(|header| header.number != info.number) {
-            return Err(Error::mismatch("number in the log segment", info.number, header.number)
-                .in_file(&path)
-                .at(8));
+        if let Some(header) = &header {
+            header.check(info.number, self.owner, &LOG).map_err(|e| e.in_file(&path))?;
         }
         Ok(Opened { info, path, file, header })
     }

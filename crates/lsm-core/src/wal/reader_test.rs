@@ -1,6 +1,6 @@
 use super::*;
 use crate::error::ErrorKind;
-use crate::wal::test_fs::TestFs;
+use crate::wal::test_fs::{OWNER, TestFs};
 use crate::wal::test_log::{Log, SEGMENT, dir, last_started, path, payload, read, sample};
 use crate::wal::{Via, prepare};
 
@@ -100,19 +100,28 @@ fn a_segment_left_out_of_the_list_is_an_error() {
 fn a_newer_version_is_unsupported() {
     let log = sample();
     let mut bytes = log.fs.bytes(&path(3));
-    bytes[32] = 2;
-    let crc = crate::checksum::checksum(0, &bytes[..36]);
-    bytes[36..40].copy_from_slice(&crc.to_le_bytes());
+    bytes[40] = 2;
+    let crc = crate::checksum::checksum(0, &bytes[..44]);
+    bytes[44..48].copy_from_slice(&crc.to_le_bytes());
     log.fs.set(&path(3), &bytes);
     let error = log.read().unwrap_err();
     assert_eq!((error.kind(), error.file()), (ErrorKind::Unsupported, Some(&*path(3))));
 }
 
 #[test]
+fn a_log_of_another_owner_is_named() {
+    let log = sample();
+    let error =
+        replay(&log.fs, dir(), 5, &log.segments, Lsn(0), None, &mut |_| Ok(())).unwrap_err();
+    assert_eq!((error.kind(), error.file()), (ErrorKind::Corrupt, Some(&*path(1))));
+    assert!(error.to_string().contains("0000000000000005"), "{error}");
+}
+
+#[test]
 fn an_error_of_the_visitor_names_the_record() {
     let log = sample();
     let mut left = 8;
-    let error = replay(&log.fs, dir(), &log.segments, Lsn(0), None, &mut |record| {
+    let error = replay(&log.fs, dir(), OWNER, &log.segments, Lsn(0), None, &mut |record| {
         left -= 1;
         if left == 0 {
             return Err(Error::corrupt(format!("record {}", record.sequence)));

@@ -31,7 +31,11 @@ impl fmt::Display for Lsn {
 }
 
 /// Bytes before the first record of a file.
-pub(crate) const HEADER_LEN: usize = 40;
+pub(crate) const HEADER_LEN: usize = 48;
+/// Place of the version in the header. It and the checksum behind it stay where they are in all
+/// versions.
+const VERSION_AT: usize = 40;
+pub(super) const CHECKSUM_AT: usize = VERSION_AT + 4;
 /// Bytes of a record before its payload.
 pub(super) const RECORD_HEADER_LEN: usize = 24;
 /// Records start at multiples of this.
@@ -41,6 +45,7 @@ pub(crate) const PAYLOAD_LEN_MAX: usize = 1 << 30;
 /// The shortest record.
 pub(super) const RECORD_LEN_MIN: usize = record_len(1);
 
+const _: () = assert!(HEADER_LEN == CHECKSUM_AT + 4);
 const _: () = assert!(HEADER_LEN.is_multiple_of(ALIGN) && RECORD_HEADER_LEN.is_multiple_of(ALIGN));
 const _: () = assert!(PAYLOAD_LEN_MAX <= u32::MAX as usize);
 
@@ -71,6 +76,8 @@ pub(crate) struct Header {
     pub(crate) base: Lsn,
     /// What was known durable when the header was written.
     pub(crate) synced: Lsn,
+    /// Whose file it is: the id of the database, so that intact files of another are noticed.
+    pub(crate) owner: u64,
 }
 
 impl Header {
@@ -80,10 +87,27 @@ impl Header {
         put_u64(out, self.number.0);
         put_u64(out, self.base.0);
         put_u64(out, self.synced.0);
+        put_u64(out, self.owner);
         put_u32(out, format.version);
         let crc = checksum(0, &out[start..]);
         put_u32(out, crc);
         debug_assert_eq!(out.len() - start, HEADER_LEN);
+    }
+
+    /// The header carries this number and belongs to `owner`, or says at which offset it does
+    /// not.
+    pub(crate) fn check(&self, number: FileNumber, owner: u64, format: &Format) -> Result<()> {
+        let name = format.name;
+        if self.number != number {
+            let what = format!("number in the {name}");
+            return Err(Error::mismatch(&what, number, self.number).at(8));
+        }
+        if self.owner != owner {
+            let what = format!("database that the {name} belongs to");
+            let hex = |id: u64| format!("{id:016x}");
+            return Err(Error::mismatch(&what, hex(owner), hex(self.owner)).at(32));
+        }
+        Ok(())
     }
 
     /// `None` if the bytes are no header: zeros, cut short, or damaged.
@@ -94,25 +118,25 @@ impl Header {
         let Some(bytes) = bytes.get(..HEADER_LEN) else {
             return Ok(None);
         };
-        if u32_at(bytes, 36) != Some(checksum(0, &bytes[..36])) {
+        if u32_at(bytes, CHECKSUM_AT) != Some(checksum(0, &bytes[..CHECKSUM_AT])) {
             return Ok(None);
         }
         if bytes[..8] != format.magic {
             return Err(Error::corrupt(format!("this is not a {}", format.name)).at(0));
         }
         let field = |offset| u64_at(bytes, offset).unwrap_or(u64::MAX);
-        let version = u32_at(bytes, 32).unwrap_or(0);
+        let version = u32_at(bytes, VERSION_AT).unwrap_or(0);
         if version != format.version {
             let (name, ours) = (format.name, format.version);
             let message = format!("{name} has format version {version}; this program reads {ours}");
-            return Err(Error::unsupported(message).at(32));
+            return Err(Error::unsupported(message).at(VERSION_AT as u64));
         }
         let (number, base, synced) = (FileNumber(field(8)), Lsn(field(16)), Lsn(field(24)));
         if base > Lsn::MAX || !base.0.is_multiple_of(ALIGN as u64) || synced > base {
             let message = format!("{} header has impossible positions", format.name);
             return Err(Error::corrupt(message).at(16));
         }
-        Ok(Some(Self { number, base, synced }))
+        Ok(Some(Self { number, base, synced, owner: field(32) }))
     }
 }
 

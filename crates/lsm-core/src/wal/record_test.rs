@@ -1,5 +1,6 @@
 use super::*;
 use crate::error::ErrorKind;
+use crate::wal::test_fs::OWNER;
 
 const NUMBER: FileNumber = FileNumber(7);
 
@@ -10,7 +11,8 @@ fn hex(bytes: &[u8]) -> String {
 
 fn header() -> Vec<u8> {
     let mut out = Vec::new();
-    Header { number: NUMBER, base: Lsn(4096), synced: Lsn(4000) }.encode(&LOG, &mut out);
+    Header { number: NUMBER, base: Lsn(4096), synced: Lsn(4000), owner: OWNER }
+        .encode(&LOG, &mut out);
     out
 }
 
@@ -29,7 +31,7 @@ fn decode(bytes: &[u8], number: FileNumber, offset: usize) -> Option<Frame<'_>> 
 fn header_bytes_are_golden() {
     assert_eq!(
         hex(&header()),
-        "6c736d2d6c6f670a 0700000000000000 0010000000000000 a00f000000000000 0100000052946aae"
+        "6c736d2d6c6f670a 0700000000000000 0010000000000000 a00f000000000000 efcdab8967452301 010000007882bc8d"
     );
 }
 
@@ -37,14 +39,17 @@ fn header_bytes_are_golden() {
 fn record_bytes_are_golden() {
     assert_eq!(
         hex(&frame(b"hello")),
-        "2444b55f05000000 0300000000000000 a00f000000000000 68656c6c6f000000"
+        "fd1c273005000000 0300000000000000 a00f000000000000 68656c6c6f000000"
     );
 }
 
 #[test]
 fn header_comes_back() {
     let found = Header::decode(&header(), &LOG).unwrap();
-    assert_eq!(found, Some(Header { number: NUMBER, base: Lsn(4096), synced: Lsn(4000) }));
+    assert_eq!(
+        found,
+        Some(Header { number: NUMBER, base: Lsn(4096), synced: Lsn(4000), owner: OWNER })
+    );
 }
 
 #[test]
@@ -67,15 +72,29 @@ fn intact_headers_of_others_are_told_apart() {
     assert_eq!(Header::decode(&header(), &other).unwrap_err().kind(), ErrorKind::Corrupt);
     let newer = Format { version: 2, ..LOG };
     let mut bytes = Vec::new();
-    Header { number: NUMBER, base: Lsn(0), synced: Lsn(0) }.encode(&newer, &mut bytes);
+    Header { number: NUMBER, base: Lsn(0), synced: Lsn(0), owner: OWNER }
+        .encode(&newer, &mut bytes);
     assert_eq!(Header::decode(&bytes, &LOG).unwrap_err().kind(), ErrorKind::Unsupported);
+}
+
+#[test]
+fn headers_of_another_file_or_owner_are_told_apart() {
+    let found = Header::decode(&header(), &LOG).unwrap().unwrap();
+    found.check(NUMBER, OWNER, &LOG).unwrap();
+    let wrong = [(FileNumber(8), OWNER, 8, "000008"), (NUMBER, 1, 32, "0000000000000001")];
+    for (number, owner, offset, expected) in wrong {
+        let error = found.check(number, owner, &LOG).unwrap_err();
+        assert_eq!((error.kind(), error.offset()), (ErrorKind::Corrupt, Some(offset)));
+        assert!(error.to_string().contains(expected), "{error}");
+    }
 }
 
 #[test]
 fn impossible_positions_are_refused() {
     for (base, synced) in [(1 << 63, 0), (4, 0), (8, 16), (u64::MAX, u64::MAX)] {
         let mut bytes = Vec::new();
-        Header { number: NUMBER, base: Lsn(base), synced: Lsn(synced) }.encode(&LOG, &mut bytes);
+        Header { number: NUMBER, base: Lsn(base), synced: Lsn(synced), owner: OWNER }
+            .encode(&LOG, &mut bytes);
         let error = Header::decode(&bytes, &LOG).unwrap_err();
         assert_eq!((error.kind(), error.offset()), (ErrorKind::Corrupt, Some(16)));
     }

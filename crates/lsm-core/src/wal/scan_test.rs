@@ -10,7 +10,7 @@ struct File(Vec<u8>);
 impl File {
     fn new() -> Self {
         let mut bytes = Vec::new();
-        Header { number: NUMBER, base: BASE, synced: Lsn(0) }.encode(&LOG, &mut bytes);
+        Header { number: NUMBER, base: BASE, synced: Lsn(0), owner: 0 }.encode(&LOG, &mut bytes);
         Self(bytes)
     }
 

@@ -6,7 +6,7 @@ use super::*;
 use crate::error::ErrorKind;
 use crate::file_name::FileName;
 use crate::fs::Fs;
-use crate::wal::test_fs::TestFs;
+use crate::wal::test_fs::{OWNER, TestFs};
 use crate::wal::{Via, Writer, prepare};
 
 const WRITERS: usize = 8;
@@ -19,7 +19,7 @@ fn dir() -> &'static Path {
 fn start(fs: &TestFs, bytes: u64) -> (Writer, Arc<Syncer>) {
     let shared = Arc::new(Syncer::new(Lsn(0)));
     let segment = prepare(fs, dir(), FileNumber(1), bytes, None, false).unwrap();
-    let writer = Writer::start(segment, Lsn(0), 0, shared.clone()).unwrap();
+    let writer = Writer::start(OWNER, segment, Lsn(0), 0, shared.clone()).unwrap();
     fs.take_calls();
     (writer, shared)
 }

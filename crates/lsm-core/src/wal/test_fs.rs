@@ -12,6 +12,9 @@ use std::time::Duration;
 use crate::fs::{Access, Fs, Lock, LockMode, Mapping, ReadFile, WriteFile};
 use crate::sync::Mutex;
 
+/// Whose logs the tests write.
+pub(crate) const OWNER: u64 = 0x0123_4567_89ab_cdef;
+
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TestFs {
     shared: Arc<Shared>,

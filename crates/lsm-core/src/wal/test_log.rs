@@ -7,7 +7,7 @@ use super::reader::{Replayed, SegmentInfo, replay, settle};
 use super::record::Lsn;
 use super::segment::prepare;
 use super::syncer::Syncer;
-use super::test_fs::TestFs;
+use super::test_fs::{OWNER, TestFs};
 use super::writer::{Via, Writer};
 use crate::error::Result;
 use crate::file_name::{FileName, FileNumber};
@@ -33,7 +33,7 @@ pub(super) fn read(
 ) -> Result<(Content, Replayed)> {
     let mut content = Vec::new();
     let closed_at = (floor > Lsn(0)).then_some(floor);
-    let replayed = replay(fs, dir(), segments, start, closed_at, &mut |record| {
+    let replayed = replay(fs, dir(), OWNER, segments, start, closed_at, &mut |record| {
         content.push((record.sequence, record.payload.to_vec()));
         Ok(())
     })?;
@@ -72,7 +72,8 @@ impl Log {
         let segment = prepare(fs, dir(), FileNumber(number), SEGMENT, None, false).unwrap();
         segments.push(SegmentInfo { number: segment.number, bytes: segment.bytes });
         let end = found.end;
-        let writer = Writer::start(segment, end, found.last_sequence, shared.clone()).unwrap();
+        let writer =
+            Writer::start(OWNER, segment, end, found.last_sequence, shared.clone()).unwrap();
         let (fs, written) = (fs.clone(), Vec::new());
         Self { fs, segments, next_number: number + 1, writer, shared, written }
     }

@@ -45,6 +45,7 @@ pub(crate) struct Sealed {
 /// The end of a log.
 #[derive(Debug)]
 pub(crate) struct Writer {
+    owner: u64,
     segment: Segment,
     base: Lsn,
     /// Where the next record goes.
@@ -55,13 +56,14 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// Starts `segment` at `base`, the end of the log so far, whose last record has
+    /// Starts `segment` of `owner`'s log at `base`, its end so far. The last record has
     /// `last_sequence`; zero for none.
     ///
     /// # Panics
     ///
     /// If `shared` stands elsewhere.
     pub(crate) fn start(
+        owner: u64,
         segment: Segment,
         base: Lsn,
         last_sequence: u64,
@@ -69,8 +71,16 @@ impl Writer {
     ) -> Result<Self> {
         assert_eq!(base, shared.appended(), "a log continues where it ended");
         shared.check()?;
-        write_header(&segment, base, &shared)?;
-        Ok(Self { segment, base, offset: HEADER_LEN, last_sequence, buffer: Vec::new(), shared })
+        write_header(owner, &segment, base, &shared)?;
+        Ok(Self {
+            owner,
+            segment,
+            base,
+            offset: HEADER_LEN,
+            last_sequence,
+            buffer: Vec::new(),
+            shared,
+        })
     }
 
     /// Whether a payload of this length fits into the segment.
@@ -141,7 +151,7 @@ impl Writer {
             bytes: self.segment.bytes,
             base: self.base,
         };
-        write_header(&next, base, &self.shared)?;
+        write_header(self.owner, &next, base, &self.shared)?;
         self.segment = next;
         self.base = base;
         self.offset = HEADER_LEN;
@@ -150,9 +160,10 @@ impl Writer {
 }
 
 /// From here on the log's end lies in `segment`.
-fn write_header(segment: &Segment, base: Lsn, shared: &Syncer) -> Result<()> {
+fn write_header(owner: u64, segment: &Segment, base: Lsn, shared: &Syncer) -> Result<()> {
     let mut bytes = Vec::with_capacity(HEADER_LEN);
-    Header { number: segment.number, base, synced: shared.synced() }.encode(&LOG, &mut bytes);
+    let (number, synced) = (segment.number, shared.synced());
+    Header { number, base, synced, owner }.encode(&LOG, &mut bytes);
     if let Err(error) = segment.file.write_at(0, &bytes) {
         let error = Error::io("start the log segment", &segment.path, error).at(0);
         shared.fail(&error);

@@ -6,7 +6,7 @@ use crate::error::ErrorKind;
 use crate::file_name::FileName;
 use crate::fs::Fs;
 use crate::wal::prepare;
-use crate::wal::test_fs::TestFs;
+use crate::wal::test_fs::{OWNER, TestFs};
 
 fn dir() -> &'static Path {
     Path::new("/db")
@@ -17,7 +17,7 @@ fn segment(fs: &TestFs, number: u64, bytes: u64) -> Segment {
 }
 
 fn start(fs: &TestFs, bytes: u64) -> Writer {
-    Writer::start(segment(fs, 1, bytes), Lsn(0), 0, Arc::new(Syncer::new(Lsn(0)))).unwrap()
+    Writer::start(OWNER, segment(fs, 1, bytes), Lsn(0), 0, Arc::new(Syncer::new(Lsn(0)))).unwrap()
 }
 
 #[test]
@@ -57,7 +57,8 @@ fn room_is_exact() {
         let bytes = Writer::segment_bytes_for(payload_len);
         let number = payload_len as u64;
         let shared = Arc::new(Syncer::new(Lsn(0)));
-        let mut writer = Writer::start(segment(&fs, number, bytes), Lsn(0), 0, shared).unwrap();
+        let mut writer =
+            Writer::start(OWNER, segment(&fs, number, bytes), Lsn(0), 0, shared).unwrap();
         assert!(writer.has_room(payload_len));
         assert!(!writer.has_room(payload_len + 8));
         writer.append(1, &vec![1; payload_len], Via::Copy).unwrap();
@@ -114,7 +115,7 @@ fn a_failed_rotation_is_final() {
 fn sequences_do_not_decrease() {
     let fs = TestFs::default();
     let shared = Arc::new(Syncer::new(Lsn(0)));
-    let mut writer = Writer::start(segment(&fs, 1, 4096), Lsn(0), 8, shared).unwrap();
+    let mut writer = Writer::start(OWNER, segment(&fs, 1, 4096), Lsn(0), 8, shared).unwrap();
     writer.append(8, b"same", Via::Copy).unwrap();
     let _ = writer.append(7, b"less", Via::Copy);
 }

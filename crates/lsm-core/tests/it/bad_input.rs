@@ -298,7 +298,7 @@ fn media_that_cannot_be_written_can_be_read() {
     assert_eq!(db.get("logged").unwrap().unwrap(), "2");
     db.verify().unwrap();
     let users = db.keyspace("users", KeyspaceOptions::default());
-    refused(users, ErrorKind::Invalid, &["read only"]);
+    refused(users, ErrorKind::Invalid, &["users", "reader"]);
     refused(db.put("a", "b"), ErrorKind::Invalid, &["read only"]);
     refused(db.delete("a"), ErrorKind::Invalid, &["read only"]);
     refused(db.write(WriteBatch::new()), ErrorKind::Invalid, &["read only"]);

@@ -445,4 +445,59 @@ fn logs_of_several_segments_are_whole_a_prefix_or_damaged() {
             assert_eq!(outcome, Outcome::Noticed, "{pair:?}");
         }
     }
+    let stranger = Sample::with_logs(2).closed();
+    for log in &logs {
+        for folder in [&running, &closed] {
+            let what = format!("{log} of another database");
+            let foreign = folder.with(log, |bytes| bytes.clone_from(&stranger.0[log]));
+            judge(&what, &foreign, last(&states), &[log]);
+        }
+    }
+}
+
+#[test]
+fn a_manifest_of_another_database_does_not_fit_the_other_files() {
+    let sample = Sample::with_tables(1, Durability::Buffered);
+    let states = sample.states.clone();
+    let folder = sample.closed();
+    let stranger = Sample::with_tables(2, Durability::Buffered).closed();
+    let name = folder.names(".manifest").remove(0);
+    let foreign = folder.with(&name, |bytes| bytes.clone_from(&stranger.0[&name]));
+    let outcome = judge("foreign manifest", &foreign, last(&states), &[".log", ".table"]);
+    assert_eq!(outcome, Outcome::Noticed);
+}
+
+/// Puts another format version into `bytes`, at `version_at` of what starts at `from`, with the
+/// checksum right behind it as a newer program would have written it.
+fn newer(bytes: &mut [u8], from: usize, version_at: usize) {
+    let sum_at = from + version_at + 4;
+    let before = crc32c::crc32c(&bytes[from..sum_at]);
+    bytes[from + version_at] += 1;
+    // The difference that changed bytes make does not depend on the salt.
+    let difference = before ^ crc32c::crc32c(&bytes[from..sum_at]);
+    for (byte, change) in bytes[sum_at..].iter_mut().zip(difference.to_le_bytes()) {
+        *byte ^= change;
+    }
+}
+
+#[test]
+fn files_of_a_newer_program_are_told_from_damaged_ones() {
+    let folder = Sample::with_tables(1, Durability::Buffered).closed();
+    let table = folder.names(".table").remove(0);
+    let footer_at = folder.0[&table].len() - 72;
+    let cases = [
+        (folder.names(".manifest").remove(0), 0, 40),
+        (in_use(&folder), 0, 40),
+        (table, footer_at, 56),
+    ];
+    for (name, from, version_at) in cases {
+        let changed = folder.with(&name, |bytes| newer(bytes, from, version_at));
+        let options = || options(&changed.in_memory(), 1);
+        for opened in [options().open(DIR), options().open_read_only(DIR)] {
+            let error = opened.and_then(|db| db.verify()).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Unsupported, "{name}: {error}");
+            assert!(error.file().unwrap().ends_with(&name), "{error}");
+            assert!(error.to_string().contains('2'), "{error}");
+        }
+    }
 }
