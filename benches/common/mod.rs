@@ -3,7 +3,7 @@
 //! Included by path into each bench and into `peers`, so that every engine gets the same keys,
 //! values and order of operations. Each includer uses a part of it.
 
-#![allow(dead_code, reason = "each bench uses a part")]
+#![allow(dead_code, unreachable_pub, reason = "each bench uses a part")]
 #![allow(unused_imports, reason = "each bench uses a part")]
 
 mod data;

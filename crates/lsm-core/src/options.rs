@@ -111,7 +111,7 @@ impl Default for Options {
             create_if_missing: true,
             table_access: TableAccess::default(),
             verification: Verification::default(),
-            block_cache_bytes: 64 << 20,
+            block_cache_bytes: 128 << 20,
             tables_open_max: 4096,
             log_segment_bytes: 32 << 20,
             log_bytes_max: 512 << 20,
@@ -176,7 +176,7 @@ impl Options {
     }
 
     /// Memory for blocks that were decompressed or read with `pread`, in bytes, over all
-    /// keyspaces. Default: 64 MiB; 0 turns the cache off; at most 1 TiB.
+    /// keyspaces. Default: 128 MiB; 0 turns the cache off; at most 1 TiB.
     #[must_use]
     pub fn block_cache_bytes(mut self, bytes: usize) -> Self {
         self.block_cache_bytes = bytes;
