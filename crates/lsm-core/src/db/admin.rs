@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::open::DEFAULT_KEYSPACE;
-use super::state::Engine;
+use super::state::{Engine, Trees};
 use super::stats::Stats;
 use super::tree::Tree;
 use crate::compaction::{RangeSweep, Step};
@@ -50,10 +50,7 @@ impl Engine {
         let create = Edit { create_keyspaces: vec![(id, name.to_owned())], ..Edit::default() };
         self.set.apply(create, |_| {}).map_err(|error| self.fail(error))?;
         let tree = Arc::new(Tree::new(id, name, options, Arc::default()));
-        self.change_trees(|trees| {
-            trees.resize(id.0 as usize, None);
-            trees.push(Some(Arc::clone(&tree)));
-        });
+        self.change_trees(|trees| trees.insert(id, Arc::clone(&tree)));
         Ok(tree)
     }
 
@@ -73,15 +70,15 @@ impl Engine {
         let edit = Edit { drop_keyspaces: vec![tree.id], ..Edit::default() };
         self.set.apply(edit, |_| {}).map_err(|error| self.fail(error))?;
         tree.mark_dropped();
-        self.change_trees(|trees| trees[tree.id.0 as usize] = None);
+        self.change_trees(|trees| trees.remove(&tree.id));
         drop(commit);
         self.announce();
         Ok(())
     }
 
     /// Under the commit lock.
-    fn change_trees(&self, change: impl FnOnce(&mut Vec<Option<Arc<Tree>>>)) {
-        let mut trees = Vec::clone(&self.trees.load());
+    fn change_trees(&self, change: impl FnOnce(&mut Trees) -> Option<Arc<Tree>>) {
+        let mut trees = Trees::clone(&self.trees.load());
         change(&mut trees);
         self.trees.store(Arc::new(trees));
     }

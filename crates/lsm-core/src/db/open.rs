@@ -15,7 +15,7 @@ use arc_swap::ArcSwap;
 
 use super::publish::Publisher;
 use super::replay::{ReplayedLog, replay};
-use super::state::{Commit, Engine, FullLog};
+use super::state::{Commit, Engine, FullLog, Trees};
 use super::tree::Tree;
 use crate::cache::BlockCache;
 use crate::error::{Error, Result};
@@ -88,12 +88,12 @@ impl Engine {
         };
         let (fs, open_max) = (Arc::clone(&options.fs), options.tables_open_max);
         let tables = OpenTables::new(fs, dir.to_owned(), open_max, read_options.clone());
-        let mut trees = vec![None; catalog.next_keyspace as usize];
+        let mut trees = Trees::new();
         for (id, state) in &catalog.keyspaces {
             // Until the caller names the keyspace with options of its own.
             let options = options.keyspace.clone();
             let tree = Tree::new(*id, &state.name, options, Arc::clone(&state.version));
-            trees[id.0 as usize] = Some(Arc::new(tree));
+            trees.insert(*id, Arc::new(tree));
         }
         Self {
             dir: dir.to_owned(),

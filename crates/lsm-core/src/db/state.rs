@@ -13,7 +13,7 @@
 //!
 //! Threads: any. The order of the locks is in `sync`.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -39,6 +39,9 @@ use crate::sync::{Condvar, Mutex};
 use crate::version::{Catalog, Version, VersionSet};
 use crate::wal::{Lsn, Segment, Syncer, Writer};
 
+/// The keyspaces of a database.
+pub(crate) type Trees = BTreeMap<KeyspaceId, Arc<Tree>>;
+
 /// One open database.
 #[derive(Debug)]
 pub(crate) struct Engine {
@@ -50,8 +53,7 @@ pub(crate) struct Engine {
     pub(crate) set: VersionSet,
     pub(crate) tables: Arc<OpenTables>,
     pub(crate) cache: Arc<BlockCache>,
-    /// Keyspaces by number; a gap is one that was dropped.
-    pub(crate) trees: ArcSwap<Vec<Option<Arc<Tree>>>>,
+    pub(crate) trees: ArcSwap<Trees>,
     pub(crate) commit: Mutex<Commit>,
     /// Makes the log durable; none if the database was opened to be read only.
     pub(crate) log: OnceLock<Arc<Syncer>>,
@@ -175,11 +177,11 @@ impl Engine {
 
     #[inline]
     pub(crate) fn tree(&self, id: KeyspaceId) -> Option<Arc<Tree>> {
-        self.trees.load().get(id.0 as usize)?.clone()
+        self.trees.load().get(&id).cloned()
     }
 
     pub(crate) fn live_trees(&self) -> Vec<Arc<Tree>> {
-        self.trees.load().iter().flatten().cloned().collect()
+        self.trees.load().values().cloned().collect()
     }
 
     pub(crate) fn flushed_seq(&self) -> SeqNo {
