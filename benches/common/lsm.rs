@@ -13,17 +13,17 @@ use super::store::{Store, touch};
 const REST: Duration = Duration::from_millis(300);
 
 #[derive(Debug)]
-pub struct Lsm {
+pub(crate) struct Lsm {
     pub db: Db,
 }
 
 impl Lsm {
     /// Opens the database with the default options.
-    pub fn open(dir: &Path) -> Self {
+    pub(crate) fn open(dir: &Path) -> Self {
         Self::open_with(Options::default(), dir)
     }
 
-    pub fn open_with(options: Options, dir: &Path) -> Self {
+    pub(crate) fn open_with(options: Options, dir: &Path) -> Self {
         Self { db: options.open(dir).unwrap() }
     }
 }
@@ -69,7 +69,7 @@ impl Store for Lsm {
 }
 
 /// Flushes, and waits until compaction has nothing left to do.
-pub fn settle(db: &Db) {
+pub(crate) fn settle(db: &Db) {
     db.flush().unwrap();
     let state = || {
         let stats = db.stats();
@@ -86,7 +86,7 @@ pub fn settle(db: &Db) {
 }
 
 /// Writes the whole data set in random order, in batches, and settles it.
-pub fn fill(db: &Db, data: &Data) {
+pub(crate) fn fill(db: &Db, data: &Data) {
     const BATCH: u64 = 1000;
     for first in (0..data.entries).step_by(BATCH as usize) {
         let mut batch = WriteBatch::with_capacity((BATCH * (data.entry_bytes() + 8)) as usize);

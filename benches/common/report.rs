@@ -6,24 +6,24 @@ use super::workload::Measured;
 
 /// Results of all rounds, in the order of the workloads.
 #[derive(Clone, Debug, Default)]
-pub struct Report {
+pub(crate) struct Report {
     rows: Vec<Vec<Measured>>,
 }
 
 impl Report {
-    pub fn add(&mut self, measured: Measured) {
+    pub(crate) fn add(&mut self, measured: Measured) {
         match self.rows.iter_mut().find(|row| row[0].name == measured.name) {
             Some(row) => row.push(measured),
             None => self.rows.push(vec![measured]),
         }
     }
 
-    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+    pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> {
         self.rows.iter().map(|row| row[0].name)
     }
 
     /// Median, least and most operations a second of a workload.
-    pub fn rates(&self, name: &str) -> Option<(f64, f64, f64)> {
+    pub(crate) fn rates(&self, name: &str) -> Option<(f64, f64, f64)> {
         let row = self.rows.iter().find(|row| row[0].name == name)?;
         let mut rates: Vec<_> = row.iter().map(Measured::per_second).collect();
         rates.sort_by(f64::total_cmp);
@@ -31,18 +31,18 @@ impl Report {
     }
 
     /// Processor time of the calling threads for one operation, in the best round.
-    pub fn processor(&self, name: &str) -> Duration {
+    pub(crate) fn processor(&self, name: &str) -> Duration {
         let row = self.rows.iter().find(|row| row[0].name == name);
         let one = |m: &Measured| m.processor.div_f64(m.operations.max(1) as f64);
         row.into_iter().flatten().map(one).min().unwrap_or_default()
     }
 
-    pub fn longest(&self, name: &str) -> Duration {
+    pub(crate) fn longest(&self, name: &str) -> Duration {
         let row = self.rows.iter().find(|row| row[0].name == name);
         row.into_iter().flatten().map(|measured| measured.longest).max().unwrap_or_default()
     }
 
-    pub fn print(&self) {
+    pub(crate) fn print(&self) {
         let line = |[name, median, min, max, longest, processor]: [&str; 6]| {
             println!("{name:22}{median:>12}{min:>12}{max:>12}{longest:>12}{processor:>14}");
         };
@@ -58,7 +58,7 @@ impl Report {
 }
 
 /// A number of operations a second, short.
-pub fn rate(per_second: f64) -> String {
+pub(crate) fn rate(per_second: f64) -> String {
     match per_second {
         r if r >= 1e6 => format!("{:.2} M", r / 1e6),
         r if r >= 1e3 => format!("{:.1} k", r / 1e3),

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// Processor time of the calling thread; zero where the system does not tell.
-pub fn processor_time() -> Duration {
+pub(crate) fn processor_time() -> Duration {
     let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     let nanos = text.split_whitespace().next().and_then(|nanos| nanos.parse().ok());
     Duration::from_nanos(nanos.unwrap_or(0))
@@ -14,7 +14,7 @@ pub fn processor_time() -> Duration {
 
 /// What [`split`] took.
 #[derive(Clone, Copy, Debug)]
-pub struct Split {
+pub(crate) struct Split {
     /// From the start of the first thread to the end of the last.
     pub time: Duration,
     /// The longest single call.
@@ -24,7 +24,7 @@ pub struct Split {
 }
 
 /// Splits the numbers below `count` over `threads` and runs `work(number)` for each.
-pub fn split(threads: u64, count: u64, work: impl Fn(u64) + Sync) -> Split {
+pub(crate) fn split(threads: u64, count: u64, work: impl Fn(u64) + Sync) -> Split {
     let barrier = Barrier::new(threads as usize);
     let (barrier, work) = (&barrier, &work);
     let run = |thread: u64| {

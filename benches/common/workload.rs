@@ -8,7 +8,7 @@ use super::threads;
 
 /// How many operations each workload does.
 #[derive(Clone, Copy, Debug)]
-pub struct Sizes {
+pub(crate) struct Sizes {
     pub gets: u64,
     pub scans: u64,
     pub syncs: u64,
@@ -16,14 +16,14 @@ pub struct Sizes {
 
 impl Sizes {
     /// Enough for stable figures, no more than the data set.
-    pub fn of(entries: u64) -> Self {
+    pub(crate) fn of(entries: u64) -> Self {
         Self { gets: entries.min(1_000_000), scans: (entries / 10).min(200_000), syncs: 5_000 }
     }
 }
 
 /// What one workload took in one round.
 #[derive(Clone, Copy, Debug)]
-pub struct Measured {
+pub(crate) struct Measured {
     pub name: &'static str,
     pub operations: u64,
     pub time: Duration,
@@ -34,13 +34,18 @@ pub struct Measured {
 }
 
 impl Measured {
-    pub fn per_second(&self) -> f64 {
+    pub(crate) fn per_second(&self) -> f64 {
         self.operations as f64 / self.time.as_secs_f64()
     }
 }
 
 /// One round over an empty store. Tells `done` each result as it comes.
-pub fn run_round(store: &impl Store, data: &Data, sizes: Sizes, mut done: impl FnMut(Measured)) {
+pub(crate) fn run_round(
+    store: &impl Store,
+    data: &Data,
+    sizes: Sizes,
+    mut done: impl FnMut(Measured),
+) {
     let entries = data.entries;
     done(closed_loop("fillrandom", entries, |n| store.put(&data.key(n), data.value(n))));
     done(closed_loop("settle", 1, |_| store.settle()));
@@ -52,7 +57,7 @@ pub fn run_round(store: &impl Store, data: &Data, sizes: Sizes, mut done: impl F
 }
 
 /// The reads of a settled store.
-pub fn read_workloads(
+pub(crate) fn read_workloads(
     store: &impl Store,
     data: &Data,
     sizes: Sizes,

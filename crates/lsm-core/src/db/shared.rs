@@ -18,8 +18,10 @@ pub(super) struct Shared {
 impl Shared {
     /// Starts the background work.
     pub(super) fn start(engine: Arc<Engine>) -> Result<Self> {
-        let threads = Mutex::new(Threads::start(&engine)?);
-        Ok(Self { engine, threads })
+        let shared = Self { engine, threads: Mutex::default() };
+        // If the system has no thread for us, those that run already stop as `shared` is dropped.
+        shared.threads.lock().start(&shared.engine)?;
+        Ok(shared)
     }
 
     pub(super) fn close(&self) -> Result<()> {

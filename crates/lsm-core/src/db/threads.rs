@@ -21,18 +21,17 @@ pub(crate) struct Threads {
 impl Threads {
     /// One thread for the log and the flushes, the rest for compactions; none if the caller
     /// steps the work by hand or nothing can be written.
-    pub(crate) fn start(engine: &Arc<Engine>) -> Result<Self> {
-        let mut threads = Self::default();
+    pub(crate) fn start(&mut self, engine: &Arc<Engine>) -> Result<()> {
         if engine.read_only || engine.options.background == Background::Stepped {
-            return Ok(threads);
+            return Ok(());
         }
-        threads.spawn(engine, "lsm-flush".to_owned(), |engine| {
+        self.spawn(engine, "lsm-flush".to_owned(), |engine| {
             Ok(engine.make_segment()? || engine.flush_one()? || engine.remove_obsolete()?)
         })?;
         for i in 0..engine.options.compaction_threads {
-            threads.spawn(engine, format!("lsm-compact-{i}"), Engine::compact_one)?;
+            self.spawn(engine, format!("lsm-compact-{i}"), Engine::compact_one)?;
         }
-        Ok(threads)
+        Ok(())
     }
 
     fn spawn(

@@ -6,6 +6,7 @@ mod crash;
 mod damage;
 mod fault;
 mod folder;
+mod golden;
 mod model;
 mod seeds;
 mod threads;
