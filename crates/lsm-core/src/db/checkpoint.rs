@@ -40,10 +40,7 @@ impl Engine {
         let number = catalog.next_file;
         catalog.next_file = FileNumber(number.0 + 1);
         // Syncs the folder, and with it the links, before `CURRENT` is written.
-        Manifest::create(fs, dir, number, &catalog.snapshot())?;
-        let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
-        let parent = parent.unwrap_or(Path::new("."));
-        fs.sync_dir(parent).map_err(|error| Error::io("sync the folder", parent, error))
+        Manifest::create(fs, dir, number, &catalog.snapshot()).map(drop)
     }
 
     /// Flushes everything and returns the catalog of that moment.

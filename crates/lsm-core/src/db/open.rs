@@ -131,11 +131,7 @@ fn make_folder(fs: &dyn Fs, dir: &Path, create: bool) -> Result<()> {
     if !create {
         return Ok(());
     }
-    fs.create_dir_all(dir).map_err(|error| folder_error("create the folder", dir, error))?;
-    // The folder's own name; a root has no parent to hold one.
-    let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let parent = parent.unwrap_or(Path::new("."));
-    fs.sync_dir(parent).map_err(|error| Error::io("sync the folder", parent, error))
+    fs.create_dir_all(dir).map_err(|error| folder_error("create the folder", dir, error))
 }
 
 fn lock_error(path: &Path, error: io::Error) -> Error {

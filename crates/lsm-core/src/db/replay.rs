@@ -34,7 +34,7 @@ pub(super) fn replay(engine: &Engine, catalog: &Catalog) -> Result<ReplayedLog> 
     let segments: Vec<SegmentInfo> =
         catalog.logs.iter().map(|(&number, &bytes)| SegmentInfo { number, bytes }).collect();
     let fs = &*engine.options.fs;
-    if !engine.read_only {
+    if !engine.read_only && catalog.log_closed.is_none() {
         // What is about to be read may be in the system's cache only, if just the process
         // died; tables and a new segment will build on it.
         wal::settle(fs, &engine.dir, &segments)?;
