@@ -18,7 +18,7 @@ use crate::iter::{Concat, Cursor, Merge, Run};
 use crate::key::{Kind, SeqNo, Tag};
 use crate::memtable::Memtable;
 use crate::options::KeyspaceOptions;
-use crate::sstable::{OpenTables, TableBuilder, TableOptions, TableScan};
+use crate::sstable::{OpenTables, TableBuilder, TableHandle, TableOptions, TableScan};
 use crate::version::{TableFile, TableMeta, Version, VersionSet, table_salt};
 
 /// Entries between two looks at the stop flag.
@@ -196,6 +196,7 @@ impl<'a> Output<'a> {
             let synced = self.job.fs.sync_dir(self.job.dir);
             synced.map_err(|source| Error::io("sync the folder", self.job.dir, source))
         });
+        let finished = finished.and_then(|()| self.check_again());
         match finished {
             Ok(()) => Ok(self.done),
             Err(error) => {
@@ -207,5 +208,16 @@ impl<'a> Output<'a> {
                 Err(error)
             }
         }
+    }
+
+    /// With the feature `paranoid`: reads every table back, before anyone relies on it.
+    fn check_again(&self) -> Result<()> {
+        if cfg!(feature = "paranoid") {
+            for meta in &self.done {
+                let salt = table_salt(self.job.set.database_id(), meta.number);
+                self.job.tables.verify(&TableHandle::new(meta.number, meta.bytes, salt))?;
+            }
+        }
+        Ok(())
     }
 }
