@@ -8,5 +8,6 @@ mod fault;
 mod folder;
 mod golden;
 mod model;
+mod scripts;
 mod seeds;
 mod threads;
