@@ -76,7 +76,8 @@ pub(crate) fn settle(db: &Db) {
         (stats.compactions, stats.moves, stats.compaction_read_bytes, db.levels())
     };
     let (mut last, mut since) = (state(), Instant::now());
-    while since.elapsed() < REST {
+    // A long merge changes nothing until it is done: the debt tells that it is still running.
+    while since.elapsed() < REST || db.stats().debt_bytes > 0 {
         thread::sleep(Duration::from_millis(20));
         let now = state();
         if now != last {
