@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use super::state::{Engine, FlushGroup, FlushPart};
 use super::tree::Tree;
 use crate::compaction::{self, Job, Plan, PlanKind};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::file_name::{FileName, FileNumber};
 use crate::key::SeqNo;
 use crate::options::{Background, KeyspaceOptions};
@@ -80,8 +80,10 @@ impl Engine {
             }
             self.install_flush(&group, &tables)
         });
-        if let Err(error) = installed {
-            return Err(self.fail(error));
+        match installed {
+            Ok(()) => {}
+            Err(error) if is_given_up(&error) => return Ok(false),
+            Err(error) => return Err(self.fail(error)),
         }
         self.jobs.lock().flushes.pop_front();
         self.update_pressure();
@@ -221,8 +223,7 @@ impl Engine {
         self.update_pressure();
         self.announce();
         match done {
-            // Given up because the database is being closed, or the keyspace was dropped.
-            Err(_) if self.stopping.load(Ordering::Acquire) || tree.is_dropped() => Ok(()),
+            Err(error) if is_given_up(&error) || tree.is_dropped() => Ok(()),
             Err(error) => Err(self.fail(error)),
             Ok(()) => Ok(()),
         }
@@ -273,4 +274,10 @@ impl Engine {
         }
         Ok(!numbers.is_empty())
     }
+}
+
+/// Whether a job ended because the database is being closed, which is no failure: what it
+/// was to make into tables is in the log still, and its inputs are in force.
+fn is_given_up(error: &Error) -> bool {
+    error.kind() == ErrorKind::Closed
 }

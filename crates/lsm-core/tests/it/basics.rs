@@ -126,3 +126,22 @@ fn values_that_look_like_log_records_do_no_harm() {
     let db = small().open(dir.path()).unwrap();
     assert_eq!(db.iter().count(), 2000);
 }
+
+#[test]
+fn a_close_in_the_middle_of_a_flush_is_a_clean_close() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = || Options::default().write_buffer_bytes(16 << 20);
+    let mut written = 0u64;
+    for round in 0..4 {
+        let db = options().open(dir.path()).unwrap();
+        assert_eq!(db.iter().count() as u64, written, "round {round}");
+        // Until a flush was queued: the next call then meets it at work.
+        while db.stats().memtable_bytes < 17 << 20 {
+            for _ in 0..1000 {
+                db.put(written.to_be_bytes(), [7; 100]).unwrap();
+                written += 1;
+            }
+        }
+        db.close().unwrap();
+    }
+}
