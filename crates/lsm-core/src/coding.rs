@@ -4,18 +4,21 @@
 //! returns `None` once the bytes do not hold what was asked for, and reads nothing then.
 
 /// The longest encoding of a `u64` as a varint (LEB128: seven bits a byte, low bits first).
-pub(crate) const VARINT_LEN_MAX: usize = 10;
+pub const VARINT_LEN_MAX: usize = 10;
 
-pub(crate) fn put_u32(out: &mut Vec<u8>, value: u32) {
+/// Four bytes, little endian.
+pub fn put_u32(out: &mut Vec<u8>, value: u32) {
     out.extend_from_slice(&value.to_le_bytes());
 }
 
-pub(crate) fn put_u64(out: &mut Vec<u8>, value: u64) {
+/// Eight bytes, little endian.
+pub fn put_u64(out: &mut Vec<u8>, value: u64) {
     out.extend_from_slice(&value.to_le_bytes());
 }
 
+/// As few bytes as the value needs: see [`VARINT_LEN_MAX`].
 #[inline]
-pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
         value >>= 7;
@@ -24,7 +27,7 @@ pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
 }
 
 /// A varint length followed by the bytes.
-pub(crate) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+pub fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     put_varint(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
 }
@@ -32,7 +35,7 @@ pub(crate) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
 /// Reads a varint off the front of `bytes`: its value and its length.
 /// Refuses encodings longer than needed for 64 bits.
 #[inline]
-pub(crate) fn varint(bytes: &[u8]) -> Option<(u64, usize)> {
+pub fn varint(bytes: &[u8]) -> Option<(u64, usize)> {
     match *bytes.first()? {
         byte if byte < 0x80 => Some((u64::from(byte), 1)),
         _ => varint_slow(bytes),
@@ -55,59 +58,66 @@ fn varint_slow(bytes: &[u8]) -> Option<(u64, usize)> {
 
 /// A `u32` at `offset`, if `bytes` reaches that far.
 #[inline]
-pub(crate) fn u32_at(bytes: &[u8], offset: usize) -> Option<u32> {
+pub fn u32_at(bytes: &[u8], offset: usize) -> Option<u32> {
     let end = offset.checked_add(4)?;
     Some(u32::from_le_bytes(bytes.get(offset..end)?.try_into().ok()?))
 }
 
 /// A `u64` at `offset`, if `bytes` reaches that far.
 #[inline]
-pub(crate) fn u64_at(bytes: &[u8], offset: usize) -> Option<u64> {
+pub fn u64_at(bytes: &[u8], offset: usize) -> Option<u64> {
     let end = offset.checked_add(8)?;
     Some(u64::from_le_bytes(bytes.get(offset..end)?.try_into().ok()?))
 }
 
 /// Reads values off the front of a slice.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Decoder<'a> {
+pub struct Decoder<'a> {
     rest: &'a [u8],
     len: usize,
 }
 
 impl<'a> Decoder<'a> {
-    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+    /// A decoder at the start of `bytes`.
+    pub fn new(bytes: &'a [u8]) -> Self {
         Self { rest: bytes, len: bytes.len() }
     }
 
     /// Bytes read so far: the offset of what comes next.
-    pub(crate) fn offset(&self) -> usize {
+    pub fn offset(&self) -> usize {
         self.len - self.rest.len()
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    /// Whether everything was read.
+    pub fn is_empty(&self) -> bool {
         self.rest.is_empty()
     }
 
-    pub(crate) fn u8(&mut self) -> Option<u8> {
+    /// One byte.
+    pub fn u8(&mut self) -> Option<u8> {
         Some(self.take(1)?[0])
     }
 
-    pub(crate) fn u32(&mut self) -> Option<u32> {
+    /// What [`put_u32`] wrote.
+    pub fn u32(&mut self) -> Option<u32> {
         u32_at(self.take(4)?, 0)
     }
 
-    pub(crate) fn u64(&mut self) -> Option<u64> {
+    /// What [`put_u64`] wrote.
+    pub fn u64(&mut self) -> Option<u64> {
         u64_at(self.take(8)?, 0)
     }
 
+    /// What [`put_varint`] wrote.
     #[inline]
-    pub(crate) fn varint(&mut self) -> Option<u64> {
+    pub fn varint(&mut self) -> Option<u64> {
         let (value, len) = varint(self.rest)?;
         self.rest = &self.rest[len..];
         Some(value)
     }
 
-    pub(crate) fn varint_u32(&mut self) -> Option<u32> {
+    /// A varint of at most 32 bits.
+    pub fn varint_u32(&mut self) -> Option<u32> {
         let before = self.rest;
         let value = u32::try_from(self.varint()?).ok();
         if value.is_none() {
@@ -117,7 +127,7 @@ impl<'a> Decoder<'a> {
     }
 
     /// What [`put_bytes`] wrote.
-    pub(crate) fn bytes(&mut self) -> Option<&'a [u8]> {
+    pub fn bytes(&mut self) -> Option<&'a [u8]> {
         let before = self.rest;
         let taken = self.varint().and_then(|len| self.take(usize::try_from(len).ok()?));
         if taken.is_none() {
@@ -126,8 +136,9 @@ impl<'a> Decoder<'a> {
         taken
     }
 
+    /// The next `len` bytes.
     #[inline]
-    pub(crate) fn take(&mut self, len: usize) -> Option<&'a [u8]> {
+    pub fn take(&mut self, len: usize) -> Option<&'a [u8]> {
         let (head, rest) = self.rest.split_at_checked(len)?;
         self.rest = rest;
         Some(head)

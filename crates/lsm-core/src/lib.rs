@@ -27,7 +27,7 @@ mod batch;
 mod cache;
 mod checksum;
 mod clock;
-mod coding;
+pub mod coding;
 mod compaction;
 mod db;
 #[cfg(test)]

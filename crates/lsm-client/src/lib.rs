@@ -1,0 +1,3 @@
+//! Client of an lsm-server cluster, and the messages that it speaks.
+
+pub mod proto;

@@ -1,0 +1,93 @@
+//! The settings of one node, validated once.
+
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+
+/// How a node takes part in its group. Times are counted in ticks, which the runtime makes.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Number of this node; never zero, never used twice in a group.
+    pub node: u64,
+    /// Number of the group; one process may run several.
+    pub group: u64,
+    /// Length of a tick.
+    pub tick: Duration,
+    /// Ticks between two heartbeats of a leader.
+    pub heartbeat_ticks: usize,
+    /// Ticks without a leader until a follower campaigns: a number of `election_ticks_min ..
+    /// election_ticks_max`, drawn anew each time.
+    pub election_ticks_min: usize,
+    /// See [`election_ticks_min`](Self::election_ticks_min).
+    pub election_ticks_max: usize,
+    /// Whether a leader serves reads for a while after a quorum confirmed it, without asking
+    /// again. Needs clocks that run at about the same speed on all nodes.
+    pub lease_reads: bool,
+    /// Bytes of proposals that wait or are on their way; more are refused as `Busy`.
+    pub pending_bytes_max: usize,
+    /// Reads that wait; more are refused as `Busy`.
+    pub pending_reads_max: usize,
+    /// Commands are collected into entries of about this many bytes.
+    pub entry_bytes: usize,
+    /// Entries proposed and not yet committed. While so many are on their way commands are
+    /// collected, so that the group's round trips and syncs are shared.
+    pub entries_in_flight_max: usize,
+    /// Bytes of one append message.
+    pub append_bytes: u64,
+    /// Append messages on their way to one follower.
+    pub appends_in_flight_max: usize,
+    /// Bytes of applied log that are kept for followers that are behind; one that needs more
+    /// gets a snapshot.
+    pub log_keep_bytes: u64,
+}
+
+impl Config {
+    /// Settings for production: a new leader within about two seconds.
+    pub fn new(node: u64) -> Self {
+        Self {
+            node,
+            group: 1,
+            tick: Duration::from_millis(100),
+            heartbeat_ticks: 2,
+            election_ticks_min: 10,
+            election_ticks_max: 20,
+            lease_reads: false,
+            pending_bytes_max: 64 << 20,
+            pending_reads_max: 100_000,
+            entry_bytes: 256 << 10,
+            entries_in_flight_max: 2,
+            append_bytes: 1 << 20,
+            appends_in_flight_max: 64,
+            log_keep_bytes: 64 << 20,
+        }
+    }
+
+    /// # Errors
+    ///
+    /// `Invalid`, with the setting that cannot be used and its limits.
+    pub fn validate(&self) -> Result<()> {
+        let fail = |message: String| Err(Error::Invalid(message));
+        if self.node == 0 {
+            return fail("node ids start at 1".into());
+        }
+        if self.heartbeat_ticks == 0 || self.election_ticks_min <= 2 * self.heartbeat_ticks {
+            return fail(format!(
+                "an election ({} ticks) must take more than two heartbeats ({} ticks each)",
+                self.election_ticks_min, self.heartbeat_ticks
+            ));
+        }
+        if self.election_ticks_max <= self.election_ticks_min {
+            return fail(format!(
+                "the election range {} .. {} is empty",
+                self.election_ticks_min, self.election_ticks_max
+            ));
+        }
+        if self.tick.is_zero() {
+            return fail("a tick takes some time".into());
+        }
+        if self.entries_in_flight_max == 0 || self.appends_in_flight_max == 0 {
+            return fail("at least one entry must be on its way at a time".into());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,65 @@
+//! Why a node of the group cannot go on.
+//!
+//! What a *request* may get is in [`Refusal`](crate::Refusal); an [`Error`] is about the node.
+
+use std::path::PathBuf;
+
+/// The result of work that a node's life depends on.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why a node stopped, or could not start.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The engine or the log failed. Nothing more is persisted or acknowledged by this process.
+    #[error("{action}: {source}")]
+    Storage {
+        /// What was being done.
+        action: &'static str,
+        /// The engine's error, with file and offset.
+        source: lsm_core::Error,
+    },
+    /// Bytes that this node wrote or received cannot be what they claim to be.
+    #[error("{what} is damaged: {reason}")]
+    Corrupt {
+        /// The thing: an entry, a command, a snapshot piece.
+        what: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The folder belongs to another node or cluster, or its parts do not fit together.
+    #[error("{}: {reason}", dir.display())]
+    Folder {
+        /// The data folder.
+        dir: PathBuf,
+        /// What is wrong, and what to do.
+        reason: String,
+    },
+    /// A setting that cannot be used.
+    #[error("{0}")]
+    Invalid(String),
+    /// The group does not let this node take part.
+    #[error("{0}")]
+    Refused(String),
+    /// raft gave up; a bug, here or there.
+    #[error("raft: {0}")]
+    Raft(String),
+}
+
+impl Error {
+    /// For `map_err`: the engine's error while `action` was being done.
+    pub fn storage(action: &'static str) -> impl FnOnce(lsm_core::Error) -> Self {
+        move |source| Self::Storage { action, source }
+    }
+
+    /// Damage in `what`.
+    pub fn corrupt(what: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::Corrupt { what: what.into(), reason: reason.into() }
+    }
+}
+
+impl From<raft::Error> for Error {
+    fn from(error: raft::Error) -> Self {
+        Self::Raft(error.to_string())
+    }
+}

@@ -1,0 +1,3 @@
+//! One binary: a node of the cluster, or five of them on one machine.
+
+fn main() {}
