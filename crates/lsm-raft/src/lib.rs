@@ -4,6 +4,7 @@ pub mod command;
 mod config;
 mod error;
 mod members;
+mod node;
 mod outcome;
 
 pub use config::Config;
@@ -11,4 +12,5 @@ pub use error::{Error, Result};
 pub use members::{
     ADDRESS_LEN_MAX, Change, MEMBERS_MAX, Member, Members, Role, decode_changes, encode_changes,
 };
+pub use node::{Apply, Input, Node, NodeStatus, NodeStorage, Output, PeerStatus, Persist, Restore};
 pub use outcome::{Outcome, Refusal, Reply};

@@ -30,6 +30,11 @@ pub enum Outcome {
         /// The index.
         index: u64,
     },
+    /// A linearizable read may go on: all that it must see is applied on this node.
+    Readable {
+        /// What is applied, at least.
+        index: u64,
+    },
     /// The members changed, or the change turned out to be impossible.
     Changed(Result<u64, String>),
 }
@@ -54,7 +59,9 @@ pub enum Refusal {
     #[error("{0}")]
     Invalid(String),
     /// The leader changed before the request was committed: it may or may not take effect.
-    #[error("the leader changed before the request was committed; it may or may not have taken effect")]
+    #[error(
+        "the leader changed before the request was committed; it may or may not have taken effect"
+    )]
     Unknown,
     /// The node has stopped, or is about to.
     #[error("the node is stopping: {0}")]
