@@ -498,7 +498,8 @@ impl<S: NodeStorage, W> Node<S, W> {
         for entry in &entries {
             let mut waiting = self.proposals.committed(entry.index, entry.term, &mut lost);
             if guard::is_change(entry) {
-                conf.push((entry.index, self.apply_change(entry)?));
+                let conf_state = self.apply_change(entry)?;
+                conf.extend(conf_state.map(|conf_state| (entry.index, conf_state)));
             }
             self.changes_committed(entry, &mut waiting);
             if !waiting.is_empty() {

@@ -152,7 +152,7 @@ impl RaftThread {
         let snapshots: Vec<_> = messages.extract_if(.., is_snapshot).collect();
         for message in snapshots {
             match self.shared.slot.offered() {
-                Some(snapshot) if snapshot.meta().index == message.get_snapshot().get_metadata().index => {
+                Some(snapshot) if snapshot.header().index == message.get_snapshot().get_metadata().index => {
                     self.shared.transport.send_snapshot(message, snapshot);
                 }
                 // It was replaced meanwhile; raft asks again.
