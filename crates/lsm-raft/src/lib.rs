@@ -5,6 +5,8 @@ mod config;
 mod error;
 mod members;
 mod outcome;
+mod snapshot;
+mod state_machine;
 
 pub use config::Config;
 pub use error::{Error, Result};
@@ -12,3 +14,7 @@ pub use members::{
     ADDRESS_LEN_MAX, Change, MEMBERS_MAX, Member, Members, Role, decode_changes, encode_changes,
 };
 pub use outcome::{Outcome, Refusal, Reply};
+pub use snapshot::{
+    FILES_MAX, Header, Incoming, Outgoing, PIECE_BYTES_MAX, Piece, Pieces, SnapshotFile, Staged,
+};
+pub use state_machine::{HashJob, SESSIONS_MAX, StateMachine, StateOptions, StateReader};
