@@ -6,6 +6,8 @@ mod error;
 mod members;
 mod node;
 mod outcome;
+mod snapshot;
+mod state_machine;
 
 pub use config::Config;
 pub use error::{Error, Result};
@@ -14,3 +16,7 @@ pub use members::{
 };
 pub use node::{Apply, Input, Node, NodeStatus, NodeStorage, Output, PeerStatus, Persist, Restore};
 pub use outcome::{Outcome, Refusal, Reply};
+pub use snapshot::{
+    FILES_MAX, Header, Incoming, Outgoing, PIECE_BYTES_MAX, Piece, Pieces, SnapshotFile, Staged,
+};
+pub use state_machine::{HashJob, SESSIONS_MAX, StateMachine, StateOptions, StateReader};

@@ -153,11 +153,21 @@ testkit/            any
 lib.rs              L4
 runtime.rs          L3
 node.rs             L2
-snapshot.rs         L2
-state_machine.rs    L2
+state_machine/      L2
+    machine.rs
+    test_log.rs
+    reader.rs
+    book.rs
+    hash.rs
+    folder.rs
+    sessions.rs
+    layout.rs
 log_store.rs        L2
+snapshot.rs         L1
 transport.rs        L1
 command.rs          L1
+members.rs          L0
+outcome.rs          L0
 config.rs           L0
 error.rs            L0
 ",
