@@ -31,7 +31,11 @@ pub(super) struct ApplyThread {
 }
 
 impl ApplyThread {
-    pub(super) fn new(machine: StateMachine, jobs: Receiver<ApplyJob>, shared: Arc<Shared>) -> Self {
+    pub(super) fn new(
+        machine: StateMachine,
+        jobs: Receiver<ApplyJob>,
+        shared: Arc<Shared>,
+    ) -> Self {
         let (through, flushed) = (machine.applied().0, machine.flushed_index());
         let (conf, waiters, reads) = (Vec::new(), VecDeque::new(), Vec::new());
         Self { machine, jobs, shared, through, conf, waiters, reads, flushed }

@@ -168,10 +168,8 @@ impl ReplicaOptions {
         };
         let log = LogThread { writer, jobs: log_receiver, shared: Arc::clone(&shared) };
         let apply = ApplyThread::new(machine, apply_receiver, Arc::clone(&shared));
-        let mut threads = vec![
-            start("raft", move || raft.run())?,
-            start("raft-log", move || log.run())?,
-        ];
+        let mut threads =
+            vec![start("raft", move || raft.run())?, start("raft-log", move || log.run())?];
         // The folder is free for others once the state is closed.
         threads.push(start("raft-apply", move || {
             apply.run();

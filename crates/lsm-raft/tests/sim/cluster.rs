@@ -279,7 +279,9 @@ impl Cluster {
     pub(crate) fn leader(&self) -> Option<u64> {
         let leads = |host: &&Host| host.running.as_ref().is_some_and(|r| r.status().leads());
         let leaders = self.hosts.values().filter(leads);
-        leaders.max_by_key(|host| host.running.as_ref().map(|r| r.status().term)).map(|h| h.setup.id)
+        leaders
+            .max_by_key(|host| host.running.as_ref().map(|r| r.status().term))
+            .map(|h| h.setup.id)
     }
 
     /// Whether this event of a node still counts; puts it off while the node is paused.
@@ -399,9 +401,10 @@ impl Cluster {
         header: &Header,
         mut pieces: Vec<Piece>,
     ) {
-        let up = self.hosts.get(&to).is_some_and(|host| {
-            host.running.is_some() && host.paused_until <= self.now
-        });
+        let up = self
+            .hosts
+            .get(&to)
+            .is_some_and(|host| host.running.is_some() && host.paused_until <= self.now);
         if !up || self.network.is_cut(from, to) {
             return self.snapshot_ended(from, to, false);
         }
@@ -589,7 +592,10 @@ impl Cluster {
             let running = host.running.as_ref().expect("all were restarted");
             ends.push((running.applied(), running.hash().expect("the state can be read")));
         }
-        assert!(ends.windows(2).all(|pair| pair[0] == pair[1]), "ends differ: {ends:?}, seed {seed}");
+        assert!(
+            ends.windows(2).all(|pair| pair[0] == pair[1]),
+            "ends differ: {ends:?}, seed {seed}"
+        );
         if let Err(violation) = check(&self.recorder.history()) {
             panic!("seed {seed}: {violation}");
         }

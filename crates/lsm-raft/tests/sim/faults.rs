@@ -101,7 +101,9 @@ fn change(cluster: &mut Cluster) {
     let running = cluster.hosts[&leader].running.as_ref().expect("it leads");
     let members = running.machine.members();
     let used = |id: &u64| {
-        members.nodes.contains_key(id) || members.removed.contains(id) || cluster.hosts.contains_key(id)
+        members.nodes.contains_key(id)
+            || members.removed.contains(id)
+            || cluster.hosts.contains_key(id)
     };
     let fresh = (1..=LAST_ID).find(|id| !used(id));
     let of = |role: Role| {

@@ -21,7 +21,9 @@ const SEEDS: u64 = 300;
 const REPEATED: u64 = 10;
 
 fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
+    std::env::var(name)
+        .ok()
+        .map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
 }
 
 fn run(seed: u64, print: bool) -> Report {
@@ -35,7 +37,8 @@ fn nothing_acknowledged_is_lost_and_no_read_is_stale() {
         println!("seed {seed}: {report:?}");
         return;
     }
-    let (first, count) = (number("LSM_SIM_FIRST").unwrap_or(0), number("LSM_SIM_SEEDS").unwrap_or(SEEDS));
+    let (first, count) =
+        (number("LSM_SIM_FIRST").unwrap_or(0), number("LSM_SIM_SEEDS").unwrap_or(SEEDS));
     // Two at a time: each is one thread.
     let total = std::thread::scope(|scope| {
         let halves = [0, 1].map(|half| {

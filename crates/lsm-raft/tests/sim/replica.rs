@@ -10,8 +10,8 @@ use lsm_core::{KeyspaceOptions, ManualClock, Options};
 use lsm_raft::raft::eraftpb::{ConfState, Entry, Message, MessageType};
 use lsm_raft::{
     Config, Error, GroupStorage, Header, Input, LogStore, LogWriter, Members, Node, NodeStatus,
-    Opened, Outcome, Output, Persist, Piece, Refusal, ReplicaOptions, Restore, Result, SnapshotSlot,
-    Staged, StateMachine, snapshot_message,
+    Opened, Outcome, Output, Persist, Piece, Refusal, ReplicaOptions, Restore, Result,
+    SnapshotSlot, Staged, StateMachine, snapshot_message,
 };
 
 /// One attempt of a client.
