@@ -54,7 +54,9 @@ pub enum Refusal {
     #[error("{0}")]
     Invalid(String),
     /// The leader changed before the request was committed: it may or may not take effect.
-    #[error("the leader changed before the request was committed; it may or may not have taken effect")]
+    #[error(
+        "the leader changed before the request was committed; it may or may not have taken effect"
+    )]
     Unknown,
     /// The node has stopped, or is about to.
     #[error("the node is stopping: {0}")]
