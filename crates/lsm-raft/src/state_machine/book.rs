@@ -289,5 +289,26 @@ fn room_after(ops: &[Op<'_>], room: usize) -> std::result::Result<usize, String>
 }
 
 #[cfg(test)]
-#[path = "book_test.rs"]
-mod tests;
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_engine_would_refuse_is_refused_to_the_byte() {
+        let zeros = vec![0; VALUE_LEN_MAX + 1]; // Zeros that nobody touches cost nothing.
+        let check = |key_len, value_len, room| {
+            let (key, value): (&[u8], &[u8]) = (&zeros[..key_len], &zeros[..value_len]);
+            let put = room_after(&[Op::Put { key, value }], room);
+            if value_len == 0 {
+                assert_eq!(put, room_after(&[Op::Delete { key }], room));
+            }
+            put
+        };
+        assert!(check(KEY_LEN_MAX, VALUE_LEN_MAX, ENTRY_BYTES_MAX).is_ok());
+        assert!(check(KEY_LEN_MAX + 1, 0, ENTRY_BYTES_MAX).unwrap_err().contains("65536"));
+        assert!(check(0, VALUE_LEN_MAX + 1, ENTRY_BYTES_MAX).unwrap_err().contains("268435457"));
+        assert_eq!(check(3, 4, 7 + OP_BYTES), Ok(0));
+        assert!(check(3, 4, 6 + OP_BYTES).unwrap_err().contains("the entry's writes"));
+        let two = [Op::Delete { key: b"a" }, Op::Delete { key: b"b" }];
+        assert_eq!(room_after(&two, 100), Ok(100 - 2 - 2 * OP_BYTES));
+    }
+}

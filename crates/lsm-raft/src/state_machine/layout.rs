@@ -184,7 +184,8 @@ mod tests {
     fn every_cut_and_every_longer_row_is_refused() {
         let applied = AppliedRow { index: 1, term: 2, sessions_opened: 3 }.encode();
         let session = SessionRow { sequence: 300, index: 300 }.encode();
-        let rows: [(Vec<u8>, fn(&[u8]) -> bool); 3] = [
+        type IsRefused = fn(&[u8]) -> bool;
+        let rows: [(Vec<u8>, IsRefused); 3] = [
             (applied, |bytes| AppliedRow::decode(bytes).is_err()),
             (session, |bytes| SessionRow::decode(bytes).is_err()),
             (encode_conf(&conf()), |bytes| decode_conf(bytes).is_err()),

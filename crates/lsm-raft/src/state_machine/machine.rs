@@ -37,11 +37,11 @@ use crate::outcome::Outcome;
 use crate::snapshot::{Outgoing, Staged, remove_folder};
 
 /// Entries of more bytes than this are written in several batches.
-const BATCH_BYTES: usize = 8 << 20;
+pub(super) const BATCH_BYTES: usize = 8 << 20;
 /// How many batches are remembered until they are flushed; of more, every second is forgotten.
-const UNFLUSHED_MAX: usize = 4096;
+pub(super) const UNFLUSHED_MAX: usize = 4096;
 /// How many states wait to be hashed; of more, the oldest are forgotten.
-const HASH_JOBS_MAX: usize = 16;
+pub(super) const HASH_JOBS_MAX: usize = 16;
 
 /// Where the state lives.
 #[derive(Clone, Debug)]
@@ -280,8 +280,9 @@ impl StateMachine {
             let message = format!("a snapshot of index {index} is not ahead of the state, at {at}");
             return Err(Error::Invalid(message));
         }
+        let name = self.shared.folder.state_name(staged.dir())?;
         let (current, book) = self.open_staged(&staged)?;
-        if let Err(error) = self.shared.folder.switch(staged.dir()) {
+        if let Err(error) = self.shared.folder.switch(&name) {
             // Which of the two is in force now, only the disk knows: neither may go.
             self.failed = true;
             staged.keep();
@@ -348,7 +349,3 @@ fn open_engine(engine: Options, dir: &Path) -> Result<(Current, Book)> {
     let (rows, book) = Book::load(&db)?;
     Ok((Current { db, rows, dir: dir.to_owned() }, book))
 }
-
-#[cfg(test)]
-#[path = "machine_test.rs"]
-mod tests;

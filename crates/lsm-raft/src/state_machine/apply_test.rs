@@ -1,53 +1,15 @@
-use std::path::PathBuf;
+//! Applying: outcomes, refusals, and that pieces and losses make no difference.
 
-use lsm_core::fs::{CrashFs, CrashImage, MemFs};
+use lsm_core::fs::{CrashFs, CrashImage};
+use raft::eraftpb::{ConfState, Entry};
 
-use super::super::test_log::{Log, TERM, change, engine, entry, founders, identify, put, put_in};
-use super::*;
+use super::machine::{BATCH_BYTES, HASH_JOBS_MAX, UNFLUSHED_MAX};
+use super::test_log::{Log, TERM, change, entry, founders, identify, put, put_in};
+use super::test_state::{Picture, founder, hash, in_memory, open, picture};
 use crate::command::{Command, Op};
-use crate::members::Change;
-
-fn dir() -> PathBuf {
-    PathBuf::from("node/state")
-}
-
-fn open(fs: &Arc<dyn Fs>, seed: u64) -> StateMachine {
-    let options = StateOptions { engine: engine(seed), fs: Arc::clone(fs) };
-    StateMachine::open(options, &dir()).unwrap()
-}
-
-/// A founder's state on a new file system.
-fn founder(fs: &Arc<dyn Fs>, seed: u64) -> StateMachine {
-    let mut machine = open(fs, seed);
-    machine.bootstrap(founders()).unwrap();
-    machine
-}
-
-fn in_memory() -> Arc<dyn Fs> {
-    Arc::new(MemFs::new())
-}
-
-fn hash(machine: &StateMachine) -> u128 {
-    machine.hash_job().unwrap().run().unwrap()
-}
-
-/// What two nodes at the same index must agree on.
-#[derive(Debug, PartialEq)]
-struct Picture {
-    applied: (u64, u64),
-    conf: ConfState,
-    members: Members,
-    hash: u128,
-}
-
-fn picture(machine: &StateMachine) -> Picture {
-    Picture {
-        applied: machine.applied(),
-        conf: machine.conf_state(),
-        members: Members::clone(&machine.members()),
-        hash: hash(machine),
-    }
-}
+use crate::error::Error;
+use crate::members::{Change, Members};
+use crate::outcome::Outcome;
 
 #[test]
 fn founders_start_alike() {
@@ -182,7 +144,7 @@ fn what_is_not_the_next_entry_is_refused_for_good() {
 fn apply_with_losses(log: &Log, seed: u64) -> (Vec<(u64, Vec<Outcome>)>, Picture) {
     let mut rng = fastrand::Rng::with_seed(seed);
     let mut fs = CrashFs::new();
-    let mut machine = founder(&(Arc::new(fs.clone()) as Arc<dyn Fs>), seed);
+    let mut machine = founder(&fs, seed);
     let mut outcomes = vec![Vec::new(); log.last() as usize + 1];
     while machine.applied().0 < log.last() {
         let entries = log.behind(machine.applied().0);
@@ -197,12 +159,12 @@ fn apply_with_losses(log: &Log, seed: u64) -> (Vec<(u64, Vec<Outcome>)>, Picture
             1 => machine.flush().unwrap(),
             2 => {
                 machine.close().unwrap();
-                machine = open(&(Arc::new(fs.clone()) as Arc<dyn Fs>), seed);
+                machine = open(&fs, seed);
             }
             3 | 4 => {
                 let durable = machine.flushed_index();
                 fs = fs.image(CrashImage::Torn { seed: rng.u64(..) });
-                machine = open(&(Arc::new(fs.clone()) as Arc<dyn Fs>), seed);
+                machine = open(&fs, seed);
                 assert!(machine.applied().0 >= durable, "seed {seed}");
             }
             _ => {}
@@ -233,4 +195,86 @@ fn pieces_and_losses_make_no_difference() {
         assert!((single, picture(&machine)) == expected, "seed {seed}: one by one");
         assert!(apply_with_losses(&log, seed) == expected, "seed {seed}: with losses");
     }
+}
+
+#[test]
+fn many_bytes_are_written_in_several_batches() {
+    let mut machine = founder(&in_memory(), 1);
+    let before = machine.reader().db().last_sequence().get();
+    let value = vec![b'x'; BATCH_BYTES / 2];
+    let entries: Vec<_> = (2..6).map(|index| entry(index, &[put(b"k", &value)])).collect();
+    machine.apply(&entries, &[]).unwrap();
+    // One put each, and one applied row a batch: no two of them fit into one.
+    assert_eq!(machine.reader().db().last_sequence().get(), before + 4 + 4);
+    let small: Vec<_> = (6..100).map(|index| entry(index, &[put(b"k", b"v")])).collect();
+    machine.apply(&small, &[]).unwrap();
+    assert_eq!(machine.reader().db().last_sequence().get(), before + 8 + 94 + 1);
+}
+
+#[test]
+fn the_flushed_index_follows_the_tables() {
+    let mut machine = founder(&in_memory(), 1);
+    for index in 2..10 {
+        machine.apply(&[entry(index, &[put(b"k", b"v")])], &[]).unwrap();
+        assert_eq!(machine.flushed_index(), 1);
+        if index == 6 {
+            let reader = machine.reader();
+            reader.db().flush().unwrap();
+            assert_eq!(machine.flushed_index(), 6);
+            break;
+        }
+    }
+    // Also with more batches than are remembered, only not as exactly.
+    let last = 6 + 3 * UNFLUSHED_MAX as u64;
+    for index in 7..=last {
+        machine.apply(&[entry(index, &[])], &[]).unwrap();
+        assert!((6..=index).contains(&machine.flushed_index()));
+    }
+    assert_eq!(machine.flushed_index(), 6);
+    machine.flush().unwrap();
+    assert_eq!(machine.flushed_index(), last);
+    machine.apply(&[entry(last + 1, &[put(b"k", b"w")])], &[]).unwrap();
+    assert_eq!(machine.flushed_index(), last);
+}
+
+#[test]
+fn hashes_tell_states_apart() {
+    let of = |commands: &[Command<'_>]| {
+        let mut machine = founder(&in_memory(), 1);
+        machine.apply(&[entry(2, commands)], &[]).unwrap();
+        hash(&machine)
+    };
+    let states: [&[Command<'_>]; 9] = [
+        &[],
+        &[put(b"", b"")],
+        &[put(b"a", b"")],
+        &[put(b"", b"a")],
+        &[put(b"a", b""), put(b"b", b"")],
+        &[put(b"ab", b"")],
+        &[Command::OpenSession],
+        &[Command::OpenSession, put_in(1, 1, b"a", b"")],
+        &[identify(1, 1)],
+    ];
+    let mut hashes: Vec<u128> = states.iter().map(|commands| of(commands)).collect();
+    let gone = Command::Write { session: None, ops: vec![Op::Delete { key: b"a" }] };
+    assert_eq!(of(&[put(b"a", b"1"), gone]), hashes[0], "what is gone leaves no trace");
+    hashes.sort_unstable();
+    hashes.dedup();
+    assert_eq!(hashes.len(), states.len());
+}
+
+#[test]
+fn a_hash_is_of_its_index_whenever_it_is_made() {
+    let mut machine = founder(&in_memory(), 1);
+    machine.apply(&[entry(2, &[Command::Hash, put(b"k", b"2")])], &[]).unwrap();
+    let expected = hash(&machine);
+    let job = machine.take_hash_jobs().pop().unwrap();
+    for index in 3..60 {
+        machine.apply(&[entry(index, &[put(b"k", &[7; 5000]), Command::Hash])], &[]).unwrap();
+    }
+    machine.reader().db().compact_range::<&[u8]>(..).unwrap();
+    assert_eq!((job.index(), job.run().unwrap()), (2, expected));
+    let jobs = machine.take_hash_jobs();
+    let indexes: Vec<u64> = jobs.iter().map(super::HashJob::index).collect();
+    assert_eq!(indexes, Vec::from_iter(60 - HASH_JOBS_MAX as u64..60), "the newest are kept");
 }
