@@ -1,4 +1,4 @@
-use lsm_core::fs::MemFs;
+use lsm_core::fs::{CrashFs, CrashImage, MemFs};
 
 use super::*;
 
@@ -72,6 +72,22 @@ fn files_arrive_as_they_were() {
     assert!(outgoing.piece(3, 1).is_err() && outgoing.piece(4, 0).is_err());
     drop(outgoing);
     assert!(fs.list(Path::new("from")).is_err());
+}
+
+#[test]
+fn a_staged_snapshot_survives_power_loss() {
+    let (from, files) = checkpoint();
+    let outgoing = outgoing(&from);
+    let to = CrashFs::new();
+    let fs: Arc<dyn Fs> = Arc::new(to.clone());
+    let mut incoming = start(&fs, outgoing.header().clone()).unwrap();
+    outgoing.pieces().for_each(|piece| incoming.write(&piece.unwrap()).unwrap());
+    let _staged = incoming.finish().unwrap();
+    let image = to.image(CrashImage::Lost);
+    for (name, bytes) in &files {
+        let len = image.len(&Path::new("to").join(name)).unwrap();
+        assert_eq!(len, bytes.len() as u64, "{name}");
+    }
 }
 
 #[test]

@@ -3,7 +3,9 @@
 use lsm_core::fs::{CrashFs, CrashImage};
 use raft::eraftpb::{ConfState, Entry};
 
+use super::hash::HashJob;
 use super::machine::{BATCH_BYTES, HASH_JOBS_MAX, UNFLUSHED_MAX};
+use super::sessions::SESSIONS_MAX;
 use super::test_log::{Log, TERM, change, entry, founders, identify, put, put_in};
 use super::test_state::{Picture, founder, hash, in_memory, open, picture};
 use crate::command::{Command, Op};
@@ -238,6 +240,53 @@ fn the_flushed_index_follows_the_tables() {
 }
 
 #[test]
+fn the_flushed_index_is_what_a_power_loss_leaves() {
+    let mut partly = 0;
+    for seed in 0..20 {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let fs = CrashFs::new();
+        let mut machine = founder(&fs, seed);
+        for index in 2..80 {
+            let value = vec![7; rng.usize(..6000)];
+            machine.apply(&[entry(index, &[put(b"k", &value)])], &[]).unwrap();
+            if rng.u8(..4) == 0 {
+                machine.reader().db().step().unwrap();
+            }
+            let left = open(&fs.image(CrashImage::Lost), seed).applied().0;
+            assert_eq!(machine.flushed_index(), left, "seed {seed}: entry {index}");
+            partly += u32::from(left > 1 && left < index);
+        }
+    }
+    assert!(partly > 100, "some of it was flushed {partly} times");
+}
+
+#[test]
+fn too_many_sessions_push_out_the_oldest_for_good() {
+    let fs = in_memory();
+    let mut machine = founder(&fs, 1);
+    let opens = vec![Command::OpenSession; SESSIONS_MAX];
+    machine.apply(&[entry(2, &opens)], &[]).unwrap();
+    let use_first = put_in(1, 1, b"k", b"v");
+    machine
+        .apply(&[entry(3, &[use_first, Command::OpenSession, Command::OpenSession])], &[])
+        .unwrap();
+    for _ in 0..2 {
+        let index = machine.applied().0 + 1;
+        let requests =
+            [1, 2, 3, 4, SESSIONS_MAX as u64 + 2].map(|id| put_in(id, index, b"k", b"v"));
+        let outcomes = machine.apply(&[entry(index, &requests)], &[]).unwrap();
+        let (unknown, written) = (Outcome::SessionUnknown, Outcome::Written { index });
+        let expected = [&written, &unknown, &unknown, &written, &written];
+        assert!(outcomes[0].1.iter().eq(expected), "{outcomes:?}");
+        machine.close().unwrap();
+        machine = open(&fs, 1);
+    }
+    let db = machine.reader().db();
+    let rows = db.keyspace("raft", lsm_core::KeyspaceOptions::default()).unwrap();
+    assert_eq!(rows.prefix("s").count(), SESSIONS_MAX);
+}
+
+#[test]
 fn hashes_tell_states_apart() {
     let of = |commands: &[Command<'_>]| {
         let mut machine = founder(&in_memory(), 1);
@@ -275,6 +324,6 @@ fn a_hash_is_of_its_index_whenever_it_is_made() {
     machine.reader().db().compact_range::<&[u8]>(..).unwrap();
     assert_eq!((job.index(), job.run().unwrap()), (2, expected));
     let jobs = machine.take_hash_jobs();
-    let indexes: Vec<u64> = jobs.iter().map(super::HashJob::index).collect();
+    let indexes: Vec<u64> = jobs.iter().map(HashJob::index).collect();
     assert_eq!(indexes, Vec::from_iter(60 - HASH_JOBS_MAX as u64..60), "the newest are kept");
 }

@@ -180,9 +180,8 @@ impl Book {
         }
         // Bytes of the log are not to be trusted blindly: what the engine would refuse must be
         // refused here, by every node alike and with the rest of the entry unharmed.
-        match room_after(ops, *room) {
-            Ok(left) => *room = left,
-            Err(reason) => return Outcome::Invalid(reason),
+        if let Err(reason) = charge(ops, room) {
+            return Outcome::Invalid(reason);
         }
         for op in ops {
             match op {
@@ -267,9 +266,10 @@ impl Book {
     }
 }
 
-/// What is left of an entry's room after these operations, or why they cannot be.
-fn room_after(ops: &[Op<'_>], room: usize) -> std::result::Result<usize, String> {
-    let mut left = room;
+/// Takes what these operations need from an entry's room; or says why they cannot be, and takes
+/// nothing.
+fn charge(ops: &[Op<'_>], room: &mut usize) -> std::result::Result<(), String> {
+    let mut left = *room;
     for op in ops {
         let (key, value): (&[u8], &[u8]) = match op {
             Op::Put { key, value } => (key, value),
@@ -285,7 +285,8 @@ fn room_after(ops: &[Op<'_>], room: usize) -> std::result::Result<usize, String>
             .checked_sub(key.len() + value.len() + OP_BYTES)
             .ok_or_else(|| format!("the entry's writes have over {ENTRY_BYTES_MAX} bytes"))?;
     }
-    Ok(left)
+    *room = left;
+    Ok(())
 }
 
 #[cfg(test)]
@@ -295,20 +296,26 @@ mod tests {
     #[test]
     fn what_the_engine_would_refuse_is_refused_to_the_byte() {
         let zeros = vec![0; VALUE_LEN_MAX + 1]; // Zeros that nobody touches cost nothing.
-        let check = |key_len, value_len, room| {
+        let check = |key_len, value_len, mut room| {
             let (key, value): (&[u8], &[u8]) = (&zeros[..key_len], &zeros[..value_len]);
-            let put = room_after(&[Op::Put { key, value }], room);
+            let before = room;
+            let put = charge(&[Op::Put { key, value }], &mut room);
+            assert!(put.is_ok() || room == before, "a refusal takes nothing");
             if value_len == 0 {
-                assert_eq!(put, room_after(&[Op::Delete { key }], room));
+                let mut other = before;
+                assert_eq!(charge(&[Op::Delete { key }], &mut other), put);
+                assert_eq!(other, room);
             }
-            put
+            put.map(|()| room)
         };
         assert!(check(KEY_LEN_MAX, VALUE_LEN_MAX, ENTRY_BYTES_MAX).is_ok());
         assert!(check(KEY_LEN_MAX + 1, 0, ENTRY_BYTES_MAX).unwrap_err().contains("65536"));
         assert!(check(0, VALUE_LEN_MAX + 1, ENTRY_BYTES_MAX).unwrap_err().contains("268435457"));
         assert_eq!(check(3, 4, 7 + OP_BYTES), Ok(0));
         assert!(check(3, 4, 6 + OP_BYTES).unwrap_err().contains("the entry's writes"));
-        let two = [Op::Delete { key: b"a" }, Op::Delete { key: b"b" }];
-        assert_eq!(room_after(&two, 100), Ok(100 - 2 - 2 * OP_BYTES));
+        let mut room = 100;
+        let two = [Op::Delete { key: b"a" }, Op::Put { key: b"b", value: b"c" }];
+        charge(&two, &mut room).unwrap();
+        assert_eq!(room, 100 - 3 - 2 * OP_BYTES);
     }
 }

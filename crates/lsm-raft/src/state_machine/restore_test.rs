@@ -124,16 +124,19 @@ fn a_state_that_is_not_what_it_should_be_is_refused() {
     refused(|header| header.term += 1, |_, _| {}, "it is of index 41");
     refused(|header| header.conf_state.voters.push(99), |_, _| {}, "99");
     refused(|header| header.index = 5, |_, _| {}, "not ahead");
-    let hit = |suffix: &'static str| {
+    let hit = |suffix: &'static str, nth: usize| {
         move |fs: &MemFs, dir: &Path| {
-            let names = fs.list(dir).unwrap();
-            let name = names.iter().find(|name| name.ends_with(suffix)).unwrap();
-            corrupt(fs, &dir.join(name), 5, 1).unwrap();
+            let mut names = fs.list(dir).unwrap();
+            names.retain(|name| name.ends_with(suffix));
+            names.sort();
+            corrupt(fs, &dir.join(&names[nth]), 5, 1).unwrap();
         }
     };
-    refused(|_| {}, hit(".table"), "checksum");
-    refused(|_| {}, hit(".manifest"), "manifest");
-    refused(|_| {}, hit("CURRENT"), "CURRENT");
+    // The user's, and that of our rows.
+    refused(|_| {}, hit(".table", 0), "checksum");
+    refused(|_| {}, hit(".table", 1), "checksum");
+    refused(|_| {}, hit(".manifest", 0), "manifest");
+    refused(|_| {}, hit("CURRENT", 0), "CURRENT");
     refused(|_| {}, |fs, dir| fs.remove(&dir.join("CURRENT")).unwrap(), "CURRENT");
 }
 
