@@ -10,8 +10,11 @@ fn header(files: Vec<SnapshotFile>) -> Header {
     Header { index: 5, term: 2, conf_state: ConfState::from((vec![1], vec![])), files }
 }
 
+/// A file's name and content.
+type File = (&'static str, Vec<u8>);
+
 /// A folder with the files of a small checkpoint, and its content.
-fn checkpoint() -> (Arc<dyn Fs>, [(&'static str, Vec<u8>); 4]) {
+fn checkpoint() -> (Arc<dyn Fs>, [File; 4]) {
     let fs: Arc<dyn Fs> = Arc::new(MemFs::new());
     let dir = Path::new("from");
     fs.create_dir_all(dir).unwrap();

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use lsm_core::fs::{Fault, FaultFs, Fs, MemFs, Op, corrupt};
+use lsm_core::fs::{Fault, FaultFs, Fs, MemFs, Op, OsFs, corrupt};
 use lsm_core::{KeyspaceOptions, Options};
 
 use super::machine::{StateMachine, StateOptions};
@@ -221,4 +221,62 @@ fn readers_notice_nothing_but_the_progress() {
         done.store(true, Ordering::Relaxed);
     });
     assert_eq!(picture(&leader), picture(&follower));
+}
+
+#[test]
+fn a_checkpoint_made_while_entries_are_applied_is_of_the_index_it_says() {
+    let log = Log::random(9, 400, 2000);
+    let keyspace = KeyspaceOptions::default().write_buffer_bytes(64 << 10);
+    let engine = Options::default().default_keyspace(keyspace);
+    let options = StateOptions { engine, fs: Arc::new(in_memory()) };
+    let mut machine = StateMachine::open(options, Path::new(DIR)).unwrap();
+    machine.bootstrap(super::test_log::founders()).unwrap();
+    let (reader, done) = (machine.reader(), AtomicBool::new(false));
+    let made = std::thread::scope(|scope| {
+        let made = scope.spawn(|| {
+            let mut made = Vec::new();
+            while !done.load(Ordering::Relaxed) && made.len() < 20 {
+                made.push(Arc::new(reader.checkpoint().unwrap()));
+            }
+            made
+        });
+        for entries in log.entries.chunks(3) {
+            machine.apply(entries, &log.conf).unwrap();
+            std::thread::yield_now();
+        }
+        done.store(true, Ordering::Relaxed);
+        made.join().unwrap()
+    });
+    for outgoing in &made {
+        let mut receiver = open(&in_memory(), 1);
+        receiver.restore(send(outgoing, &receiver).unwrap()).unwrap();
+        let mut model = founder(&in_memory(), 1);
+        let count = outgoing.header().index as usize - 1;
+        model.apply(&log.entries[..count], &log.conf).unwrap();
+        assert_eq!(picture(&receiver), picture(&model));
+    }
+}
+
+#[test]
+fn a_state_moves_on_a_real_disk() {
+    let temporary = tempfile::tempdir().unwrap();
+    let open = |name: &str| {
+        let options = StateOptions { engine: Options::default(), fs: Arc::new(OsFs) };
+        StateMachine::open(options, &temporary.path().join(name)).unwrap()
+    };
+    let log = Log::random(10, 100, 500);
+    let (mut leader, mut follower) = (open("a"), open("b"));
+    leader.bootstrap(super::test_log::founders()).unwrap();
+    leader.apply(&log.entries, &log.conf).unwrap();
+    let outgoing = Arc::new(leader.checkpoint().unwrap());
+    follower.restore(send(&outgoing, &follower).unwrap()).unwrap();
+    drop(outgoing);
+    let expected = picture(&leader);
+    assert_eq!(picture(&follower), expected);
+    follower.close().unwrap();
+    leader.close().unwrap();
+    assert_eq!((picture(&open("a")), picture(&open("b"))), (expected.clone(), expected));
+    for (node, state) in [("a", "state-000001"), ("b", "state-000002")] {
+        assert_eq!(OsFs.list_dirs(&temporary.path().join(node)).unwrap(), [state]);
+    }
 }

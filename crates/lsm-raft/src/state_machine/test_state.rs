@@ -39,7 +39,7 @@ pub(super) fn hash(machine: &StateMachine) -> u128 {
 }
 
 /// What two nodes at the same index must agree on.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Picture {
     applied: (u64, u64),
     conf: ConfState,
