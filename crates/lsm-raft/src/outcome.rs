@@ -33,6 +33,11 @@ pub enum Outcome {
         /// The index.
         index: u64,
     },
+    /// A linearizable read may go on: all that it must see is applied on this node.
+    Readable {
+        /// What is applied, at least.
+        index: u64,
+    },
     /// The members changed, or the change turned out to be impossible.
     Changed(Result<u64, String>),
 }

@@ -1,0 +1,123 @@
+//! Looks at messages before raft does. raft 0.7 trusts its peers: some messages that no
+//! correct peer sends make it panic. Those end here, as an error or by being dropped.
+
+use raft::StateRole;
+use raft::eraftpb::{Entry, EntryType, Message, MessageType};
+
+use super::io::NodeStorage;
+use crate::error::{Error, Result};
+
+/// Longest context of a message: reads put 16 bytes there.
+const CONTEXT_LEN_MAX: usize = 64;
+
+/// What to do with a message.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Step,
+    /// Not for raft; the reason is for the log.
+    Drop(&'static str),
+}
+
+/// Judges a message from the network.
+///
+/// # Errors
+///
+/// `Corrupt` if the message shows that this node lost something that it had promised to keep:
+/// it must not go on.
+pub(super) fn judge<S: NodeStorage>(raft: &raft::Raft<S>, message: &Message) -> Result<Verdict> {
+    if message.to != raft.id || message.from == raft.id || message.from == 0 {
+        return Ok(Verdict::Drop("it is not for this node"));
+    }
+    if message.context.len() > CONTEXT_LEN_MAX {
+        return Ok(Verdict::Drop("its context is too long"));
+    }
+    if message.term != 0 && message.term < raft.term {
+        // Old news; raft knows what to answer, and takes nothing of it.
+        return Ok(Verdict::Step);
+    }
+    let log = &raft.raft_log;
+    match message.get_msg_type() {
+        MessageType::MsgAppend => {
+            if !in_order(message.index, &message.entries) {
+                return Ok(Verdict::Drop("its entries are not in order"));
+            }
+            if raft.state == StateRole::Leader && message.term == raft.term {
+                return Ok(Verdict::Drop("two nodes lead in one term"));
+            }
+            let known = message
+                .entries
+                .iter()
+                .filter(|entry| entry.index <= log.committed && entry.index >= log.first_index());
+            for entry in known {
+                // An error here is a log that was cut meanwhile: nothing to compare with.
+                if log.term(entry.index).is_ok_and(|term| term != entry.term) {
+                    return Err(Error::corrupt(
+                        "the log",
+                        format!(
+                            "node {} leads with another entry at {}, which is committed here",
+                            message.from, entry.index
+                        ),
+                    ));
+                }
+            }
+        }
+        MessageType::MsgHeartbeat => {
+            if message.commit > log.last_index() {
+                return Err(Error::corrupt(
+                    "the log",
+                    format!(
+                        "it ends at {}, but node {} knows that it held {}: entries were lost",
+                        log.last_index(),
+                        message.from,
+                        message.commit
+                    ),
+                ));
+            }
+            if raft.state == StateRole::Leader && message.term == raft.term {
+                return Ok(Verdict::Drop("two nodes lead in one term"));
+            }
+        }
+        MessageType::MsgAppendResponse => {
+            if !message.reject && message.index > log.last_index() {
+                return Ok(Verdict::Drop("it acknowledges what was never sent"));
+            }
+        }
+        MessageType::MsgReadIndex | MessageType::MsgReadIndexResp => {
+            let [entry] = message.get_entries() else {
+                return Ok(Verdict::Drop("a read has one context"));
+            };
+            if entry.data.len() > CONTEXT_LEN_MAX {
+                return Ok(Verdict::Drop("its context is too long"));
+            }
+        }
+        MessageType::MsgSnapshot => {
+            if message.get_snapshot().get_metadata().index == 0 {
+                return Ok(Verdict::Drop("a snapshot of nothing"));
+            }
+        }
+        MessageType::MsgHeartbeatResponse
+        | MessageType::MsgRequestVote
+        | MessageType::MsgRequestVoteResponse
+        | MessageType::MsgRequestPreVote
+        | MessageType::MsgRequestPreVoteResponse
+        | MessageType::MsgTransferLeader
+        | MessageType::MsgTimeoutNow => {}
+        // Proposals are passed on as requests, never as messages; the rest is local.
+        _ => return Ok(Verdict::Drop("nodes do not send this")),
+    }
+    Ok(Verdict::Step)
+}
+
+fn in_order(before: u64, entries: &[Entry]) -> bool {
+    let mut term = 0;
+    entries.iter().zip(1..).all(|(entry, offset)| {
+        let ordered = before.checked_add(offset) == Some(entry.index) && entry.term >= term;
+        term = entry.term;
+        ordered && entry.term > 0
+    })
+}
+
+/// Whether an entry changes the members.
+pub(super) fn is_change(entry: &Entry) -> bool {
+    entry.get_entry_type() != EntryType::EntryNormal
+}

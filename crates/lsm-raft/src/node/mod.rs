@@ -1,0 +1,29 @@
+//! One node of the group as a pure step: inputs in, ordered outputs out.
+//!
+//! Writes no file, sends nothing, reads no clock and starts no thread: whoever drives a
+//! [`Node`] carries its outputs out, in order, and tells it when they are done.
+//!
+//! ```text
+//!            Message Propose Read Tick                Persisted Applied Restored
+//!                  \    |    |   /                          |
+//!                   v   v    v  v                           v
+//!                  +---------------+   in order   Send, Persist, Apply, Read,
+//!                  |     Node      | -----------> Restore, Truncate, Refuse, ...
+//!                  +---------------+
+//!
+//! applied <= persisted, applied <= committed <= last
+//! ```
+//!
+//! Leaves to others: what commands mean (`state_machine`), where the log lives (any
+//! [`NodeStorage`]), and the threads (`runtime`).
+
+mod guard;
+mod io;
+mod proposals;
+mod reads;
+mod step;
+#[cfg(test)]
+mod step_test;
+
+pub use io::{Apply, Input, NodeStatus, NodeStorage, Output, PeerStatus, Persist, Restore};
+pub use step::Node;

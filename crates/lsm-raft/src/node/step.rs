@@ -1,0 +1,672 @@
+//! The node itself: raft's `RawNode`, fed with judged inputs, its readies turned into outputs.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use raft::eraftpb::{ConfChangeV2, ConfState, Entry, HardState, Message, MessageType, Snapshot};
+use raft::{ProgressState, RawNode, ReadOnlyOption, StateRole};
+
+use super::guard::{self, Verdict};
+use super::io::{Apply, Input, NodeStatus, NodeStorage, Output, PeerStatus, Persist, Restore};
+use super::proposals::Proposals;
+use super::reads::Reads;
+use crate::config::Config;
+use crate::error::Result;
+use crate::members::{Change, Members, decode_changes, encode_changes, to_raft};
+use crate::outcome::Refusal;
+
+/// Ticks between two looks at whether the log can be cut.
+const TRUNCATE_TICKS: u64 = 10;
+/// The log is cut once this part of what is kept is too much.
+const CUT_PART: u64 = 4;
+
+/// One node of the group. See the [module](super).
+pub struct Node<S: NodeStorage, W> {
+    config: Config,
+    raw: RawNode<S>,
+    /// As of the last entry handed out to be applied.
+    members: Members,
+    proposals: Proposals<W>,
+    changes: VecDeque<Changing<W>>,
+    reads: Reads<W>,
+    outputs: Vec<Output<W>>,
+    status: NodeStatus,
+    ticks: u64,
+    flushed: u64,
+    /// Readies given out to be persisted and not yet done.
+    persisting: VecDeque<u64>,
+    /// The last of those that changes the term or vote.
+    promising: Option<u64>,
+    /// Term and vote as last given out to be persisted.
+    promised: (u64, u64),
+    failed: Option<String>,
+}
+
+/// A membership change in the log.
+#[derive(Debug)]
+struct Changing<W> {
+    index: u64,
+    term: u64,
+    waiter: W,
+}
+
+impl<S: NodeStorage, W> std::fmt::Debug for Node<S, W> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Node").field("status", &self.status).finish_non_exhaustive()
+    }
+}
+
+impl<S: NodeStorage, W> Node<S, W> {
+    /// A node whose state machine has applied through `applied`, with the members of there.
+    /// `nonce` is new in each process.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` for settings; `Raft` if what the storage holds does not fit together.
+    pub fn new(
+        config: Config,
+        storage: S,
+        applied: u64,
+        members: Members,
+        nonce: u64,
+    ) -> Result<Self> {
+        config.validate()?;
+        let logger = slog::Logger::root(slog::Discard, slog::o!());
+        let raw = RawNode::new(&to_raft_config(&config, applied), storage, &logger)?;
+        let mut node = Self {
+            raw,
+            members,
+            proposals: Proposals::new(),
+            changes: VecDeque::new(),
+            reads: Reads::new(nonce),
+            outputs: Vec::new(),
+            status: NodeStatus { node: config.node, ..NodeStatus::default() },
+            ticks: 0,
+            flushed: 0,
+            persisting: VecDeque::new(),
+            promising: None,
+            promised: (0, 0),
+            failed: None,
+            config,
+        };
+        let hard_state = node.raw.raft.hard_state();
+        node.promised = (hard_state.term, hard_state.vote);
+        node.status = node.read_status();
+        Ok(node)
+    }
+
+    /// What the node knows of itself, as of now.
+    pub fn status(&self) -> NodeStatus {
+        self.read_status()
+    }
+
+    /// Where its log lives.
+    pub fn storage(&self) -> &S {
+        self.raw.store()
+    }
+
+    /// Takes one input. `now` is the time of a monotonic clock.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt` if the node finds that it lost what it had promised to keep, and `Raft` for what
+    /// cannot happen. The node must not be used on.
+    pub fn step(&mut self, input: Input<W>, now: Duration) -> Result<()> {
+        match input {
+            Input::Tick => self.tick(now)?,
+            Input::Message(message) => self.receive(message)?,
+            Input::Propose { command, waiter } => self.propose(command, waiter),
+            Input::ChangeMembers { changes, waiter } => self.change(&changes, waiter)?,
+            Input::Read { waiter } => self.read(waiter, now),
+            Input::Persisted { ready } => self.persisted(ready),
+            Input::Applied { index } => self.raw.advance_apply_to(index),
+            Input::Flushed { index } => self.flushed = self.flushed.max(index),
+            Input::Restored { ready, index, members } => {
+                self.persisted(ready);
+                self.raw.advance_apply_to(index);
+                self.flushed = self.flushed.max(index);
+                self.members = members;
+            }
+            Input::Unreachable { node } => self.raw.report_unreachable(node),
+            Input::SnapshotSent { node, whole } => {
+                let status = if whole {
+                    raft::SnapshotStatus::Finish
+                } else {
+                    raft::SnapshotStatus::Failure
+                };
+                self.raw.report_snapshot(node, status);
+            }
+            Input::Transfer { to } => self.transfer(to),
+            Input::Campaign => self.raw.campaign()?,
+            Input::Fail { reason } => self.fail(reason),
+        }
+        Ok(())
+    }
+
+    /// What is to be done after the inputs so far, in order.
+    ///
+    /// # Errors
+    ///
+    /// As for [`step`](Self::step).
+    pub fn outputs(&mut self, now: Duration) -> Result<Vec<Output<W>>> {
+        // What one ready leads to may be another: a lone voter commits what it persists.
+        loop {
+            self.send_proposals()?;
+            self.send_reads(now);
+            if !self.raw.has_ready() {
+                break;
+            }
+            self.take_ready()?;
+        }
+        if self.raw.mut_store().take_snapshot_wanted() && self.failed.is_none() {
+            self.outputs.push(Output::MakeSnapshot);
+        }
+        self.watch_leadership();
+        Ok(std::mem::take(&mut self.outputs))
+    }
+
+    fn leads(&self) -> bool {
+        self.raw.raft.state == StateRole::Leader
+    }
+
+    fn tick(&mut self, now: Duration) -> Result<()> {
+        self.ticks += 1;
+        self.raw.tick();
+        if let Some(context) = self.reads.tick(now, &self.config) {
+            self.raw.read_index(context);
+        }
+        for waiter in self.reads.take_hopeless() {
+            self.refuse_as_follower(waiter);
+        }
+        if self.ticks.is_multiple_of(TRUNCATE_TICKS) {
+            self.truncate();
+            self.leave_joint()?;
+        }
+        Ok(())
+    }
+
+    fn receive(&mut self, message: Message) -> Result<()> {
+        if self.failed.is_some() && message.get_msg_type() == MessageType::MsgSnapshot {
+            return Ok(());
+        }
+        if self.must_not_vote_yet(&message) {
+            return Ok(());
+        }
+        match guard::judge(&self.raw.raft, &message)? {
+            Verdict::Drop(reason) => {
+                tracing::debug!(from = message.from, kind = ?message.get_msg_type(), reason, "message dropped");
+                return Ok(());
+            }
+            Verdict::Step => {}
+        }
+        let is_snapshot = message.get_msg_type() == MessageType::MsgSnapshot;
+        self.raw.skip_bcast_commit(self.proposals.more_follow());
+        match self.raw.step(message) {
+            // A node that was removed, or has not heard of its sender yet.
+            Ok(()) | Err(raft::Error::StepPeerNotFound | raft::Error::ProposalDropped) => {}
+            Err(error) => return Err(error.into()),
+        }
+        // A snapshot stands alone in its ready: what follows it comes after the switch.
+        if is_snapshot && self.raw.has_ready() {
+            self.take_ready()?;
+        }
+        Ok(())
+    }
+
+    /// A node that may have answered a lease before it was restarted has forgotten so: it lets
+    /// that lease run out before it helps to elect another leader.
+    fn must_not_vote_yet(&self, message: &Message) -> bool {
+        self.config.lease_reads
+            && self.ticks <= self.config.election_ticks_min as u64
+            && matches!(
+                message.get_msg_type(),
+                MessageType::MsgRequestVote | MessageType::MsgRequestPreVote
+            )
+    }
+
+    fn propose(&mut self, command: Vec<u8>, waiter: W) {
+        if let Some(reason) = &self.failed {
+            let refusal = Refusal::Stopped(reason.clone());
+            self.outputs.push(Output::Refuse { waiter, refusal });
+        } else if !self.leads() {
+            self.refuse_as_follower(waiter);
+        } else if let Err((waiter, refusal)) = self.proposals.push(command, waiter, &self.config) {
+            self.outputs.push(Output::Refuse { waiter, refusal });
+        }
+    }
+
+    fn send_proposals(&mut self) -> Result<()> {
+        if !self.leads() || self.raw.raft.lead_transferee.is_some() {
+            return Ok(());
+        }
+        while let Some(group) = self.proposals.next(&self.config) {
+            let bytes = group.data.len();
+            match self.raw.propose(Vec::new(), group.data) {
+                Ok(()) => {
+                    let (index, term) = (self.raw.raft.raft_log.last_index(), self.raw.raft.term);
+                    self.proposals.proposed(index, term, bytes, group.waiters);
+                }
+                Err(raft::Error::ProposalDropped) => {
+                    let what = "too much of the log is not committed yet".to_owned();
+                    for waiter in group.waiters {
+                        let refusal = Refusal::Busy { what: what.clone() };
+                        self.outputs.push(Output::Refuse { waiter, refusal });
+                    }
+                    break;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn change(&mut self, changes: &[Change], waiter: W) -> Result<()> {
+        if !self.leads() || self.failed.is_some() {
+            self.refuse_as_follower(waiter);
+            return Ok(());
+        }
+        let refusal = if self.raw.raft.has_pending_conf() || self.is_joint() {
+            Some(Refusal::Busy { what: "another membership change is under way".into() })
+        } else {
+            self.members.after(changes).err().map(Refusal::Invalid)
+        };
+        if let Some(refusal) = refusal {
+            self.outputs.push(Output::Refuse { waiter, refusal });
+            return Ok(());
+        }
+        let mut context = Vec::new();
+        encode_changes(changes, &mut context);
+        match self.raw.propose_conf_change(context, to_raft(changes)) {
+            Ok(()) => {
+                let (index, term) = (self.raw.raft.raft_log.last_index(), self.raw.raft.term);
+                self.changes.push_back(Changing { index, term, waiter });
+            }
+            Err(raft::Error::ProposalDropped) => {
+                let what = "the leadership is being handed over".to_owned();
+                self.outputs.push(Output::Refuse { waiter, refusal: Refusal::Busy { what } });
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    /// raft leaves a joint configuration when its leader applies it; one that became leader
+    /// after that has to be told.
+    fn leave_joint(&mut self) -> Result<()> {
+        let busy = !self.leads() || self.raw.raft.has_pending_conf() || self.failed.is_some();
+        if busy || !self.is_joint() {
+            return Ok(());
+        }
+        match self.raw.propose_conf_change(Vec::new(), ConfChangeV2::default()) {
+            Ok(()) | Err(raft::Error::ProposalDropped) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn read(&mut self, waiter: W, now: Duration) {
+        if let Some(reason) = &self.failed {
+            let refusal = Refusal::Stopped(reason.clone());
+            self.outputs.push(Output::Refuse { waiter, refusal });
+        } else if self.raw.raft.leader_id == raft::INVALID_ID {
+            self.refuse_as_follower(waiter);
+        } else if self.may_answer_alone(now) {
+            let index = self.raw.raft.raft_log.committed;
+            self.outputs.push(Output::Read { index, waiters: vec![waiter] });
+        } else if self.reads.len() >= self.config.pending_reads_max {
+            let what = format!("{} reads are waiting", self.reads.len());
+            self.outputs.push(Output::Refuse { waiter, refusal: Refusal::Busy { what } });
+        } else {
+            self.reads.push(waiter);
+        }
+    }
+
+    fn may_answer_alone(&self, now: Duration) -> bool {
+        self.config.lease_reads
+            && self.leads()
+            && self.raw.raft.lead_transferee.is_none()
+            && self.raw.raft.commit_to_current_term()
+            && self.reads.has_lease(now)
+    }
+
+    fn send_reads(&mut self, now: Duration) {
+        // A new leader does not know yet what is committed: its first entry will tell.
+        if self.leads() && !self.raw.raft.commit_to_current_term() {
+            return;
+        }
+        if self.may_answer_alone(now) {
+            let waiters = self.reads.take_waiting();
+            if !waiters.is_empty() {
+                let index = self.raw.raft.raft_log.committed;
+                self.outputs.push(Output::Read { index, waiters });
+            }
+        }
+        if let Some(context) = self.reads.begin(now) {
+            self.raw.read_index(context);
+        }
+    }
+
+    fn persisted(&mut self, ready: u64) {
+        while self.persisting.front().is_some_and(|&first| first <= ready) {
+            self.persisting.pop_front();
+        }
+        self.promising.take_if(|promise| *promise <= ready);
+        self.raw.on_persist_ready(ready);
+    }
+
+    fn transfer(&mut self, to: Option<u64>) {
+        if !self.leads() {
+            return;
+        }
+        let own = self.config.node;
+        let furthest = || {
+            let voters =
+                self.raw.raft.prs().iter().filter(|&(&id, _)| {
+                    id != own && self.raw.raft.prs().conf().voters().contains(id)
+                });
+            let active = voters.filter(|(_, progress)| progress.recent_active);
+            active.max_by_key(|&(&id, progress)| (progress.matched, id)).map(|(&id, _)| id)
+        };
+        if let Some(to) = to.or_else(furthest).filter(|&to| to != own) {
+            self.reads.drop_lease();
+            self.raw.transfer_leader(to);
+        }
+    }
+
+    fn fail(&mut self, reason: String) {
+        if self.failed.is_some() {
+            return;
+        }
+        for waiter in self.proposals.take_queued() {
+            let refusal = Refusal::Stopped(reason.clone());
+            self.outputs.push(Output::Refuse { waiter, refusal });
+        }
+        let undecided =
+            self.proposals.take_in_flight().chain(self.changes.drain(..).map(|c| c.waiter));
+        for waiter in undecided {
+            self.outputs.push(Output::Refuse { waiter, refusal: Refusal::Unknown });
+        }
+        for waiter in self.reads.take_all() {
+            let refusal = Refusal::Stopped(reason.clone());
+            self.outputs.push(Output::Refuse { waiter, refusal });
+        }
+        self.failed = Some(reason);
+        self.transfer(None);
+    }
+
+    fn take_ready(&mut self) -> Result<()> {
+        let mut ready = self.raw.ready();
+        let number = ready.number();
+        let mut messages = ready.take_messages();
+        let mut late = ready.take_persisted_messages();
+        // raft passes on a read of another node that came too late for a leader. A node speaks
+        // for itself: that read is asked again by whoever began it.
+        let own = self.config.node;
+        messages.retain(|message| message.from == own);
+        late.retain(|message| message.from == own);
+        if !messages.is_empty() {
+            self.outputs.push(Output::Send(messages));
+        }
+        let snapshot = ready.snapshot().clone();
+        let entries = ready.take_entries();
+        let committed = ready.take_committed_entries();
+        let read_states = ready.take_read_states();
+        let persisted = if snapshot.get_metadata().index > 0 {
+            assert!(entries.is_empty(), "a snapshot stands alone in its ready");
+            self.restore(number, &snapshot, late);
+            false
+        } else {
+            self.persist(number, entries, late)
+        };
+        self.raw.advance_append_async(ready);
+        if persisted {
+            self.raw.on_persist_ready(number);
+        }
+        self.commit(committed)?;
+        for state in read_states {
+            if let Some(waiters) = self.reads.answered(&state.request_ctx, &self.config) {
+                self.outputs.push(Output::Read { index: state.index, waiters });
+            }
+        }
+        Ok(())
+    }
+
+    fn restore(&mut self, ready: u64, snapshot: &Snapshot, messages: Vec<Message>) {
+        let metadata = snapshot.get_metadata();
+        let (index, term) = (metadata.index, metadata.term);
+        self.raw.mut_store().reset(index, term);
+        for waiter in self.proposals.passed(index) {
+            self.outputs.push(Output::Refuse { waiter, refusal: Refusal::Unknown });
+        }
+        while self.changes.front().is_some_and(|change| change.index <= index) {
+            let waiter = self.changes.pop_front().expect("it is the front").waiter;
+            self.outputs.push(Output::Refuse { waiter, refusal: Refusal::Unknown });
+        }
+        let hard_state = self.raw.raft.hard_state();
+        self.note_promise(ready, &hard_state);
+        self.persisting.push_back(ready);
+        let conf_state = metadata.get_conf_state().clone();
+        let restore = Restore { ready, index, term, conf_state, hard_state, messages };
+        self.outputs.push(Output::Restore(restore));
+    }
+
+    /// True if there is nothing to wait for.
+    fn persist(&mut self, ready: u64, entries: Vec<Entry>, mut messages: Vec<Message>) -> bool {
+        let hard_state = self.raw.raft.hard_state();
+        // A commit index alone is not worth a write: it is found again from what is applied,
+        // or from the leader.
+        let promises = (hard_state.term, hard_state.vote) != self.promised;
+        if !entries.is_empty() {
+            self.raw.mut_store().append(&entries);
+        }
+        if promises {
+            self.note_promise(ready, &hard_state);
+        }
+        if self.promising.is_none() {
+            self.send_early(&mut messages);
+        }
+        let writes = promises || !entries.is_empty();
+        if !writes && self.persisting.is_empty() {
+            if !messages.is_empty() {
+                self.outputs.push(Output::Send(messages));
+            }
+            return true;
+        }
+        // One with neither is covered by the next that has something.
+        if !writes && messages.is_empty() {
+            return false;
+        }
+        self.persisting.push_back(ready);
+        let hard_state = writes.then_some(hard_state);
+        self.outputs.push(Output::Persist(Persist { ready, hard_state, entries, messages }));
+        false
+    }
+
+    /// An answer to a heartbeat promises nothing but the term, and a question promises nothing:
+    /// with the term durable they need not wait for entries. Reads wait for these.
+    fn send_early(&mut self, messages: &mut Vec<Message>) {
+        let early = |message: &mut Message| {
+            matches!(
+                message.get_msg_type(),
+                MessageType::MsgHeartbeatResponse | MessageType::MsgReadIndex
+            )
+        };
+        let early: Vec<_> = messages.extract_if(.., early).collect();
+        if !early.is_empty() {
+            self.outputs.push(Output::Send(early));
+        }
+    }
+
+    fn note_promise(&mut self, ready: u64, hard_state: &HardState) {
+        self.promised = (hard_state.term, hard_state.vote);
+        self.promising = Some(ready);
+    }
+
+    fn commit(&mut self, entries: Vec<Entry>) -> Result<()> {
+        let Some(through) = entries.last().map(|entry| entry.index) else { return Ok(()) };
+        let (mut conf, mut waiters, mut lost) = (Vec::new(), Vec::new(), Vec::new());
+        for entry in &entries {
+            let mut waiting = self.proposals.committed(entry.index, entry.term, &mut lost);
+            if guard::is_change(entry) {
+                let conf_state = self.apply_change(entry)?;
+                conf.extend(conf_state.map(|conf_state| (entry.index, conf_state)));
+            }
+            self.changes_committed(entry, &mut waiting);
+            if !waiting.is_empty() {
+                waiters.push((entry.index, waiting));
+            }
+        }
+        for waiter in lost {
+            self.refuse_as_follower(waiter);
+        }
+        if self.failed.is_none() {
+            self.outputs.push(Output::Apply(Apply { through, conf, waiters }));
+        }
+        Ok(())
+    }
+
+    fn changes_committed(&mut self, entry: &Entry, waiting: &mut Vec<W>) {
+        while self.changes.front().is_some_and(|change| change.index <= entry.index) {
+            let change = self.changes.pop_front().expect("it is the front");
+            if change.index == entry.index && change.term == entry.term && guard::is_change(entry) {
+                waiting.push(change.waiter);
+            } else {
+                self.refuse_as_follower(change.waiter);
+            }
+        }
+    }
+
+    /// The configuration after a committed change; none if it turned out impossible. The same
+    /// on all nodes: it depends on what was committed before, and nothing else.
+    fn apply_change(&mut self, entry: &Entry) -> Result<Option<ConfState>> {
+        let changes = decode_changes(&entry.context)?;
+        if !changes.is_empty() {
+            match self.members.after(&changes) {
+                Ok(members) => self.members = members,
+                Err(reason) => {
+                    tracing::warn!(index = entry.index, reason, "a membership change is void");
+                    return Ok(None);
+                }
+            }
+        }
+        let was_member = self.is_member();
+        let conf_state = match self.raw.apply_conf_change(&to_raft(&changes)) {
+            Ok(conf_state) => conf_state,
+            // Leaving a joint configuration twice.
+            Err(error) if changes.is_empty() => {
+                tracing::debug!(index = entry.index, %error, "nothing to leave");
+                return Ok(None);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if was_member && !self.is_member() {
+            self.outputs.push(Output::Removed);
+        }
+        Ok(Some(conf_state))
+    }
+
+    fn is_joint(&self) -> bool {
+        !self.raw.raft.prs().conf().to_conf_state().voters_outgoing.is_empty()
+    }
+
+    fn is_member(&self) -> bool {
+        self.raw.raft.prs().get(self.config.node).is_some()
+    }
+
+    fn truncate(&mut self) {
+        let raft = &self.raw.raft;
+        let limit = self.flushed.min(raft.raft_log.applied);
+        // A follower that takes a snapshot goes on behind it.
+        let receiving =
+            raft.prs().iter().filter(|(_, progress)| progress.state == ProgressState::Snapshot);
+        let needed = receiving.map(|(_, progress)| progress.pending_snapshot).min();
+        let limit = needed.map_or(limit, |index| limit.min(index));
+        let keep = self.config.log_keep_bytes;
+        let store = self.raw.store();
+        // Now and then much, not each time a little.
+        if limit < store.cut_for(keep + keep / CUT_PART) {
+            return;
+        }
+        let index = limit.min(store.cut_for(keep));
+        if self.failed.is_none() && index >= raft.raft_log.first_index() {
+            self.outputs.push(Output::Truncate { index });
+        }
+    }
+
+    fn watch_leadership(&mut self) {
+        let status = self.read_status();
+        let led = self.status.leads();
+        if led && !status.leads() {
+            for waiter in self.proposals.take_queued().collect::<Vec<_>>() {
+                self.refuse_as_follower(waiter);
+            }
+            self.reads.drop_lease();
+        }
+        if status.leader != self.status.leader || status.term != self.status.term {
+            for waiter in self.reads.take_all() {
+                self.refuse_as_follower(waiter);
+            }
+        }
+        let news = (status.leader, status.term, status.committed)
+            != (self.status.leader, self.status.term, self.status.committed);
+        if news {
+            self.status = status.clone();
+            self.outputs.push(Output::Status(status));
+        }
+    }
+
+    fn refuse_as_follower(&mut self, waiter: W) {
+        let leader = Some(self.raw.raft.leader_id).filter(|&id| id != raft::INVALID_ID);
+        let refusal = Refusal::NotLeader { leader };
+        self.outputs.push(Output::Refuse { waiter, refusal });
+    }
+
+    fn read_status(&self) -> NodeStatus {
+        let raft = &self.raw.raft;
+        let log = &raft.raft_log;
+        let peers = if self.leads() {
+            let others = raft.prs().iter().filter(|&(&id, _)| id != raft.id);
+            let mut peers: Vec<_> = others
+                .map(|(&node, progress)| PeerStatus {
+                    node,
+                    matched: progress.matched,
+                    active: progress.recent_active,
+                    snapshot: progress.state == ProgressState::Snapshot,
+                })
+                .collect();
+            peers.sort_by_key(|peer| peer.node);
+            peers
+        } else {
+            Vec::new()
+        };
+        NodeStatus {
+            node: raft.id,
+            leader: Some(raft.leader_id).filter(|&id| id != raft::INVALID_ID),
+            term: raft.term,
+            first: log.first_index(),
+            last: log.last_index(),
+            committed: log.committed,
+            applied: log.applied,
+            peers,
+        }
+    }
+}
+
+fn to_raft_config(config: &Config, applied: u64) -> raft::Config {
+    raft::Config {
+        id: config.node,
+        election_tick: config.election_ticks_min,
+        heartbeat_tick: config.heartbeat_ticks,
+        applied,
+        max_size_per_msg: config.append_bytes,
+        max_inflight_msgs: config.appends_in_flight_max,
+        check_quorum: true,
+        pre_vote: true,
+        min_election_tick: config.election_ticks_min,
+        max_election_tick: config.election_ticks_max,
+        read_only_option: ReadOnlyOption::Safe,
+        batch_append: true,
+        max_uncommitted_size: (config.pending_bytes_max as u64).max(64 << 20),
+        max_committed_size_per_ready: 16 << 20,
+        ..raft::Config::default()
+    }
+}

@@ -1,0 +1,177 @@
+//! Lets the state machine follow the log, and answers those who wait for it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use raft::eraftpb::ConfState;
+
+use super::queues::{ApplyJob, Event, Waiter};
+use super::shared::{PanicGuard, Shared};
+use crate::error::{Error, Result};
+use crate::node::Input;
+use crate::outcome::Outcome;
+use crate::state_machine::StateMachine;
+
+/// Bytes of log that are applied at once.
+const APPLY_BYTES_MAX: u64 = 4 << 20;
+/// How often the raft thread is told what is in tables.
+const REPORT_TIME: Duration = Duration::from_millis(500);
+
+pub(super) struct ApplyThread {
+    machine: StateMachine,
+    jobs: Receiver<ApplyJob>,
+    shared: Arc<Shared>,
+    through: u64,
+    conf: Vec<(u64, ConfState)>,
+    waiters: VecDeque<(u64, Vec<Waiter>)>,
+    reads: Vec<(u64, Vec<Waiter>)>,
+    flushed: u64,
+}
+
+impl ApplyThread {
+    pub(super) fn new(
+        machine: StateMachine,
+        jobs: Receiver<ApplyJob>,
+        shared: Arc<Shared>,
+    ) -> Self {
+        let (through, flushed) = (machine.applied().0, machine.flushed_index());
+        let (conf, waiters, reads) = (Vec::new(), VecDeque::new(), Vec::new());
+        Self { machine, jobs, shared, through, conf, waiters, reads, flushed }
+    }
+
+    /// Ends when the raft thread has gone: makes the state durable and closes it.
+    pub(super) fn run(mut self) {
+        let _guard = PanicGuard(Arc::clone(&self.shared), "apply");
+        match self.follow() {
+            Ok(()) => {
+                if let Err(error) = self.machine.close() {
+                    tracing::warn!(%error, "the state could not be closed cleanly; the log has it");
+                }
+            }
+            Err(error) => {
+                self.shared.fail(error);
+                // Whoever waits hears that the node stops. What was asked for cannot be done.
+                while self.jobs.recv().is_ok() {}
+            }
+        }
+    }
+
+    fn follow(&mut self) -> Result<()> {
+        loop {
+            match self.jobs.recv_timeout(REPORT_TIME) {
+                Ok(job) => self.take(job)?,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            }
+            while let Ok(job) = self.jobs.try_recv() {
+                self.take(job)?;
+            }
+            self.apply()?;
+            self.report_flushed();
+        }
+    }
+
+    fn take(&mut self, job: ApplyJob) -> Result<()> {
+        match job {
+            ApplyJob::Apply(apply) => {
+                self.through = apply.through;
+                self.conf.extend(apply.conf);
+                self.waiters.extend(apply.waiters);
+            }
+            ApplyJob::Read { index, waiters } => {
+                self.reads.push((index, waiters));
+                self.answer_reads();
+            }
+            ApplyJob::MakeSnapshot => self.make_snapshot(),
+            ApplyJob::Restore { staged, done } => {
+                self.apply()?;
+                let restored = self.machine.restore(staged);
+                self.through = self.machine.applied().0;
+                self.answer_reads();
+                let members = restored.map(|()| (*self.machine.members()).clone());
+                let _ = done.send(members.clone());
+                members?;
+            }
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self) -> Result<()> {
+        while self.machine.applied().0 < self.through {
+            let next = self.machine.applied().0 + 1;
+            let entries = self.shared.log.entries(next, self.through + 1, Some(APPLY_BYTES_MAX));
+            let entries = entries.map_err(|error| {
+                Error::Raft(format!("entries from {next} on cannot be read to be applied: {error}"))
+            })?;
+            let outcomes = self.machine.apply(&entries, &self.conf)?;
+            let applied = self.machine.applied().0;
+            self.conf.retain(|(index, _)| *index > applied);
+            self.hash_if_asked();
+            // The node first: it lets the next group go while these answers are on their way.
+            let _ = self.shared.done.send(Event::Input(Input::Applied { index: applied }));
+            self.answer(outcomes);
+            self.answer_reads();
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self, outcomes: Vec<(u64, Vec<Outcome>)>) {
+        for (index, outcomes) in outcomes {
+            if self.waiters.front().is_none_or(|(waiting, _)| *waiting != index) {
+                continue;
+            }
+            let (_, waiters) = self.waiters.pop_front().expect("it is the front");
+            debug_assert_eq!(waiters.len(), outcomes.len(), "each command has its outcome");
+            for (waiter, outcome) in waiters.into_iter().zip(outcomes) {
+                waiter.answer(Ok(outcome));
+            }
+        }
+    }
+
+    fn answer_reads(&mut self) {
+        let applied = self.machine.applied().0;
+        let ready = self.reads.extract_if(.., |(index, _)| *index <= applied);
+        for waiter in ready.flat_map(|(_, waiters)| waiters) {
+            waiter.answer(Ok(Outcome::Readable { index: applied }));
+        }
+    }
+
+    fn make_snapshot(&mut self) {
+        match self.machine.checkpoint() {
+            Ok(snapshot) => {
+                tracing::info!(index = snapshot.header().index, "made a snapshot for a follower");
+                self.shared.slot.made(Some(Arc::new(snapshot)));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "no snapshot could be made; it will be tried again");
+                self.shared.slot.made(None);
+            }
+        }
+    }
+
+    fn hash_if_asked(&mut self) {
+        for job in self.machine.take_hash_jobs() {
+            let shared = Arc::clone(&self.shared);
+            let index = job.index();
+            let work = move || {
+                let hash = job.run().map(u128::to_be_bytes).map_err(|error| error.to_string());
+                shared.hashes.lock().add(index, hash);
+            };
+            let started = std::thread::Builder::new().name("state-hash".into()).spawn(work);
+            if let Err(error) = started {
+                let reason = format!("no thread could be started: {error}");
+                self.shared.hashes.lock().add(index, Err(reason));
+            }
+        }
+    }
+
+    fn report_flushed(&mut self) {
+        let flushed = self.machine.flushed_index();
+        if flushed > self.flushed {
+            self.flushed = flushed;
+            let _ = self.shared.done.send(Event::Input(Input::Flushed { index: flushed }));
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! The handle of a running replica: what services and the transport call.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::{Sender, TrySendError};
+use lsm_core::Clock;
+use parking_lot::Mutex;
+use raft::eraftpb::{Message, MessageType};
+use tokio::sync::{oneshot, watch};
+
+use super::queues::{Event, Waiter};
+use super::shared::{Life, Shared};
+use crate::error::Error;
+use crate::identity::Identity;
+use crate::members::{Change, Members};
+use crate::node::{Input, NodeStatus};
+use crate::outcome::{Refusal, Reply};
+use crate::snapshot::{Header, Incoming, Staged};
+use crate::state_machine::StateReader;
+use crate::storage::snapshot_message;
+
+/// How often a stopping leader looks whether another has taken over.
+const HAND_OVER_LOOK: Duration = Duration::from_millis(20);
+
+/// A node that runs. Cheap to clone; any thread or task may call it.
+#[derive(Clone)]
+pub struct Replica {
+    pub(super) shared: Arc<Shared>,
+    pub(super) inbox: Sender<Event>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) hand_over_time: Duration,
+    pub(super) threads: Arc<Mutex<Vec<JoinHandle<()>>>>,
+}
+
+impl std::fmt::Debug for Replica {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Replica").field("identity", &self.shared.identity).finish_non_exhaustive()
+    }
+}
+
+impl Replica {
+    /// Whose folder this is.
+    pub fn identity(&self) -> &Identity {
+        &self.shared.identity
+    }
+
+    /// Replicates an encoded [`Command`](crate::command::Command); returns when it is applied
+    /// here. Dropping the future does not take the command back.
+    ///
+    /// # Errors
+    ///
+    /// See [`Refusal`]; only `Unknown` and `Stopped` leave open whether it takes effect.
+    pub async fn propose(&self, command: Vec<u8>) -> Reply {
+        self.ask(|waiter| Input::Propose { command, waiter }).await
+    }
+
+    /// Changes the members, in one step; returns when the change is applied here.
+    ///
+    /// # Errors
+    ///
+    /// See [`Refusal`]; `Invalid` says what is wrong with the change.
+    pub async fn change_members(&self, changes: Vec<Change>) -> Reply {
+        self.ask(|waiter| Input::ChangeMembers { changes, waiter }).await
+    }
+
+    /// Returns once this node holds everything that was acknowledged before the call: what
+    /// [`reader`](Self::reader) then reads is linearizable. Any node may be asked.
+    ///
+    /// # Errors
+    ///
+    /// See [`Refusal`]; trying again is always safe.
+    pub async fn read(&self) -> Reply {
+        self.ask(|waiter| Input::Read { waiter }).await
+    }
+
+    async fn ask(&self, input: impl FnOnce(Waiter) -> Input<Waiter>) -> Reply {
+        let (waiter, answer) = oneshot::channel();
+        match self.inbox.try_send(Event::Input(input(Waiter(waiter)))) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => {
+                return Err(Refusal::Busy { what: "too many requests are waiting".into() });
+            }
+            Err(TrySendError::Disconnected(_)) => return Err(self.stopped_refusal()),
+        }
+        match answer.await {
+            Ok(reply) => reply,
+            Err(_) => Err(Refusal::Unknown),
+        }
+    }
+
+    fn stopped_refusal(&self) -> Refusal {
+        let reason = match &*self.shared.life.borrow() {
+            Life::Failing(error) | Life::Stopped(Some(error)) => error.to_string(),
+            Life::Running | Life::Stopped(None) => "it was told to".to_owned(),
+        };
+        Refusal::Stopped(reason)
+    }
+
+    /// The state as this node has applied it, possibly old; see [`read`](Self::read).
+    pub fn reader(&self) -> &StateReader {
+        &self.shared.reader
+    }
+
+    /// What the node knows of itself.
+    pub fn status(&self) -> NodeStatus {
+        let mut status = self.shared.status.borrow().clone();
+        status.applied = self.shared.reader.applied();
+        status
+    }
+
+    /// Tells of changes of leader and term.
+    pub fn watch(&self) -> watch::Receiver<NodeStatus> {
+        self.shared.status.subscribe()
+    }
+
+    /// The members as this node has applied them.
+    pub fn members(&self) -> Arc<Members> {
+        self.shared.reader.members()
+    }
+
+    /// Bytes of the replicated log on disk.
+    pub fn log_bytes(&self) -> u64 {
+        self.shared.log.disk_bytes()
+    }
+
+    /// Asks the node to hand the leadership over; does nothing unless it leads. Watch
+    /// [`status`](Self::status) to see whether it did.
+    pub fn transfer(&self, to: Option<u64>) {
+        let _ = self.inbox.try_send(Event::Input(Input::Transfer { to }));
+    }
+
+    /// The hash of the state at an index where [`Command::Hash`](crate::command::Command::Hash)
+    /// stands; none while it is being computed, or if it was never asked for.
+    pub fn hash(&self, index: u64) -> Option<Result<[u8; 16], String>> {
+        self.shared.hashes.lock().get(index)
+    }
+
+    /// Messages from another node, whose identity was checked. Never blocks: what does not
+    /// fit is dropped, as a network would.
+    pub fn deliver(&self, mut messages: Vec<Message>) {
+        // A snapshot comes with its files; see `begin_snapshot`.
+        messages.retain(|message| message.get_msg_type() != MessageType::MsgSnapshot);
+        let _ = self.inbox.try_send(Event::Messages(messages));
+    }
+
+    /// Messages to this node do not get through.
+    pub fn unreachable(&self, node: u64) {
+        let _ = self.inbox.try_send(Event::Input(Input::Unreachable { node }));
+    }
+
+    /// Sending a snapshot ended.
+    pub fn snapshot_sent(&self, node: u64, whole: bool) {
+        // Not to be lost: raft sends nothing else to that node until it hears.
+        let _ = self.shared.done.send(Event::Input(Input::SnapshotSent { node, whole }));
+    }
+
+    /// Begins to receive a snapshot. One at a time: a second takes the place of the first.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt` for a description that cannot be true, `Storage` if there is no room.
+    pub fn begin_snapshot(&self, header: Header) -> crate::Result<Incoming> {
+        self.shared.reader.receive(header)
+    }
+
+    /// A snapshot is here whole, from the node that leads in `term`.
+    pub fn deliver_snapshot(&self, from: u64, term: u64, staged: Staged) {
+        let message = snapshot_message(from, self.shared.identity.node, term, staged.header());
+        let _ = self.inbox.send(Event::Snapshot(message, staged));
+    }
+
+    /// The group refuses this node, or what it runs on is about to fail: it hands over and
+    /// stops.
+    pub fn fail(&self, error: Error) {
+        self.shared.fail(error);
+    }
+
+    /// Returns when the node has stopped: with the reason, unless it was told to.
+    pub async fn wait_stopped(&self) -> Option<Error> {
+        let mut life = self.shared.life.subscribe();
+        let stopped = life.wait_for(|life| matches!(life, Life::Stopped(_))).await;
+        match stopped.as_deref() {
+            Ok(Life::Stopped(error)) => error.clone(),
+            _ => None,
+        }
+    }
+
+    /// Stops: hands over the leadership if it can within an election timeout, makes the state
+    /// durable, and closes the folder. Blocks until then.
+    pub fn stop(&self) {
+        let end = self.clock.now() + self.hand_over_time;
+        if self.shared.status.borrow().leads() {
+            self.transfer(None);
+            while self.shared.status.borrow().leads() && self.clock.now() < end {
+                self.clock.sleep(HAND_OVER_LOOK);
+            }
+        }
+        let _ = self.inbox.send(Event::Stop);
+        for thread in self.threads.lock().drain(..) {
+            // A panic was told when it happened.
+            let _ = thread.join();
+        }
+    }
+}

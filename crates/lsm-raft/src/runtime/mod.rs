@@ -1,0 +1,30 @@
+//! Carries out what a node decides: three threads and the queues between them.
+//!
+//! ```text
+//!   requests, messages            Persist              fdatasync
+//!  -------------------> raft thread ----> log thread ------------> messages, Persisted
+//!                        ^   |   Apply                answers
+//!                        |   +----------> apply thread -------> those who wait
+//!                        +--- Applied, Flushed ---+
+//! ```
+//!
+//! Leaves to others: decisions (`node`), and the way to other nodes (a
+//! [`Transport`](crate::Transport)).
+//!
+//! Invariants:
+//! * What a node promises leaves it only after it is durable, in order.
+//! * After a failed write or sync nothing more is persisted: the node hands over if it leads,
+//!   and stops.
+//!
+//! Threads: any number of callers of [`Replica`]; every queue is bounded.
+
+mod apply_thread;
+mod handle;
+mod log_thread;
+mod open;
+mod queues;
+mod raft_thread;
+mod shared;
+
+pub use handle::Replica;
+pub use open::{Opened, ReplicaOptions};

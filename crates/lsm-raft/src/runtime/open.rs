@@ -1,0 +1,214 @@
+//! Opens the folder of a node and starts its threads.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use crossbeam_channel::{bounded, unbounded};
+use lsm_core::Clock;
+use lsm_core::fs::{Fs, Lock, LockMode};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use super::apply_thread::ApplyThread;
+use super::handle::Replica;
+use super::log_thread::LogThread;
+use super::queues::{INBOX_MAX, JOBS_MAX};
+use super::raft_thread::RaftThread;
+use super::shared::{Hashes, Life, Shared};
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::identity::Identity;
+use crate::log_store::{LogOptions, LogStore, LogWriter};
+use crate::members::Members;
+use crate::node::Node;
+use crate::state_machine::{StateMachine, StateOptions};
+use crate::storage::{GroupStorage, SnapshotSlot};
+use crate::transport::Transport;
+
+const LOG_DIR: &str = "log";
+const STATE_DIR: &str = "state";
+/// The engine's own log stays empty: the replicated log is the log.
+const ENGINE_LOG_BYTES: u64 = 64 << 10;
+const LOCK_FILE: &str = "LOCK";
+
+/// What a replica is opened with.
+#[derive(Clone, Debug)]
+pub struct ReplicaOptions {
+    /// Settings of the node.
+    pub config: Config,
+    /// Name of the cluster; nodes of another are refused.
+    pub cluster: String,
+    /// The founding members, this node among them, the same on all; none for a node that
+    /// joins a group. Looked at only if the folder is new.
+    pub founders: Option<Members>,
+    /// Settings of the engine. Its file system and clock are those below.
+    pub engine: lsm_core::Options,
+    /// Bytes of one segment of the log.
+    pub log_segment_bytes: u64,
+    /// Bytes of the log's youngest entries that are held in memory.
+    pub log_cache_bytes: usize,
+    /// Where the files are.
+    pub fs: Arc<dyn Fs>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// A random number, new each time: names the folder if it is new, and tells this process's
+    /// reads from those of any other.
+    pub nonce: u64,
+}
+
+/// What an opened folder holds, before anything runs on it.
+#[derive(Debug)]
+pub struct Opened {
+    /// Whose folder it is.
+    pub identity: Identity,
+    /// The log, and its writer.
+    pub log: LogStore,
+    /// See [`log`](Self::log).
+    pub writer: LogWriter,
+    /// The state machine.
+    pub machine: StateMachine,
+    /// Held while the folder is in use.
+    pub lock: Box<dyn Lock>,
+}
+
+impl ReplicaOptions {
+    /// Opens the folder, or makes it, and brings log and state to where they fit together.
+    ///
+    /// # Errors
+    ///
+    /// `Folder` if it belongs to another node, is in use, or lost its log; `Storage` and
+    /// `Corrupt` as the engine reports them; `Invalid` for settings.
+    pub fn open_folder(&self, dir: &Path) -> Result<Opened> {
+        self.config.validate()?;
+        let fs = &*self.fs;
+        let made = fs.create_dir_all(dir);
+        made.map_err(|error| folder(dir, format!("cannot be made: {error}")))?;
+        let lock = fs.lock(&dir.join(LOCK_FILE), LockMode::Exclusive).map_err(|error| {
+            folder(dir, format!("is in use by another process, or cannot be locked: {error}"))
+        })?;
+        let wanted = Identity {
+            cluster: self.cluster.clone(),
+            group: self.config.group,
+            node: self.config.node,
+            incarnation: self.nonce,
+        };
+        let (identity, _) = Identity::open(fs, dir, &wanted)?;
+        let log_dir = dir.join(LOG_DIR);
+        let log_is_new = !fs.list(&log_dir).is_ok_and(|names| !names.is_empty());
+        let mut machine = self.open_state(dir)?;
+        if log_is_new && machine.applied().0 > 1 {
+            return Err(folder(
+                dir,
+                format!(
+                    "holds a state but no {LOG_DIR}/: what this node promised to others is lost. \
+                     Remove it from the cluster and add it again under a new id"
+                ),
+            ));
+        }
+        if let Some(founders) = self.founders.as_ref().filter(|_| machine.applied().0 == 0) {
+            machine.bootstrap(founders.clone())?;
+        }
+        let options = LogOptions {
+            fs: Arc::clone(&self.fs),
+            owner: identity.incarnation,
+            segment_bytes: self.log_segment_bytes,
+            cache_bytes: self.log_cache_bytes,
+        };
+        let (log, mut writer) = LogStore::open(options, &log_dir)?;
+        join(&log, &mut writer, machine.applied(), dir)?;
+        Ok(Opened { identity, log, writer, machine, lock })
+    }
+
+    fn open_state(&self, dir: &Path) -> Result<StateMachine> {
+        let engine = self.engine.clone().fs(Arc::clone(&self.fs)).clock(Arc::clone(&self.clock));
+        let engine = engine.log_segment_bytes(ENGINE_LOG_BYTES);
+        let options = StateOptions { engine, fs: Arc::clone(&self.fs) };
+        StateMachine::open(options, &dir.join(STATE_DIR))
+    }
+
+    /// Opens the folder and starts the node's threads.
+    ///
+    /// # Errors
+    ///
+    /// As for [`open_folder`](Self::open_folder).
+    pub fn open(self, dir: impl Into<PathBuf>, transport: Arc<dyn Transport>) -> Result<Replica> {
+        let dir = dir.into();
+        let Opened { identity, log, writer, machine, lock } = self.open_folder(&dir)?;
+        let (applied, members) = (machine.applied().0, (*machine.members()).clone());
+        let slot = SnapshotSlot::default();
+        let storage = GroupStorage::new(log.clone(), machine.conf_state(), applied, slot.clone());
+        let node = Node::new(self.config.clone(), storage, applied, members, self.nonce)?;
+        let (inbox, inbox_receiver) = bounded(INBOX_MAX);
+        let (done, done_receiver) = unbounded();
+        let shared = Arc::new(Shared {
+            identity,
+            status: watch::Sender::new(node.status()),
+            life: watch::Sender::new(Life::Running),
+            reader: machine.reader(),
+            log,
+            slot,
+            transport,
+            done,
+            hashes: Mutex::new(Hashes::default()),
+        });
+        let hand_over_time = self.config.tick * self.config.election_ticks_max as u32;
+        let (log_jobs, log_receiver) = bounded(JOBS_MAX);
+        let (apply_jobs, apply_receiver) = bounded(JOBS_MAX);
+        let raft = RaftThread {
+            node,
+            clock: Arc::clone(&self.clock),
+            tick: self.config.tick,
+            hand_over_time,
+            inbox: inbox_receiver,
+            done: done_receiver,
+            log: log_jobs,
+            apply: apply_jobs,
+            shared: Arc::clone(&shared),
+            staged: None,
+            failed_at: None,
+            ticks: 0,
+        };
+        let log = LogThread { writer, jobs: log_receiver, shared: Arc::clone(&shared) };
+        let apply = ApplyThread::new(machine, apply_receiver, Arc::clone(&shared));
+        let mut threads =
+            vec![start("raft", move || raft.run())?, start("raft-log", move || log.run())?];
+        // The folder is free for others once the state is closed.
+        threads.push(start("raft-apply", move || {
+            apply.run();
+            drop(lock);
+        })?);
+        let threads = Arc::new(Mutex::new(threads));
+        Ok(Replica { shared, inbox, clock: self.clock, hand_over_time, threads })
+    }
+}
+
+/// Brings the log to where the state is, if it ends before: after a crash while a snapshot was
+/// switched in, and in a new folder.
+fn join(log: &LogStore, writer: &mut LogWriter, applied: (u64, u64), dir: &Path) -> Result<()> {
+    let (index, term) = applied;
+    if log.first_index() > index + 1 {
+        return Err(folder(
+            dir,
+            format!(
+                "the log begins at {}, but the state ends at {index}: the state was lost or \
+                 replaced. Remove the node from the cluster and add it again under a new id",
+                log.first_index()
+            ),
+        ));
+    }
+    if index > 0 && log.term(index) != Ok(term) {
+        log.reset_to(index, term);
+        writer.reset(index, term)?;
+    }
+    Ok(())
+}
+
+fn folder(dir: &Path, reason: String) -> Error {
+    Error::Folder { dir: dir.to_owned(), reason }
+}
+
+fn start(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
+    let started = std::thread::Builder::new().name(name.to_owned()).spawn(work);
+    started.map_err(|error| Error::Raft(format!("no thread could be started: {error}")))
+}

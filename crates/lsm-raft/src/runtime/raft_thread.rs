@@ -1,0 +1,202 @@
+//! Feeds the node and carries out its outputs, in order.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, bounded, select};
+use lsm_core::Clock;
+use raft::eraftpb::{Message, MessageType};
+
+use super::queues::{ApplyJob, Event, LogJob, Waiter};
+use super::shared::{PanicGuard, Shared};
+use crate::error::{Error, Result};
+use crate::node::{Input, Node, Output, Restore};
+use crate::snapshot::Staged;
+use crate::storage::GroupStorage;
+
+/// Events taken before the outputs are looked at.
+const STEPS_MAX: usize = 1 << 10;
+/// Ticks between two looks at whether the snapshot on offer is still needed.
+const RETIRE_TICKS: u64 = 100;
+
+pub(super) struct RaftThread {
+    pub(super) node: Node<GroupStorage, Waiter>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) tick: Duration,
+    /// How long a node that failed may take to hand over.
+    pub(super) hand_over_time: Duration,
+    pub(super) inbox: Receiver<Event>,
+    pub(super) done: Receiver<Event>,
+    pub(super) log: Sender<LogJob>,
+    pub(super) apply: Sender<ApplyJob>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) staged: Option<Staged>,
+    pub(super) failed_at: Option<Duration>,
+    pub(super) ticks: u64,
+}
+
+impl RaftThread {
+    pub(super) fn run(mut self) {
+        let _guard = PanicGuard(Arc::clone(&self.shared), "raft");
+        let error = self.work().err();
+        if let Some(error) = &error {
+            tracing::error!(node = self.shared.identity.node, %error, "cannot go on; stopping");
+        }
+        let shared = Arc::clone(&self.shared);
+        // Ends the other threads.
+        drop(self);
+        shared.stopped(error);
+    }
+
+    fn work(&mut self) -> Result<()> {
+        let mut next_tick = self.clock.now() + self.tick;
+        loop {
+            let wait = next_tick.saturating_sub(self.clock.now());
+            let first = select! {
+                recv(self.done) -> event => event.ok(),
+                recv(self.inbox) -> event => event.ok(),
+                default(wait) => None,
+            };
+            let now = self.clock.now();
+            let mut events = first;
+            for _ in 0..STEPS_MAX {
+                let Some(event) = events.take() else { break };
+                if matches!(event, Event::Stop) {
+                    return Ok(());
+                }
+                self.take(event, now)?;
+                events = self.done.try_recv().or_else(|_| self.inbox.try_recv()).ok();
+            }
+            if let Some(event) = events {
+                self.take(event, now)?;
+            }
+            if now >= next_tick {
+                // One, however long it took: a node that was paused must not make up for it.
+                next_tick = now + self.tick;
+                self.node.step(Input::Tick, now)?;
+                self.ticks += 1;
+                if self.ticks.is_multiple_of(RETIRE_TICKS) {
+                    self.shared.slot.retire();
+                }
+            }
+            let outputs = self.node.outputs(now)?;
+            self.carry_out(outputs, now)?;
+            if self.has_handed_over(now) {
+                return Ok(());
+            }
+        }
+    }
+
+    fn take(&mut self, event: Event, now: Duration) -> Result<()> {
+        match event {
+            Event::Input(input) => {
+                if matches!(input, Input::Fail { .. }) {
+                    self.failed_at = Some(now);
+                }
+                self.node.step(input, now)
+            }
+            Event::Messages(messages) => messages
+                .into_iter()
+                .try_for_each(|message| self.node.step(Input::Message(message), now)),
+            Event::Snapshot(message, staged) => {
+                self.staged = Some(staged);
+                self.node.step(Input::Message(message), now)?;
+                // It is switched to at once, or never.
+                let outputs = self.node.outputs(now)?;
+                self.carry_out(outputs, now)?;
+                self.staged = None;
+                Ok(())
+            }
+            Event::Stop => Ok(()),
+        }
+    }
+
+    fn carry_out(&mut self, outputs: Vec<Output<Waiter>>, now: Duration) -> Result<()> {
+        for output in outputs {
+            match output {
+                Output::Send(messages) => self.send(messages, now)?,
+                Output::Persist(persist) => give(&self.log, LogJob::Persist(persist)),
+                Output::Apply(apply) => give(&self.apply, ApplyJob::Apply(apply)),
+                Output::Read { index, waiters } => {
+                    give(&self.apply, ApplyJob::Read { index, waiters });
+                }
+                Output::Refuse { waiter, refusal } => waiter.refuse(refusal),
+                Output::Truncate { index } => give(&self.log, LogJob::Truncate { index }),
+                Output::MakeSnapshot => give(&self.apply, ApplyJob::MakeSnapshot),
+                Output::Restore(restore) => self.restore(restore, now)?,
+                Output::Status(status) => {
+                    let old = self.shared.status.send_replace(status.clone());
+                    if (old.leader, old.term) != (status.leader, status.term) {
+                        tracing::info!(
+                            node = status.node,
+                            leader = status.leader,
+                            term = status.term,
+                            "leadership"
+                        );
+                    }
+                }
+                Output::Removed => {
+                    let node = self.shared.identity.node;
+                    return Err(Error::Refused(format!(
+                        "node {node} was removed from the cluster; its folder can be deleted"
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, mut messages: Vec<Message>, now: Duration) -> Result<()> {
+        let is_snapshot =
+            |message: &mut Message| message.get_msg_type() == MessageType::MsgSnapshot;
+        let snapshots: Vec<_> = messages.extract_if(.., is_snapshot).collect();
+        for message in snapshots {
+            match self.shared.slot.offered() {
+                Some(snapshot)
+                    if snapshot.header().index == message.get_snapshot().get_metadata().index =>
+                {
+                    self.shared.transport.send_snapshot(message, snapshot);
+                }
+                // It was replaced meanwhile; raft asks again.
+                _ => self.node.step(Input::SnapshotSent { node: message.to, whole: false }, now)?,
+            }
+        }
+        if !messages.is_empty() {
+            self.shared.transport.send(messages);
+        }
+        Ok(())
+    }
+
+    /// State first, log second: after a crash between the two the log is found to end before
+    /// the state, and is set to begin behind it.
+    fn restore(&mut self, restore: Restore, now: Duration) -> Result<()> {
+        let Some(staged) = self.staged.take() else {
+            return Err(Error::Raft(format!("no snapshot of {} was received", restore.index)));
+        };
+        tracing::info!(index = restore.index, "switching to a snapshot");
+        let (done, restored) = bounded(1);
+        give(&self.apply, ApplyJob::Restore { staged, done });
+        let members = wait(&restored)?;
+        let (done, reset) = bounded(1);
+        let Restore { ready, index, term, hard_state, messages, .. } = restore;
+        give(&self.log, LogJob::Reset { index, term, hard_state, done });
+        wait(&reset)?;
+        self.shared.transport.send(messages);
+        self.node.step(Input::Restored { ready, index, members }, now)
+    }
+
+    /// Whether a node that failed has nothing left to do.
+    fn has_handed_over(&self, now: Duration) -> bool {
+        self.failed_at
+            .is_some_and(|at| !self.node.status().leads() || now > at + self.hand_over_time)
+    }
+}
+
+/// Waits for room. A thread that has gone has failed, and said so.
+fn give<T>(queue: &Sender<T>, job: T) {
+    let _ = queue.send(job);
+}
+
+fn wait<T>(answer: &Receiver<Result<T>>) -> Result<T> {
+    answer.recv().unwrap_or_else(|_| Err(Error::Raft("a thread of the node has failed".into())))
+}

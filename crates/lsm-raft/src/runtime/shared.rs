@@ -1,0 +1,106 @@
+//! What all threads and callers of one replica see.
+
+use std::sync::Arc;
+
+use crossbeam_channel::Sender;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use super::queues::Event;
+use crate::error::Error;
+use crate::identity::Identity;
+use crate::log_store::LogStore;
+use crate::node::{Input, NodeStatus};
+use crate::state_machine::StateReader;
+use crate::storage::SnapshotSlot;
+use crate::transport::Transport;
+
+/// Where a replica stands in its life.
+#[derive(Clone, Debug)]
+pub(super) enum Life {
+    Running,
+    /// It cannot persist; it hands over what it leads.
+    Failing(Error),
+    Stopped(Option<Error>),
+}
+
+pub(super) struct Shared {
+    pub(super) identity: Identity,
+    pub(super) status: watch::Sender<NodeStatus>,
+    pub(super) life: watch::Sender<Life>,
+    pub(super) reader: StateReader,
+    pub(super) log: LogStore,
+    pub(super) slot: SnapshotSlot,
+    pub(super) transport: Arc<dyn Transport>,
+    /// What the threads tell the raft thread. Not bounded by itself, but by what they were
+    /// given to do.
+    pub(super) done: Sender<Event>,
+    /// Hashes of the state, youngest last.
+    pub(super) hashes: Mutex<Hashes>,
+}
+
+/// The hashes that were computed lately, by index.
+#[derive(Debug, Default)]
+pub(super) struct Hashes {
+    pub(super) known: std::collections::VecDeque<(u64, Result<[u8; 16], String>)>,
+}
+
+/// Hashes that are remembered.
+const HASHES_MAX: usize = 16;
+
+impl Hashes {
+    pub(super) fn add(&mut self, index: u64, hash: Result<[u8; 16], String>) {
+        if self.known.len() == HASHES_MAX {
+            self.known.pop_front();
+        }
+        self.known.push_back((index, hash));
+    }
+
+    pub(super) fn get(&self, index: u64) -> Option<Result<[u8; 16], String>> {
+        self.known.iter().find(|(known, _)| *known == index).map(|(_, hash)| hash.clone())
+    }
+}
+
+impl Shared {
+    /// The node can persist nothing any more: lets it hand over and stop. The first reason
+    /// stays.
+    pub(super) fn fail(&self, error: Error) {
+        let first = self.life.send_if_modified(|life| {
+            let running = matches!(life, Life::Running);
+            if running {
+                *life = Life::Failing(error.clone());
+            }
+            running
+        });
+        if first {
+            tracing::error!(node = self.identity.node, %error, "cannot go on; handing over and stopping");
+            let reason = error.to_string();
+            let _ = self.done.send(Event::Input(Input::Fail { reason }));
+        }
+    }
+
+    /// The raft thread has ended.
+    pub(super) fn stopped(&self, error: Option<Error>) {
+        self.life.send_modify(|life| {
+            *life = match std::mem::replace(life, Life::Running) {
+                Life::Failing(first) => Life::Stopped(Some(first)),
+                Life::Stopped(first) => Life::Stopped(first.or(error)),
+                Life::Running => Life::Stopped(error),
+            };
+        });
+    }
+}
+
+/// Notices a thread that panicked: the node must not look alive without it.
+pub(super) struct PanicGuard(pub(super) Arc<Shared>, pub(super) &'static str);
+
+impl Drop for PanicGuard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.fail(Error::Raft(format!("the {} thread panicked: this is a bug", self.1)));
+            if self.1 == "raft" {
+                self.0.stopped(None);
+            }
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! Every bound on what comes in from outside, in one place.
+
+use std::time::Duration;
+
+/// Bounds of one node. The defaults are for production; `config` lets people change some.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Longest key, in bytes.
+    pub key_bytes_max: usize,
+    /// Longest value, in bytes.
+    pub value_bytes_max: usize,
+    /// Most bytes of keys and values in one batch.
+    pub batch_bytes_max: usize,
+    /// Entries of one page of a scan.
+    pub page_entries_max: usize,
+    /// Bytes of one page of a scan; a single larger entry is a page of its own.
+    pub page_bytes_max: usize,
+    /// Scans that run at the same time.
+    pub scans_max: usize,
+    /// Requests of one connection that run at the same time.
+    pub streams_max: u32,
+    /// Connections from clients.
+    pub connections_max: usize,
+    /// Longest time for a request, whatever its own deadline says.
+    pub request_time_max: Duration,
+    /// Longest wait for a leader, before a request fails as unavailable.
+    pub leader_wait_max: Duration,
+    /// Silence after which a connection is probed.
+    pub keepalive_interval: Duration,
+    /// How long the answer to a probe may take.
+    pub keepalive_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            key_bytes_max: lsm_core::KEY_LEN_MAX,
+            value_bytes_max: 8 << 20,
+            batch_bytes_max: 16 << 20,
+            page_entries_max: 10_000,
+            page_bytes_max: 1 << 20,
+            scans_max: 64,
+            streams_max: 1024,
+            connections_max: 4096,
+            request_time_max: Duration::from_secs(10),
+            leader_wait_max: Duration::from_secs(3),
+            keepalive_interval: Duration::from_secs(20),
+            keepalive_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Room in a message beside keys and values: field tags, lengths, the session.
+const MESSAGE_OVERHEAD: usize = 1 << 20;
+
+impl Limits {
+    /// Longest message that a client may send, in bytes.
+    pub fn message_bytes_max(&self) -> usize {
+        self.batch_bytes_max + MESSAGE_OVERHEAD
+    }
+}
