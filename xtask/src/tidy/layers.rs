@@ -155,8 +155,12 @@ lib.rs              L4
 runtime.rs          L3
 node.rs             L2
 state_machine/      L2
-    machine.rs
+    apply_test.rs
+    crash_test.rs
+    restore_test.rs
+    test_state.rs
     test_log.rs
+    machine.rs
     reader.rs
     book.rs
     hash.rs
