@@ -175,6 +175,11 @@ members.rs          L0
 outcome.rs          L0
 config.rs           L0
 error.rs            L0
+testkit/            any
+    linear.rs
+    violation.rs
+    search.rs
+    history.rs
 ",
     },
     Crate {
