@@ -83,6 +83,7 @@ wal/                L3  never key batch
     test_fs.rs
     fuzzing.rs
     writer.rs
+    front.rs
     reader.rs
     scan.rs
     syncer.rs
@@ -177,7 +178,25 @@ error.rs            L0
         bans_std_fs: false,
         never: &["lsm_core", "lsm_raft", "lsm_server"],
         table: "
-lib.rs              L1
+lib.rs              L8
+client.rs           L7
+node_client.rs      L6
+scan_stream.rs      L5
+calls.rs            L4
+attempts.rs         L3
+route.rs            L2
+directory.rs        L1
+node.rs             L0
+rpc.rs              L0
+sessions.rs         L0
+failure.rs          L0
+backoff.rs          L0
+scan.rs             L0
+batch.rs            L0
+into_bytes.rs       L0
+options.rs          L0
+error.rs            L0
+proto.rs            L0
 ",
     },
     Crate {

@@ -396,11 +396,16 @@ impl<S: NodeStorage, W> Node<S, W> {
     fn take_ready(&mut self) -> Result<()> {
         let mut ready = self.raw.ready();
         let number = ready.number();
-        let messages = ready.take_messages();
+        let mut messages = ready.take_messages();
+        let mut late = ready.take_persisted_messages();
+        // raft passes on a read of another node that came too late for a leader. A node speaks
+        // for itself: that read is asked again by whoever began it.
+        let own = self.config.node;
+        messages.retain(|message| message.from == own);
+        late.retain(|message| message.from == own);
         if !messages.is_empty() {
             self.outputs.push(Output::Send(messages));
         }
-        let late = ready.take_persisted_messages();
         let snapshot = ready.snapshot().clone();
         let entries = ready.take_entries();
         let committed = ready.take_committed_entries();
@@ -476,11 +481,15 @@ impl<S: NodeStorage, W> Node<S, W> {
         false
     }
 
-    /// An answer to a heartbeat promises nothing but the term: with that durable it need not
-    /// wait for entries. Reads wait for these answers.
+    /// An answer to a heartbeat promises nothing but the term, and a question promises nothing:
+    /// with the term durable they need not wait for entries. Reads wait for these.
     fn send_early(&mut self, messages: &mut Vec<Message>) {
-        let early =
-            |message: &mut Message| message.get_msg_type() == MessageType::MsgHeartbeatResponse;
+        let early = |message: &mut Message| {
+            matches!(
+                message.get_msg_type(),
+                MessageType::MsgHeartbeatResponse | MessageType::MsgReadIndex
+            )
+        };
         let early: Vec<_> = messages.extract_if(.., early).collect();
         if !early.is_empty() {
             self.outputs.push(Output::Send(early));

@@ -182,9 +182,11 @@ impl Client {
     }
 
     fn again(&mut self, now: u64, nothing_happened: bool) -> Next {
-        let request = self.request.as_ref().expect("it waits for an answer");
+        let request = self.request.as_mut().expect("it waits for an answer");
         let safe = self.session.is_some() || matches!(request.ask, Ask::Get | Ask::OpenSession);
         if safe || (nothing_happened && request.tries < TRIES_MAX) {
+            // What still comes of the last attempt is too late.
+            request.attempt = 0;
             return Next::Retry;
         }
         if !nothing_happened {

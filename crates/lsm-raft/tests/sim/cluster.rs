@@ -588,7 +588,14 @@ impl Cluster {
             self.report.unknown += client.unknown;
         }
         let mut ends = Vec::new();
-        for host in self.hosts.values() {
+        let newest = self
+            .hosts
+            .values()
+            .max_by_key(|host| host.running.as_ref().map_or(0, |running| running.applied()));
+        let members = newest.and_then(|host| Some(host.running.as_ref()?.machine.members()));
+        let members = members.expect("all were restarted");
+        // One that was removed may never hear of it.
+        for host in self.hosts.values().filter(|host| members.nodes.contains_key(&host.setup.id)) {
             let running = host.running.as_ref().expect("all were restarted");
             ends.push((running.applied(), running.hash().expect("the state can be read")));
         }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lsm_core::fs::{CrashFs, CrashImage, Lock};
+use lsm_core::fs::{CrashFs, Lock};
 use lsm_core::{KeyspaceOptions, ManualClock, Options};
 use lsm_raft::raft::eraftpb::{ConfState, Entry, Message, MessageType};
 use lsm_raft::{
@@ -222,12 +222,19 @@ impl Running {
     /// Lets the state machine go on by up to `count` entries.
     pub(crate) fn apply(&mut self, count: u64, now: Duration) -> Result<Effects> {
         let mut effects = Effects::default();
+        if self.applied() < self.through {
+            self.apply_some(count, &mut effects)?;
+            self.node.step(Input::Applied { index: self.applied() }, now)?;
+            self.carry_out(now, &mut effects)?;
+        }
+        effects.apply_work |= self.applied() < self.through;
+        Ok(effects)
+    }
+
+    fn apply_some(&mut self, count: u64, effects: &mut Effects) -> Result<()> {
         let next = self.applied() + 1;
         let compared = next.next_multiple_of(COMPARE_EVERY);
-        let last = self.through.min(next + count - 1).min(compared);
-        if last < next {
-            return Ok(effects);
-        }
+        let last = self.through.min(next.saturating_add(count - 1)).min(compared);
         let entries = self.log.entries(next, last + 1, None);
         let entries = entries.map_err(|error| Error::Raft(error.to_string()))?;
         let outcomes = self.machine.apply(&entries, &self.conf)?;
@@ -244,11 +251,8 @@ impl Running {
         if applied.is_multiple_of(COMPARE_EVERY) {
             effects.states.push((applied, self.hash()?));
         }
-        self.release_reads(&mut effects);
-        self.node.step(Input::Applied { index: applied }, now)?;
-        self.carry_out(now, &mut effects)?;
-        effects.apply_work |= applied < self.through;
-        Ok(effects)
+        self.release_reads(effects);
+        Ok(())
     }
 
     pub(crate) fn hash(&self) -> Result<u128> {
@@ -306,8 +310,7 @@ impl Running {
     fn restore(&mut self, restore: Restore, now: Duration, effects: &mut Effects) -> Result<()> {
         // What was queued before is done before, as the threads do it.
         while self.applied() < self.through {
-            let more = self.apply_before_restore()?;
-            effects.replies.extend(more);
+            self.apply_some(u64::MAX, effects)?;
         }
         let staged = self.staged.take().expect("a snapshot is switched to when it arrives");
         self.machine.restore(staged)?;
