@@ -168,7 +168,8 @@ pub(crate) fn says(status: &Status, word: &str) -> bool {
 
 /// Whether there was no connection to send the request on.
 pub(crate) fn never_sent(status: &Status) -> bool {
-    iter::successors(status.source(), |error| error.source()).any(|error| error.is::<ConnectError>())
+    let mut causes = iter::successors(status.source(), |&error| error.source());
+    causes.any(|error| error.is::<ConnectError>())
 }
 
 /// A key that is read or written.

@@ -93,7 +93,8 @@ impl Context {
             last_index: status.last,
             committed: status.committed,
             applied: status.applied,
-            flushed: self.replica.flushed_index(),
+            // The log is never cut behind what is in tables.
+            flushed: status.first.saturating_sub(1),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             followers: status.peers.iter().map(progress).collect(),
         }
@@ -141,21 +142,16 @@ impl Context {
             Ok(Ok(status)) => Ok(status.leader.unwrap_or(own)),
             Ok(Err(_)) => Err(convert::stopped("the node has stopped").into()),
             Err(_) => {
-                let who = to.map_or_else(|| "no other node".into(), |to| format!("node {to} did not"));
-                let message = format!("{who} take the leadership over in time");
-                Err(Status::unavailable(message.replace("node take", "node could take")).into())
+                let whom = to.map_or_else(|| "another node".to_owned(), |to| format!("node {to}"));
+                let message = format!("the leadership could not be handed to {whom} in time");
+                Err(Status::unavailable(message).into())
             }
         }
     }
 }
 
 fn progress(peer: &lsm_raft::PeerStatus) -> Progress {
-    Progress {
-        id: peer.node,
-        matched: peer.matched,
-        active: peer.active,
-        snapshot: peer.snapshot,
-    }
+    Progress { id: peer.node, matched: peer.matched, active: peer.active, snapshot: peer.snapshot }
 }
 
 /// Fine if the node is active and lacks little; why not, otherwise.

@@ -34,7 +34,11 @@ impl LeaderCall for HashCheckRequest {
             let own = node == context.node;
             asking.spawn(async move {
                 let hash = timeout(time, async {
-                    if own { own_hash(&replica, index).await } else { peers.state_hash(node, index).await }
+                    if own {
+                        own_hash(&replica, index).await
+                    } else {
+                        peers.state_hash(node, index).await
+                    }
                 });
                 let hash = hash.await.unwrap_or_else(|_| Err("it did not answer in time".into()));
                 (node, hash)
@@ -73,9 +77,10 @@ mod tests {
     #[test]
     fn those_that_answered_are_compared() {
         let check = |hashes: &[Result<&[u8], &str>]| {
-            let hashes = hashes.iter().enumerate().map(|(node, hash)| {
-                (node as u64, hash.map(<[u8]>::to_vec).map_err(str::to_owned))
-            });
+            let hashes = hashes
+                .iter()
+                .enumerate()
+                .map(|(node, hash)| (node as u64, hash.map(<[u8]>::to_vec).map_err(str::to_owned)));
             compare(7, hashes.collect())
         };
         assert!(check(&[Ok(b"a"), Ok(b"a"), Err("down")]).equal);

@@ -53,10 +53,7 @@ impl KvService for Kv {
 
     type ScanStreamStream = Pages;
 
-    async fn scan_stream(
-        &self,
-        request: Request<ScanRequest>,
-    ) -> Result<Response<Pages>, Status> {
+    async fn scan_stream(&self, request: Request<ScanRequest>) -> Result<Response<Pages>, Status> {
         Ok(Response::new(self.0.scan_stream(request).await?))
     }
 

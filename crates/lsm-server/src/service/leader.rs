@@ -73,7 +73,11 @@ impl Context {
         }
     }
 
-    async fn find_leader<C: LeaderCall>(&self, call: &C, asked: &Asked) -> Result<C::Answer, Status> {
+    async fn find_leader<C: LeaderCall>(
+        &self,
+        call: &C,
+        asked: &Asked,
+    ) -> Result<C::Answer, Status> {
         let mut patience = Patience::new(self.limits.leader_wait_max);
         loop {
             let leader = self.leader();

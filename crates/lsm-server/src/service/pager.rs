@@ -32,7 +32,7 @@ pub(super) struct Page {
 impl Pager {
     pub(super) fn new(snapshot: &Snapshot, request: &ScanRequest, size: PageSize) -> Self {
         Self {
-            cursor: KeyRange::of(request).map(|range| snapshot.cursor_in(range.bounds())),
+            cursor: KeyRange::of(request).map(|range| snapshot.cursor_in::<&[u8]>(range.bounds())),
             reverse: request.reverse,
             keys_only: request.keys_only,
             size,
@@ -103,7 +103,8 @@ impl Filling {
         let bytes = Bytes::from(self.bytes);
         let mut start = 0;
         let mut entry = |(key_end, end)| {
-            let entry = Entry { key: bytes.slice(start..key_end), value: bytes.slice(key_end..end) };
+            let entry =
+                Entry { key: bytes.slice(start..key_end), value: bytes.slice(key_end..end) };
             start = end;
             entry
         };

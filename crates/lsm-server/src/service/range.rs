@@ -139,9 +139,7 @@ mod tests {
         };
         for _ in 0..50_000 {
             let (start, end, prefix, key) = (key(), key(), key(), key());
-            let wanted = key >= start
-                && (end.is_empty() || key < end)
-                && key.starts_with(&prefix);
+            let wanted = key >= start && (end.is_empty() || key < end) && key.starts_with(&prefix);
             let range = KeyRange::of(&request(&start, &end, &prefix));
             let found = range.is_some_and(|range| range.bounds().contains(&key.as_slice()));
             assert_eq!(found, wanted, "{start:?} {end:?} {prefix:?} {key:?}, seed {seed}");
