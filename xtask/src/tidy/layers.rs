@@ -168,11 +168,11 @@ state_machine/      L2
     sessions.rs
     layout.rs
 log_store.rs        L2
-snapshot.rs         L1
 transport.rs        L1
 command.rs          L1
 members.rs          L0
 outcome.rs          L0
+snapshot.rs         L0
 config.rs           L0
 error.rs            L0
 testkit/            any
