@@ -1,3 +1,71 @@
 //! Client of an lsm-server cluster, and the messages that it speaks.
+//!
+//! A [`Client`] finds the leader and follows it, tries again what can be tried again, makes
+//! every write take effect once, and streams scans in bounded memory. It needs a tokio runtime.
+//!
+//! ```no_run
+//! use lsm_client::{Batch, Client, Scan};
+//!
+//! # async fn example() -> lsm_client::Result<()> {
+//! let client = Client::connect(["127.0.0.1:4001", "127.0.0.1:4002"]).await?;
+//! client.put("user/1", "Ada").await?;
+//! assert_eq!(client.get("user/1").await?.as_deref(), Some(&b"Ada"[..]));
+//!
+//! let mut batch = Batch::new();
+//! batch.put("user/2", "Grace").delete("user/1");
+//! client.write(batch).await?;
+//!
+//! let mut scan = client.scan(Scan::prefix("user/").reverse().limit(100));
+//! while let Some(entry) = scan.next().await? {
+//!     println!("{:?} = {:?}", entry.key, entry.value);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Writes
+//!
+//! A write carries the number of a *session*, which the cluster remembers with the last number
+//! it applied: so the same write can be sent again, to another node too, and takes effect once.
+//! Sessions are opened as needed, up to 1024; more writes at a time wait for one. If a write
+//! ends in an error, [`Error::is_safe_to_retry`] says whether it certainly did nothing; if not,
+//! only a read can tell. [`ClientOptions::exactly_once`] turns sessions off: then a write that
+//! may have been sent is never sent again.
+//!
+//! # Time
+//!
+//! A call takes no longer than [`ClientOptions::timeout`], with all its tries; nodes are told
+//! how much of it is left, so that they stop too. Between tries the client waits, longer each
+//! time. Dropping the future of a call gives it up; a write may take effect all the same.
 
+mod attempts;
+mod backoff;
+mod batch;
+mod calls;
+mod client;
+mod directory;
+mod error;
+mod failure;
+mod into_bytes;
+mod node;
+mod node_client;
+mod options;
 pub mod proto;
+mod route;
+mod rpc;
+mod scan;
+mod scan_stream;
+mod sessions;
+
+pub use batch::Batch;
+pub use client::Client;
+pub use error::{Error, ErrorKind, Result};
+pub use into_bytes::IntoBytes;
+pub use node_client::NodeClient;
+pub use options::ClientOptions;
+pub use proto::v1::{
+    Entry, GetStorageStatsResponse as StorageStats, HashCheckResponse as HashCheck, Level, Member,
+    NodeHash, Progress, Role, SsTable as Table, StatusResponse as Status,
+};
+pub use scan::{Page, Scan};
+pub use scan_stream::ScanStream;

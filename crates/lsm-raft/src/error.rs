@@ -2,7 +2,8 @@
 //!
 //! What a *request* may get is in [`Refusal`](crate::Refusal); an [`Error`] is about the node.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 
 /// The result of work that a node's life depends on.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -50,6 +51,14 @@ impl Error {
     /// For `map_err`: the engine's error while `action` was being done.
     pub fn storage(action: &'static str) -> impl FnOnce(lsm_core::Error) -> Self {
         move |source| Self::Storage { action, source }
+    }
+
+    /// For `map_err` on calls of the file system; `action` completes the sentence "could not …".
+    pub(crate) fn file<'a>(action: &'a str, path: &'a Path) -> impl FnOnce(io::Error) -> Self + 'a {
+        move |error| Self::Storage {
+            action: "file system",
+            source: lsm_core::Error::io(action, path, error),
+        }
     }
 
     /// Damage in `what`.

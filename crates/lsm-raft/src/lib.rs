@@ -1,16 +1,40 @@
 //! The engine as the state machine of a raft group.
+//!
+//! A [`Replica`] is one node of a group, with its threads: requests go in, and what is
+//! committed is applied to the engine on every node. Its parts stand alone, so that a test can
+//! drive them step by step: [`Node`] decides, [`LogStore`] keeps the log, [`StateMachine`]
+//! applies it, [`Outgoing`] and [`Incoming`] carry a whole state to a node that is far behind.
+//!
+//! Messages between nodes go through a [`Transport`], which the user of this crate brings.
 
 pub mod command;
 mod config;
 mod error;
+mod identity;
+mod log_store;
 mod members;
 mod node;
 mod outcome;
+mod runtime;
+mod snapshot;
+mod state_machine;
+mod storage;
+mod transport;
 
 pub use config::Config;
 pub use error::{Error, Result};
+pub use identity::{CLUSTER_LEN_MAX, Identity};
+pub use log_store::{LogOptions, LogStore, LogWriter};
 pub use members::{
     ADDRESS_LEN_MAX, Change, MEMBERS_MAX, Member, Members, Role, decode_changes, encode_changes,
 };
 pub use node::{Apply, Input, Node, NodeStatus, NodeStorage, Output, PeerStatus, Persist, Restore};
 pub use outcome::{Outcome, Refusal, Reply};
+pub use raft;
+pub use runtime::{Opened, Replica, ReplicaOptions};
+pub use snapshot::{
+    FILES_MAX, Header, Incoming, Outgoing, PIECE_BYTES_MAX, Piece, Pieces, SnapshotFile, Staged,
+};
+pub use state_machine::{HashJob, SESSIONS_MAX, StateMachine, StateOptions, StateReader};
+pub use storage::{GroupStorage, SnapshotSlot, snapshot_message};
+pub use transport::Transport;

@@ -8,6 +8,9 @@ pub enum Outcome {
         /// Where in the log it stands.
         index: u64,
     },
+    /// The write can never work: a key or value is too long. Nothing was written, and the
+    /// session, if there is one, has not moved on.
+    Invalid(String),
     /// A session was opened.
     SessionOpened {
         /// Its id.

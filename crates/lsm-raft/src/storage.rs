@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use raft::eraftpb::{ConfState, Entry, Snapshot};
+use raft::eraftpb::{ConfState, Entry, Message, MessageType, Snapshot};
 use raft::{GetEntriesContext, RaftState, Storage, StorageError};
 
 use crate::log_store::LogStore;
 use crate::node::NodeStorage;
-use crate::snapshot::Outgoing;
+use crate::snapshot::{Header, Outgoing};
 
 /// The snapshot on offer, shared with whoever makes and sends it.
 #[derive(Clone, Debug, Default)]
@@ -65,6 +65,24 @@ impl GroupStorage {
     }
 }
 
+/// What raft knows of a snapshot: not its files.
+fn to_raft(header: &Header) -> Snapshot {
+    let mut snapshot = Snapshot::default();
+    let metadata = snapshot.mut_metadata();
+    (metadata.index, metadata.term) = (header.index, header.term);
+    metadata.set_conf_state(header.conf_state.clone());
+    snapshot
+}
+
+/// The message that announces a snapshot which was received whole.
+pub fn snapshot_message(from: u64, to: u64, term: u64, header: &Header) -> Message {
+    let mut message = Message::default();
+    message.set_msg_type(MessageType::MsgSnapshot);
+    (message.from, message.to, message.term) = (from, to, term);
+    message.set_snapshot(to_raft(header));
+    message
+}
+
 impl Storage for GroupStorage {
     fn initial_state(&self) -> raft::Result<RaftState> {
         let mut hard_state = self.log.hard_state();
@@ -98,12 +116,12 @@ impl Storage for GroupStorage {
     fn snapshot(&self, request_index: u64, _to: u64) -> raft::Result<Snapshot> {
         let mut slot = self.slot.shared.lock();
         let useful = slot.offered.as_ref().filter(|snapshot| {
-            let index = snapshot.meta().index;
+            let index = snapshot.header().index;
             // The log must go on right behind it.
             index >= request_index && index + 1 >= self.log.first_index()
         });
         if let Some(snapshot) = useful {
-            return Ok(snapshot.to_raft());
+            return Ok(to_raft(snapshot.header()));
         }
         slot.wanted = true;
         Err(raft::Error::Store(StorageError::SnapshotTemporarilyUnavailable))

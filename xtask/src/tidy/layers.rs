@@ -153,11 +153,21 @@ testkit/            any
 lib.rs              L4
 runtime.rs          L3
 node.rs             L2
-snapshot.rs         L2
-state_machine.rs    L2
+state_machine/      L2
+    machine.rs
+    test_log.rs
+    reader.rs
+    book.rs
+    hash.rs
+    folder.rs
+    sessions.rs
+    layout.rs
 log_store.rs        L2
+snapshot.rs         L1
 transport.rs        L1
 command.rs          L1
+members.rs          L0
+outcome.rs          L0
 config.rs           L0
 error.rs            L0
 ",
@@ -167,7 +177,25 @@ error.rs            L0
         bans_std_fs: false,
         never: &["lsm_core", "lsm_raft", "lsm_server"],
         table: "
-lib.rs              L1
+lib.rs              L8
+client.rs           L7
+node_client.rs      L6
+scan_stream.rs      L5
+calls.rs            L4
+attempts.rs         L3
+route.rs            L2
+directory.rs        L1
+node.rs             L0
+rpc.rs              L0
+sessions.rs         L0
+failure.rs          L0
+backoff.rs          L0
+scan.rs             L0
+batch.rs            L0
+into_bytes.rs       L0
+options.rs          L0
+error.rs            L0
+proto.rs            L0
 ",
     },
     Crate {

@@ -65,6 +65,35 @@ fn folders() {
 }
 
 #[test]
+fn folders_are_listed_and_removed() {
+    each(|fs, dir| {
+        let (a, b) = (dir.join("a"), dir.join("b"));
+        assert_eq!(kind(fs.list_dirs(&a)), Some(ErrorKind::NotFound));
+        assert_eq!(kind(fs.remove_dir(&a)), Some(ErrorKind::NotFound));
+        fs.create_dir_all(&a.join("deep")).unwrap();
+        fs.create_dir_all(&b).unwrap();
+        write(fs, &dir.join("file"), b"1");
+        let mut found = fs.list_dirs(dir).unwrap();
+        found.sort();
+        assert_eq!(found, ["a", "b"]);
+        assert!(fs.list_dirs(&b).unwrap().is_empty());
+        assert_eq!(kind(fs.remove_dir(&a)), Some(ErrorKind::DirectoryNotEmpty));
+        assert_eq!(kind(fs.remove_dir(&dir.join("file"))), Some(ErrorKind::NotADirectory));
+        write(fs, &b.join("x"), b"1");
+        assert_eq!(kind(fs.remove_dir(&b)), Some(ErrorKind::DirectoryNotEmpty));
+        fs.remove(&b.join("x")).unwrap();
+        fs.remove_dir(&b).unwrap();
+        assert_eq!(kind(fs.list(&b)), Some(ErrorKind::NotFound));
+        assert_eq!(kind(fs.create(&b.join("x"))), Some(ErrorKind::NotFound));
+        fs.remove_dir(&a.join("deep")).unwrap();
+        fs.remove_dir(&a).unwrap();
+        assert!(fs.list_dirs(dir).unwrap().is_empty());
+        fs.create_dir_all(&b).unwrap();
+        assert!(fs.list(&b).unwrap().is_empty(), "a new folder of an old name is empty");
+    });
+}
+
+#[test]
 fn names() {
     each(|fs, dir| {
         let (a, b) = (dir.join("a"), dir.join("b"));

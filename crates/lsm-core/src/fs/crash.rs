@@ -9,7 +9,8 @@
 //!   be on disk. A rename is atomic. One that moves a file to another folder counts as a change
 //!   of the target's folder.
 //! * Syncing a file says nothing about its name, syncing a folder nothing about its files.
-//! * New folders are durable at once, as [`Fs::create_dir_all`] promises.
+//! * New and removed folders are durable at once, as [`Fs::create_dir_all`] and
+//!   [`Fs::remove_dir`] promise.
 //!
 //! Sectors are written whole: a torn sector is not modelled.
 //!
@@ -58,7 +59,7 @@ impl CrashFs {
     }
 
     /// How many changes succeeded so far: each write, copy, allocation, sync, creation, rename,
-    /// removal, link and folder sync is one.
+    /// removal, link, folder sync and removal of a folder is one.
     pub fn events(&self) -> u64 {
         self.state.lock().events
     }
@@ -156,6 +157,20 @@ impl Fs for CrashFs {
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
         self.look(|state| state.names.list(&normal(dir)))
+    }
+
+    fn list_dirs(&self, dir: &Path) -> io::Result<Vec<String>> {
+        self.look(|state| state.names.list_dirs(&normal(dir)))
+    }
+
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        self.change(|state| {
+            let dir = normal(dir);
+            state.names.remove_dir(&dir)?;
+            // What was in it cannot come back without it.
+            state.sync_names(&dir);
+            state.durable.remove_dir(&dir)
+        })
     }
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn WriteFile>> {

@@ -202,6 +202,24 @@ fn one_seed_makes_one_image() {
 }
 
 #[test]
+fn a_removed_folder_does_not_come_back() {
+    let (fs, path) = db();
+    durable(&fs, &path, b"old");
+    fs.create(Path::new("db/g")).unwrap();
+    fs.remove(&path).unwrap();
+    assert!(read(&fs.image(CrashImage::Lost), &path).is_some(), "a removal is not durable yet");
+    fs.remove(Path::new("db/g")).unwrap();
+    fs.remove_dir(Path::new("db")).unwrap();
+    assert!(torn(&fs, |image| image.list_dirs(Path::new("/")).unwrap().is_empty()).contains(&true));
+    for choice in [CrashImage::Lost, CrashImage::Kept, CrashImage::Torn { seed: 1 }] {
+        let image = fs.image(choice);
+        assert!(image.list_dirs(Path::new("/")).unwrap().is_empty(), "{choice:?}");
+        image.create_dir_all(Path::new("db")).unwrap();
+        assert!(image.list(Path::new("db")).unwrap().is_empty(), "{choice:?}");
+    }
+}
+
+#[test]
 fn a_crash_freezes_everything() {
     let (fs, path) = db();
     let start = fs.events();
@@ -232,6 +250,8 @@ fn a_crash_freezes_everything() {
     assert!(fs.hard_link(&path, other).is_err());
     assert!(fs.remove(&path).is_err());
     assert!(fs.sync_dir(Path::new("db")).is_err());
+    assert!(fs.list_dirs(Path::new("/")).is_err());
+    assert!(fs.remove_dir(Path::new("db")).is_err());
     assert!(fs.lock(Path::new("db/LOCK"), LockMode::Exclusive).is_err());
 
     assert_eq!(fs.events(), start + 3);
@@ -263,6 +283,8 @@ fn every_change_is_one_event() {
     assert_eq!(count(&|| fs.sync_dir(Path::new("db")).unwrap()), 1);
     assert_eq!(count(&|| fs.create_dir_all(Path::new("db")).unwrap()), 0);
     assert_eq!(count(&|| drop(fs.open_read(&path).unwrap())), 0);
+    fs.create_dir_all(Path::new("db/empty")).unwrap();
+    assert_eq!(count(&|| fs.remove_dir(Path::new("db/empty")).unwrap()), 1);
     assert_eq!(count(&|| drop(fs.lock(Path::new("db/L"), LockMode::Shared).unwrap())), 1);
 }
 

@@ -120,6 +120,16 @@ impl Fs for FaultFs {
         self.inner.list(dir)
     }
 
+    fn list_dirs(&self, dir: &Path) -> io::Result<Vec<String>> {
+        self.pass(Op::List, &[dir])?;
+        self.inner.list_dirs(dir)
+    }
+
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        self.pass(Op::RemoveDir, &[dir])?;
+        self.inner.remove_dir(dir)
+    }
+
     fn create(&self, path: &Path) -> io::Result<Arc<dyn WriteFile>> {
         self.pass(Op::Create, &[path])?;
         Ok(self.write_handle(path, self.inner.create(path)?))

@@ -16,7 +16,9 @@ use super::traits::{Fs, ReadFile, WriteFile};
 pub enum Op {
     /// [`Fs::create_dir_all`]
     CreateDir,
-    /// [`Fs::list`]
+    /// [`Fs::remove_dir`]
+    RemoveDir,
+    /// [`Fs::list`] and [`Fs::list_dirs`]
     List,
     /// [`Fs::create`]
     Create,

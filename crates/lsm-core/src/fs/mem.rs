@@ -49,6 +49,14 @@ impl Fs for MemFs {
         self.names.lock().list(&normal(dir))
     }
 
+    fn list_dirs(&self, dir: &Path) -> io::Result<Vec<String>> {
+        self.names.lock().list_dirs(&normal(dir))
+    }
+
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        self.names.lock().remove_dir(&normal(dir))
+    }
+
     fn create(&self, path: &Path) -> io::Result<Arc<dyn WriteFile>> {
         let file = Arc::new(MemFile::default());
         self.names.lock().insert(&normal(path), Arc::clone(&file))?;

@@ -80,6 +80,25 @@ impl<F> Names<F> {
         Ok(direct.filter_map(|path| path.file_name()?.to_str().map(str::to_owned)).collect())
     }
 
+    /// The names of the folders that lie directly in a folder.
+    pub(super) fn list_dirs(&self, dir: &Path) -> io::Result<Vec<String>> {
+        self.check_folder(dir)?;
+        let direct = self.folders.iter().filter(|path| path.parent() == Some(dir));
+        Ok(direct.filter_map(|path| path.file_name()?.to_str().map(str::to_owned)).collect())
+    }
+
+    /// Removes an empty folder.
+    pub(super) fn remove_dir(&mut self, dir: &Path) -> io::Result<()> {
+        self.check_folder(dir)?;
+        let mut inside = self.folders.iter().chain(self.files.keys());
+        // The root, which lies in nothing, stays.
+        if dir.parent().is_none() || inside.any(|path| path.parent() == Some(dir)) {
+            return Err(io::ErrorKind::DirectoryNotEmpty.into());
+        }
+        self.folders.remove(dir);
+        Ok(())
+    }
+
     /// The file of a name.
     pub(super) fn file(&self, path: &Path) -> io::Result<Arc<F>> {
         if self.folders.contains(path) {

@@ -15,7 +15,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "the one file that calls the operating system")]
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, FileType, OpenOptions, TryLockError};
 use std::io;
 use std::ops::Range;
 use std::path::Path;
@@ -52,16 +52,16 @@ impl Fs for OsFs {
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        let mut names = Vec::new();
-        for entry in fs::read_dir(dir)? {
-            let entry = entry?;
-            if entry.file_type()?.is_file()
-                && let Ok(name) = entry.file_name().into_string()
-            {
-                names.push(name);
-            }
-        }
-        Ok(names)
+        names_of(dir, FileType::is_file)
+    }
+
+    fn list_dirs(&self, dir: &Path) -> io::Result<Vec<String>> {
+        names_of(dir, FileType::is_dir)
+    }
+
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        fs::remove_dir(dir)?;
+        self.sync_dir(parent_of(dir))
     }
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn WriteFile>> {
@@ -120,6 +120,20 @@ impl Fs for OsFs {
         }
         Ok(Box::new(OsLock { _file: file }))
     }
+}
+
+/// The names in a folder of what is of the wanted type.
+fn names_of(dir: &Path, wanted: impl Fn(&FileType) -> bool) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if wanted(&entry.file_type()?)
+            && let Ok(name) = entry.file_name().into_string()
+        {
+            names.push(name);
+        }
+    }
+    Ok(names)
 }
 
 /// Opens the lock file of an exclusive lock, made if need be.

@@ -22,6 +22,13 @@ pub trait Fs: Debug + Send + Sync + 'static {
     /// UTF-8 are left out: no file of ours has one.
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
 
+    /// The names of the folders in a folder, in no order. Names that are not UTF-8 are left out.
+    fn list_dirs(&self, dir: &Path) -> io::Result<Vec<String>>;
+
+    /// Removes a folder; `DirectoryNotEmpty` while anything is in it. It is gone for good when
+    /// this returns, with all names it ever held.
+    fn remove_dir(&self, dir: &Path) -> io::Result<()>;
+
     /// Creates an empty file for writing; `AlreadyExists` if the name is taken.
     fn create(&self, path: &Path) -> io::Result<Arc<dyn WriteFile>>;
 

@@ -39,6 +39,14 @@ impl Fs for OneTable {
         unreachable!("only reading is tested")
     }
 
+    fn list_dirs(&self, _: &Path) -> io::Result<Vec<String>> {
+        unreachable!("only reading is tested")
+    }
+
+    fn remove_dir(&self, _: &Path) -> io::Result<()> {
+        unreachable!("only reading is tested")
+    }
+
     fn create(&self, _: &Path) -> io::Result<Arc<dyn WriteFile>> {
         unreachable!("only reading is tested")
     }

@@ -151,6 +151,14 @@ impl Fs for TestFs {
         Ok(inside.map(|path| path.file_name().unwrap().to_str().unwrap().to_owned()).collect())
     }
 
+    fn list_dirs(&self, _: &Path) -> io::Result<Vec<String>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn remove_dir(&self, _: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     fn create(&self, path: &Path) -> io::Result<Arc<dyn WriteFile>> {
         self.shared.write()?;
         self.shared.call("create", path);

@@ -170,8 +170,8 @@ pub struct Restore {
 pub struct Apply<W> {
     /// Apply through this index.
     pub through: u64,
-    /// What membership changes led to, by index; none where one turned out impossible.
-    pub conf: Vec<(u64, Option<ConfState>)>,
+    /// What membership changes led to, by index; left out where one turned out impossible.
+    pub conf: Vec<(u64, ConfState)>,
     /// Who waits for the outcomes of which entry, in the order of its commands.
     pub waiters: Vec<(u64, Vec<W>)>,
 }

@@ -396,11 +396,16 @@ impl<S: NodeStorage, W> Node<S, W> {
     fn take_ready(&mut self) -> Result<()> {
         let mut ready = self.raw.ready();
         let number = ready.number();
-        let messages = ready.take_messages();
+        let mut messages = ready.take_messages();
+        let mut late = ready.take_persisted_messages();
+        // raft passes on a read of another node that came too late for a leader. A node speaks
+        // for itself: that read is asked again by whoever began it.
+        let own = self.config.node;
+        messages.retain(|message| message.from == own);
+        late.retain(|message| message.from == own);
         if !messages.is_empty() {
             self.outputs.push(Output::Send(messages));
         }
-        let late = ready.take_persisted_messages();
         let snapshot = ready.snapshot().clone();
         let entries = ready.take_entries();
         let committed = ready.take_committed_entries();
@@ -498,7 +503,8 @@ impl<S: NodeStorage, W> Node<S, W> {
         for entry in &entries {
             let mut waiting = self.proposals.committed(entry.index, entry.term, &mut lost);
             if guard::is_change(entry) {
-                conf.push((entry.index, self.apply_change(entry)?));
+                let conf_state = self.apply_change(entry)?;
+                conf.extend(conf_state.map(|conf_state| (entry.index, conf_state)));
             }
             self.changes_committed(entry, &mut waiting);
             if !waiting.is_empty() {

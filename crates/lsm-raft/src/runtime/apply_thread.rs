@@ -24,14 +24,18 @@ pub(super) struct ApplyThread {
     jobs: Receiver<ApplyJob>,
     shared: Arc<Shared>,
     through: u64,
-    conf: Vec<(u64, Option<ConfState>)>,
+    conf: Vec<(u64, ConfState)>,
     waiters: VecDeque<(u64, Vec<Waiter>)>,
     reads: Vec<(u64, Vec<Waiter>)>,
     flushed: u64,
 }
 
 impl ApplyThread {
-    pub(super) fn new(machine: StateMachine, jobs: Receiver<ApplyJob>, shared: Arc<Shared>) -> Self {
+    pub(super) fn new(
+        machine: StateMachine,
+        jobs: Receiver<ApplyJob>,
+        shared: Arc<Shared>,
+    ) -> Self {
         let (through, flushed) = (machine.applied().0, machine.flushed_index());
         let (conf, waiters, reads) = (Vec::new(), VecDeque::new(), Vec::new());
         Self { machine, jobs, shared, through, conf, waiters, reads, flushed }
@@ -137,7 +141,7 @@ impl ApplyThread {
     fn make_snapshot(&mut self) {
         match self.machine.checkpoint() {
             Ok(snapshot) => {
-                tracing::info!(index = snapshot.meta().index, "made a snapshot for a follower");
+                tracing::info!(index = snapshot.header().index, "made a snapshot for a follower");
                 self.shared.slot.made(Some(Arc::new(snapshot)));
             }
             Err(error) => {
@@ -152,7 +156,7 @@ impl ApplyThread {
             let shared = Arc::clone(&self.shared);
             let index = job.index();
             let work = move || {
-                let hash = job.run().map_err(|error| error.to_string());
+                let hash = job.run().map(u128::to_be_bytes).map_err(|error| error.to_string());
                 shared.hashes.lock().add(index, hash);
             };
             let started = std::thread::Builder::new().name("state-hash".into()).spawn(work);

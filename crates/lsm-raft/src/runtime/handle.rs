@@ -17,8 +17,9 @@ use crate::identity::Identity;
 use crate::members::{Change, Members};
 use crate::node::{Input, NodeStatus};
 use crate::outcome::{Refusal, Reply};
-use crate::snapshot::{Incoming, SnapshotMeta, SnapshotFile, Staged};
+use crate::snapshot::{Header, Incoming, Staged};
 use crate::state_machine::StateReader;
+use crate::storage::snapshot_message;
 
 /// How often a stopping leader looks whether another has taken over.
 const HAND_OVER_LOOK: Duration = Duration::from_millis(20);
@@ -160,12 +161,13 @@ impl Replica {
     /// # Errors
     ///
     /// `Corrupt` for a description that cannot be true, `Storage` if there is no room.
-    pub fn begin_snapshot(&self, meta: SnapshotMeta, files: Vec<SnapshotFile>) -> crate::Result<Incoming> {
-        self.shared.reader.stage(meta, files)
+    pub fn begin_snapshot(&self, header: Header) -> crate::Result<Incoming> {
+        self.shared.reader.receive(header)
     }
 
-    /// A snapshot is here whole; `message` announced it.
-    pub fn deliver_snapshot(&self, message: Message, staged: Staged) {
+    /// A snapshot is here whole, from the node that leads in `term`.
+    pub fn deliver_snapshot(&self, from: u64, term: u64, staged: Staged) {
+        let message = snapshot_message(from, self.shared.identity.node, term, staged.header());
         let _ = self.inbox.send(Event::Snapshot(message, staged));
     }
 
@@ -202,4 +204,3 @@ impl Replica {
         }
     }
 }
-

@@ -27,4 +27,4 @@ mod raft_thread;
 mod shared;
 
 pub use handle::Replica;
-pub use open::ReplicaOptions;
+pub use open::{Opened, ReplicaOptions};

@@ -28,6 +28,8 @@ use crate::transport::Transport;
 
 const LOG_DIR: &str = "log";
 const STATE_DIR: &str = "state";
+/// The engine's own log stays empty: the replicated log is the log.
+const ENGINE_LOG_BYTES: u64 = 64 << 10;
 const LOCK_FILE: &str = "LOCK";
 
 /// What a replica is opened with.
@@ -120,6 +122,7 @@ impl ReplicaOptions {
 
     fn open_state(&self, dir: &Path) -> Result<StateMachine> {
         let engine = self.engine.clone().fs(Arc::clone(&self.fs)).clock(Arc::clone(&self.clock));
+        let engine = engine.log_segment_bytes(ENGINE_LOG_BYTES);
         let options = StateOptions { engine, fs: Arc::clone(&self.fs) };
         StateMachine::open(options, &dir.join(STATE_DIR))
     }
@@ -168,10 +171,8 @@ impl ReplicaOptions {
         };
         let log = LogThread { writer, jobs: log_receiver, shared: Arc::clone(&shared) };
         let apply = ApplyThread::new(machine, apply_receiver, Arc::clone(&shared));
-        let mut threads = vec![
-            start("raft", move || raft.run())?,
-            start("raft-log", move || log.run())?,
-        ];
+        let mut threads =
+            vec![start("raft", move || raft.run())?, start("raft-log", move || log.run())?];
         // The folder is free for others once the state is closed.
         threads.push(start("raft-apply", move || {
             apply.run();

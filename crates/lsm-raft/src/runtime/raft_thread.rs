@@ -11,7 +11,6 @@ use super::queues::{ApplyJob, Event, LogJob, Waiter};
 use super::shared::{PanicGuard, Shared};
 use crate::error::{Error, Result};
 use crate::node::{Input, Node, Output, Restore};
-use crate::outcome::Refusal;
 use crate::snapshot::Staged;
 use crate::storage::GroupStorage;
 
@@ -96,9 +95,9 @@ impl RaftThread {
                 }
                 self.node.step(input, now)
             }
-            Event::Messages(messages) => {
-                messages.into_iter().try_for_each(|message| self.node.step(Input::Message(message), now))
-            }
+            Event::Messages(messages) => messages
+                .into_iter()
+                .try_for_each(|message| self.node.step(Input::Message(message), now)),
             Event::Snapshot(message, staged) => {
                 self.staged = Some(staged);
                 self.node.step(Input::Message(message), now)?;
@@ -148,11 +147,14 @@ impl RaftThread {
     }
 
     fn send(&mut self, mut messages: Vec<Message>, now: Duration) -> Result<()> {
-        let is_snapshot = |message: &mut Message| message.get_msg_type() == MessageType::MsgSnapshot;
+        let is_snapshot =
+            |message: &mut Message| message.get_msg_type() == MessageType::MsgSnapshot;
         let snapshots: Vec<_> = messages.extract_if(.., is_snapshot).collect();
         for message in snapshots {
             match self.shared.slot.offered() {
-                Some(snapshot) if snapshot.meta().index == message.get_snapshot().get_metadata().index => {
+                Some(snapshot)
+                    if snapshot.header().index == message.get_snapshot().get_metadata().index =>
+                {
                     self.shared.transport.send_snapshot(message, snapshot);
                 }
                 // It was replaced meanwhile; raft asks again.
@@ -185,9 +187,8 @@ impl RaftThread {
 
     /// Whether a node that failed has nothing left to do.
     fn has_handed_over(&self, now: Duration) -> bool {
-        self.failed_at.is_some_and(|at| {
-            !self.node.status().leads() || now > at + self.hand_over_time
-        })
+        self.failed_at
+            .is_some_and(|at| !self.node.status().leads() || now > at + self.hand_over_time)
     }
 }
 
@@ -198,11 +199,4 @@ fn give<T>(queue: &Sender<T>, job: T) {
 
 fn wait<T>(answer: &Receiver<Result<T>>) -> Result<T> {
     answer.recv().unwrap_or_else(|_| Err(Error::Raft("a thread of the node has failed".into())))
-}
-
-impl Waiter {
-    /// For one that never reached the node.
-    pub(super) fn busy(self) {
-        self.refuse(Refusal::Busy { what: "the node has too many requests".into() });
-    }
 }

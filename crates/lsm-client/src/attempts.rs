@@ -1,0 +1,168 @@
+//! How far one request is: its tries, what may be tried again, and the error it ends with.
+//! Decides; waits and sends nothing.
+
+use std::mem;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tonic::Status;
+
+use crate::backoff::Backoff;
+use crate::error::{Error, ErrorKind};
+use crate::failure::{Failure, Next};
+use crate::route::Route;
+
+/// What may be done about a failed try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Repeat {
+    /// Try again: it does no harm.
+    Freely,
+    /// As `Freely`, but the answer may take long: one try gets all the time there is.
+    Patiently,
+    /// Try again unless the try may have taken effect. One try gets all the time there is.
+    IfNotApplied,
+}
+
+/// How far a request is, over all its tries.
+#[derive(Debug)]
+pub(crate) struct Attempts {
+    /// How errors call the request.
+    pub(crate) name: &'static str,
+    pub(crate) deadline: Instant,
+    pub(crate) route: Route,
+    pub(crate) backoff: Backoff,
+    repeat: Repeat,
+    time: Duration,
+    /// Whether an earlier try may have taken effect.
+    may_have_applied: bool,
+    /// Addresses that failed, each once.
+    tried: Vec<Arc<str>>,
+    last: Option<(Arc<str>, Failure)>,
+}
+
+/// How a request ended without its answer.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    /// The cluster does not know the session, and no try took effect.
+    SessionUnknown,
+    Failed(Error),
+}
+
+impl Attempts {
+    /// A request that may take so long.
+    pub(crate) fn new(name: &'static str, repeat: Repeat, time: Duration) -> Self {
+        Self {
+            name,
+            deadline: Instant::now() + time,
+            route: Route::default(),
+            backoff: Backoff::new(),
+            repeat,
+            time,
+            may_have_applied: false,
+            tried: Vec::new(),
+            last: None,
+        }
+    }
+
+    /// Another request on behalf of this one, within its time.
+    pub(crate) fn inner(&self, name: &'static str) -> Self {
+        Self { deadline: self.deadline, ..Self::new(name, Repeat::Freely, self.time) }
+    }
+
+    pub(crate) fn has_failed(&self) -> bool {
+        self.last.is_some()
+    }
+
+    /// Until when a try may take that begins now.
+    pub(crate) fn until(&self, now: Instant, try_timeout: Duration) -> Instant {
+        match self.repeat {
+            Repeat::Freely => (now + try_timeout).min(self.deadline),
+            Repeat::Patiently | Repeat::IfNotApplied => self.deadline,
+        }
+    }
+
+    /// Takes in the failure of a try at `address`. `changes` is whether the request would have
+    /// an effect.
+    ///
+    /// # Errors
+    ///
+    /// How the request ends, if it must not be tried again.
+    pub(crate) fn failed(
+        &mut self,
+        address: &Arc<str>,
+        failure: Failure,
+        changes: bool,
+    ) -> Result<(), Ended> {
+        if !self.tried.contains(address) {
+            self.tried.push(Arc::clone(address));
+        }
+        let lost = changes && failure.may_have_applied;
+        let lost_before = self.may_have_applied;
+        self.may_have_applied |= lost;
+        let (next, timed_out) = (failure.next, failure.is_timeout());
+        self.last = Some((Arc::clone(address), failure));
+        let kind = match next {
+            Next::SessionUnknown if !lost_before => return Err(Ended::SessionUnknown),
+            // This try did nothing, an earlier one may have.
+            Next::SessionUnknown | Next::Stop(_) if lost_before => ErrorKind::Unknown,
+            Next::Stop(kind) => kind,
+            _ if !lost || self.repeat != Repeat::IfNotApplied => return Ok(()),
+            _ if timed_out => ErrorKind::Timeout { may_have_applied: true },
+            _ => ErrorKind::Unknown,
+        };
+        Err(Ended::Failed(self.error(kind, "failed")))
+    }
+
+    /// The error of a request whose time is over.
+    pub(crate) fn out_of_time(&mut self) -> Error {
+        let kind = match &self.last {
+            _ if self.may_have_applied => ErrorKind::Timeout { may_have_applied: true },
+            Some((_, failure)) if failure.next == Next::Later => ErrorKind::Busy,
+            Some((_, failure)) if !failure.is_timeout() => ErrorKind::Unavailable,
+            _ => ErrorKind::Timeout { may_have_applied: false },
+        };
+        self.error(kind, &format!("did not succeed within {:?}", self.time))
+    }
+
+    fn error(&mut self, kind: ErrorKind, how: &str) -> Error {
+        let name = self.name;
+        match self.last.take() {
+            None => Error::new(kind, format!("{name} {how}")),
+            Some((address, Failure { status, .. })) => {
+                let message = format!("{name} {how}: {}", reason(&status));
+                Error::of_node(kind, message, address, mem::take(&mut self.tried), status)
+            }
+        }
+    }
+}
+
+impl From<Ended> for Error {
+    fn from(ended: Ended) -> Self {
+        match ended {
+            Ended::Failed(error) => error,
+            Ended::SessionUnknown => {
+                Self::new(ErrorKind::Internal, "a node spoke of a session that was not used")
+            }
+        }
+    }
+}
+
+/// What the node said, or what the connection died of.
+pub(crate) fn reason(status: &Status) -> String {
+    let mut text = match status.message() {
+        "" => status.code().description().to_owned(),
+        message => message.to_owned(),
+    };
+    // tonic says "transport error" and leaves the rest to the causes.
+    let mut cause = std::error::Error::source(status);
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,45 @@
+//! Several changes that take effect together.
+
+use crate::into_bytes::IntoBytes;
+use crate::proto::v1::{self, write};
+
+/// Puts and deletes that take effect all or none, in order: a later one of the same key wins.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Batch {
+    writes: Vec<v1::Write>,
+}
+
+impl Batch {
+    /// An empty batch.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the value of a key.
+    pub fn put(&mut self, key: impl IntoBytes, value: impl IntoBytes) -> &mut Self {
+        let put = v1::PutOp { key: key.into_bytes(), value: value.into_bytes() };
+        self.writes.push(v1::Write { op: Some(write::Op::Put(put)) });
+        self
+    }
+
+    /// Removes a key.
+    pub fn delete(&mut self, key: impl IntoBytes) -> &mut Self {
+        let delete = v1::DeleteOp { key: key.into_bytes() };
+        self.writes.push(v1::Write { op: Some(write::Op::Delete(delete)) });
+        self
+    }
+
+    /// How many changes there are.
+    pub fn len(&self) -> usize {
+        self.writes.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.writes.is_empty()
+    }
+
+    pub(crate) fn into_request(self) -> v1::BatchWriteRequest {
+        v1::BatchWriteRequest { writes: self.writes, session: None }
+    }
+}

@@ -1,0 +1,293 @@
+//! What the state machine knows beside the user's data, and what entries do to both.
+//!
+//! Decides only: the writes are collected in a batch, which the machine writes. What an entry
+//! does depends on the entries before it and on nothing else.
+//!
+//! After an error the book may hold half an entry, and must not be used again.
+
+use std::sync::Arc;
+
+use lsm_core::{Db, KEY_LEN_MAX, Keyspace, KeyspaceOptions, VALUE_LEN_MAX, WriteBatch};
+use raft::eraftpb::{ConfState, Entry, EntryType};
+
+use super::layout::{
+    APPLIED_KEY, AppliedRow, CONF_KEY, KEYSPACE, MEMBERS_KEY, SessionRow, decode_conf, encode_conf,
+    session_id, session_key, sorted,
+};
+use super::sessions::{SESSIONS_MAX, Sessions, Verdict};
+use crate::command::{Command, Commands, Op, Session};
+use crate::error::{Error, Result};
+use crate::members::{Members, decode_changes};
+use crate::outcome::Outcome;
+
+/// Most bytes that the writes of one entry may bring into a batch, so that an entry always fits
+/// into one; more is refused. Above the longest key and value together.
+const ENTRY_BYTES_MAX: usize = 384 << 20;
+/// What an operation takes in a batch beside its key and value, at most.
+const OP_BYTES: usize = 16;
+
+/// The replicated bookkeeping.
+#[derive(Debug)]
+pub(super) struct Book {
+    index: u64,
+    term: u64,
+    conf: ConfState,
+    members: Arc<Members>,
+    sessions: Sessions,
+    conf_changed: bool,
+    members_changed: bool,
+}
+
+/// What an entry did.
+#[derive(Debug)]
+pub(super) struct Step {
+    /// Of each command, in order.
+    pub(super) outcomes: Vec<Outcome>,
+    /// Whether the state is to be hashed right after it.
+    pub(super) hash: bool,
+}
+
+impl Book {
+    /// Of a state that nothing was applied to.
+    pub(super) fn new() -> Self {
+        Self {
+            index: 0,
+            term: 0,
+            conf: ConfState::default(),
+            members: Arc::default(),
+            sessions: Sessions::new(SESSIONS_MAX),
+            conf_changed: false,
+            members_changed: false,
+        }
+    }
+
+    /// Reads the rows of an engine; and the keyspace that holds them, made if need be.
+    pub(super) fn load(db: &Db) -> Result<(Keyspace, Self)> {
+        let storage = || Error::storage("read the state's own rows");
+        let rows = db.keyspace(KEYSPACE, KeyspaceOptions::default()).map_err(storage())?;
+        let mut book = Self::new();
+        let (mut applied, mut sessions) = (None, Vec::new());
+        for row in rows.iter() {
+            let (key, value) = row.map_err(storage())?;
+            match key.as_slice() {
+                APPLIED_KEY => applied = Some(AppliedRow::decode(&value)?),
+                CONF_KEY => book.conf = decode_conf(&value)?,
+                MEMBERS_KEY => book.members = Arc::new(Members::decode(&value)?),
+                key => match session_id(key) {
+                    Some(id) => sessions.push((id, SessionRow::decode(&value)?)),
+                    None => return Err(Error::corrupt("the state", format!("a row {key:?}"))),
+                },
+            }
+        }
+        match applied {
+            Some(row) => {
+                (book.index, book.term) = (row.index, row.term);
+                book.sessions = Sessions::load(SESSIONS_MAX, row.sessions_opened, sessions);
+            }
+            None if rows.iter().next().is_none() => {}
+            None => return Err(Error::corrupt("the state", "the applied row is missing")),
+        }
+        Ok((rows, book))
+    }
+
+    pub(super) fn applied(&self) -> (u64, u64) {
+        (self.index, self.term)
+    }
+
+    pub(super) fn conf(&self) -> &ConfState {
+        &self.conf
+    }
+
+    pub(super) fn members(&self) -> &Arc<Members> {
+        &self.members
+    }
+
+    /// Puts the founders in, as if by entry 1 of term 1.
+    pub(super) fn found(&mut self, members: Members, conf: ConfState) {
+        (self.index, self.term) = (1, 1);
+        (self.conf, self.conf_changed) = (sorted(conf), true);
+        self.set_members(members);
+    }
+
+    /// Applies the next entry. `conf` holds the configurations that raft went on to, each with
+    /// the index of the entry that changed it.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt` if it is not the next entry or does not decode.
+    pub(super) fn step(
+        &mut self,
+        entry: &Entry,
+        conf: &[(u64, ConfState)],
+        batch: &mut WriteBatch,
+    ) -> Result<Step> {
+        let refuse = |reason| Err(Error::corrupt(format!("entry {}", entry.index), reason));
+        if self.index.checked_add(1) != Some(entry.index) {
+            return refuse(format!("the state is at {}", self.index));
+        }
+        if entry.term < self.term {
+            return refuse(format!("its term {} is below {}", entry.term, self.term));
+        }
+        let step = match entry.get_entry_type() {
+            EntryType::EntryNormal => self.run_commands(entry, batch),
+            EntryType::EntryConfChange | EntryType::EntryConfChangeV2 => {
+                let found = conf.iter().find(|(index, _)| *index == entry.index);
+                let outcome = self.change_members(entry, found.map(|(_, conf)| conf));
+                outcome.map(|outcome| Step { outcomes: vec![outcome], hash: false })
+            }
+        };
+        let step = step.or_else(|error| refuse(error.to_string()))?;
+        (self.index, self.term) = (entry.index, entry.term);
+        Ok(step)
+    }
+
+    fn run_commands(&mut self, entry: &Entry, batch: &mut WriteBatch) -> Result<Step> {
+        let mut step = Step { outcomes: Vec::new(), hash: false };
+        let (index, mut room) = (entry.index, ENTRY_BYTES_MAX);
+        for command in Commands::new(&entry.data) {
+            step.outcomes.push(match command? {
+                Command::Write { session, ops } => {
+                    self.write(index, session, &ops, &mut room, batch)
+                }
+                Command::OpenSession => Outcome::SessionOpened { id: self.sessions.open(index) },
+                Command::Identify { node, incarnation, peer_address, client_address } => {
+                    self.identify(node, incarnation, [peer_address, client_address])
+                }
+                Command::Hash => {
+                    step.hash = true;
+                    Outcome::Hashing { index }
+                }
+            });
+        }
+        Ok(step)
+    }
+
+    fn write(
+        &mut self,
+        index: u64,
+        session: Option<Session>,
+        ops: &[Op<'_>],
+        room: &mut usize,
+        batch: &mut WriteBatch,
+    ) -> Outcome {
+        if let Some(session) = session {
+            match self.sessions.judge(session) {
+                Verdict::Unknown => return Outcome::SessionUnknown,
+                Verdict::Passed { last } => return Outcome::SessionPassed { last },
+                Verdict::Repeated { index } => return Outcome::Written { index },
+                Verdict::New => {}
+            }
+        }
+        // Bytes of the log are not to be trusted blindly: what the engine would refuse must be
+        // refused here, by every node alike and with the rest of the entry unharmed.
+        match room_after(ops, *room) {
+            Ok(left) => *room = left,
+            Err(reason) => return Outcome::Invalid(reason),
+        }
+        for op in ops {
+            match op {
+                Op::Put { key, value } => batch.put(key, value),
+                Op::Delete { key } => batch.delete(key),
+            }
+        }
+        if let Some(session) = session {
+            self.sessions.applied(session, index);
+        }
+        Outcome::Written { index }
+    }
+
+    fn identify(&mut self, node: u64, incarnation: u64, addresses: [String; 2]) -> Outcome {
+        if self.members.removed.contains(&node) {
+            return Outcome::Impostor(format!(
+                "node {node} was removed from this group; join with a new id, added as a learner"
+            ));
+        }
+        let Some(member) = self.members.nodes.get(&node) else {
+            return Outcome::Impostor(format!(
+                "node {node} is no member of this group; add it as a learner first"
+            ));
+        };
+        if member.incarnation.is_some_and(|known| known != incarnation) {
+            return Outcome::Impostor(format!(
+                "node {node} is known with another data folder: a node that lost its disk comes \
+                 back under a new id, added as a learner"
+            ));
+        }
+        let mut told = member.clone();
+        told.incarnation = Some(incarnation);
+        [told.peer_address, told.client_address] = addresses;
+        if told != *member {
+            let mut members = Members::clone(&self.members);
+            members.nodes.insert(node, told);
+            self.set_members(members);
+        }
+        Outcome::Identified
+    }
+
+    fn change_members(&mut self, entry: &Entry, conf: Option<&ConfState>) -> Result<Outcome> {
+        let changes = decode_changes(&entry.context)?;
+        let Some(conf) = conf else {
+            return Ok(Outcome::Changed(Err("the change was not possible any more".into())));
+        };
+        // Whatever becomes of the list of members: this is how raft counts votes from here on.
+        (self.conf, self.conf_changed) = (sorted(conf.clone()), true);
+        // Without changes it is raft's own entry, which leaves a joint configuration.
+        if !changes.is_empty() {
+            match self.members.after(&changes) {
+                Ok(members) => self.set_members(members),
+                Err(reason) => return Ok(Outcome::Changed(Err(reason))),
+            }
+        }
+        Ok(Outcome::Changed(Ok(entry.index)))
+    }
+
+    fn set_members(&mut self, members: Members) {
+        (self.members, self.members_changed) = (Arc::new(members), true);
+    }
+
+    /// Adds the rows that changed since the last call to a batch, and the applied row.
+    pub(super) fn write_rows(&mut self, rows: &Keyspace, batch: &mut WriteBatch) {
+        for (id, row) in self.sessions.take_changed() {
+            match row {
+                Some(row) => batch.put_in(rows, session_key(id), row.encode()),
+                None => batch.delete_in(rows, session_key(id)),
+            }
+        }
+        if std::mem::take(&mut self.members_changed) {
+            let mut encoded = Vec::new();
+            self.members.encode(&mut encoded);
+            batch.put_in(rows, MEMBERS_KEY, encoded);
+        }
+        if std::mem::take(&mut self.conf_changed) {
+            batch.put_in(rows, CONF_KEY, encode_conf(&self.conf));
+        }
+        let sessions_opened = self.sessions.opened();
+        let applied = AppliedRow { index: self.index, term: self.term, sessions_opened };
+        batch.put_in(rows, APPLIED_KEY, applied.encode());
+    }
+}
+
+/// What is left of an entry's room after these operations, or why they cannot be.
+fn room_after(ops: &[Op<'_>], room: usize) -> std::result::Result<usize, String> {
+    let mut left = room;
+    for op in ops {
+        let (key, value): (&[u8], &[u8]) = match op {
+            Op::Put { key, value } => (key, value),
+            Op::Delete { key } => (key, &[]),
+        };
+        if key.len() > KEY_LEN_MAX {
+            return Err(format!("a key has {} bytes, over {KEY_LEN_MAX}", key.len()));
+        }
+        if value.len() > VALUE_LEN_MAX {
+            return Err(format!("a value has {} bytes, over {VALUE_LEN_MAX}", value.len()));
+        }
+        left = left
+            .checked_sub(key.len() + value.len() + OP_BYTES)
+            .ok_or_else(|| format!("the entry's writes have over {ENTRY_BYTES_MAX} bytes"))?;
+    }
+    Ok(left)
+}
+
+#[cfg(test)]
+#[path = "book_test.rs"]
+mod tests;

@@ -1,0 +1,203 @@
+//! Keys and encodings of the keyspace `raft`: docs/format.md, "The keyspace `raft`".
+//!
+//! Encoders and decoders only. Decoders never panic and refuse what encoders do not write.
+
+use lsm_core::coding::{Decoder, put_u64, put_varint};
+use raft::eraftpb::ConfState;
+
+use crate::error::{Error, Result};
+
+/// The keyspace that holds the rows.
+pub(super) const KEYSPACE: &str = "raft";
+/// Version of all rows; stands at the front of the applied row.
+const VERSION: u8 = 1;
+
+pub(super) const APPLIED_KEY: &[u8] = b"a";
+pub(super) const CONF_KEY: &[u8] = b"c";
+pub(super) const MEMBERS_KEY: &[u8] = b"m";
+const SESSION_PREFIX: u8 = b's';
+const SESSION_KEY_LEN: usize = 9;
+
+/// Through where the state holds the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct AppliedRow {
+    /// Index of the last entry applied; 0 before the first.
+    pub(super) index: u64,
+    /// Its term.
+    pub(super) term: u64,
+    /// How many sessions were ever opened: the id of the last.
+    pub(super) sessions_opened: u64,
+}
+
+impl AppliedRow {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(25);
+        out.push(VERSION);
+        put_u64(&mut out, self.index);
+        put_u64(&mut out, self.term);
+        put_u64(&mut out, self.sessions_opened);
+        out
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self> {
+        let mut decoder = Decoder::new(bytes);
+        match decoder.u8() {
+            Some(VERSION) => {}
+            Some(version) if version > VERSION => {
+                let reason = format!("version {version} was written by a newer program");
+                return Err(Error::corrupt("the applied row", reason));
+            }
+            _ => return Err(no_row("applied row")),
+        }
+        let mut read = || {
+            let (index, term) = (decoder.u64()?, decoder.u64()?);
+            Some(Self { index, term, sessions_opened: decoder.u64()? })
+        };
+        let row = read();
+        row.filter(|_| decoder.is_empty()).ok_or_else(|| no_row("applied row"))
+    }
+}
+
+/// The last request of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SessionRow {
+    /// Its number; 0 before the first.
+    pub(super) sequence: u64,
+    /// Index of the entry that held it, or of the one that opened the session.
+    pub(super) index: u64,
+}
+
+impl SessionRow {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(16);
+        put_varint(&mut out, self.sequence);
+        put_varint(&mut out, self.index);
+        out
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self> {
+        let mut decoder = Decoder::new(bytes);
+        let mut read = || Some(Self { sequence: decoder.varint()?, index: decoder.varint()? });
+        let row = read();
+        row.filter(|_| decoder.is_empty()).ok_or_else(|| no_row("row of a session"))
+    }
+}
+
+/// The key of a session's row. In the order of the ids.
+pub(super) fn session_key(id: u64) -> [u8; SESSION_KEY_LEN] {
+    let mut key = [SESSION_PREFIX; SESSION_KEY_LEN];
+    key[1..].copy_from_slice(&id.to_be_bytes());
+    key
+}
+
+/// The id in the key of a session's row; `None` for any other key.
+pub(super) fn session_id(key: &[u8]) -> Option<u64> {
+    let id = key.strip_prefix(&[SESSION_PREFIX])?;
+    Some(u64::from_be_bytes(id.try_into().ok()?))
+}
+
+/// The same configuration in the one order that is stored, compared and hashed.
+pub(super) fn sorted(mut conf: ConfState) -> ConfState {
+    conf.mut_voters().sort_unstable();
+    conf.mut_learners().sort_unstable();
+    conf.mut_voters_outgoing().sort_unstable();
+    conf.mut_learners_next().sort_unstable();
+    conf
+}
+
+/// Of a [`sorted`] configuration.
+pub(super) fn encode_conf(conf: &ConfState) -> Vec<u8> {
+    let mut out = Vec::new();
+    for ids in [&conf.voters, &conf.learners, &conf.voters_outgoing, &conf.learners_next] {
+        put_varint(&mut out, ids.len() as u64);
+        ids.iter().for_each(|id| put_varint(&mut out, *id));
+    }
+    out.push(u8::from(conf.auto_leave));
+    out
+}
+
+pub(super) fn decode_conf(bytes: &[u8]) -> Result<ConfState> {
+    let mut decoder = Decoder::new(bytes);
+    let conf = read_conf(&mut decoder).filter(|_| decoder.is_empty());
+    conf.ok_or_else(|| no_row("row of the configuration"))
+}
+
+fn read_conf(decoder: &mut Decoder<'_>) -> Option<ConfState> {
+    let mut ids = || {
+        let count = decoder.varint()?;
+        // No room is reserved for what may not be there.
+        let mut ids = Vec::<u64>::new();
+        for _ in 0..count {
+            let id = decoder.varint()?;
+            if ids.last().is_some_and(|last| *last >= id) {
+                return None;
+            }
+            ids.push(id);
+        }
+        Some(ids)
+    };
+    let mut conf = ConfState { voters: ids()?, learners: ids()?, ..ConfState::default() };
+    (conf.voters_outgoing, conf.learners_next) = (ids()?, ids()?);
+    conf.auto_leave = match decoder.u8()? {
+        0 => false,
+        1 => true,
+        _ => return None,
+    };
+    Some(conf)
+}
+
+fn no_row(what: &str) -> Error {
+    Error::corrupt(format!("the {what}"), "it does not decode")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn conf() -> ConfState {
+        let mut conf = ConfState::from((vec![1, 300], vec![7]));
+        conf.voters_outgoing = vec![1, 2, 300];
+        conf.learners_next = vec![2];
+        conf.auto_leave = true;
+        conf
+    }
+
+    #[test]
+    fn rows_come_back() {
+        let applied = AppliedRow { index: 300, term: u64::MAX, sessions_opened: 7 };
+        assert_eq!(AppliedRow::decode(&applied.encode()).unwrap(), applied);
+        let session = SessionRow { sequence: u64::MAX, index: 129 };
+        assert_eq!(SessionRow::decode(&session.encode()).unwrap(), session);
+        for conf in [conf(), ConfState::default()] {
+            assert_eq!(decode_conf(&encode_conf(&conf)).unwrap(), conf);
+        }
+        for id in [0, 1, 1 << 40, u64::MAX] {
+            assert_eq!(session_id(&session_key(id)), Some(id));
+        }
+        assert!(session_key(255) < session_key(256));
+        for other in [APPLIED_KEY, CONF_KEY, MEMBERS_KEY, b"s", b"s1234567", b"s123456789"] {
+            assert_eq!(session_id(other), None);
+        }
+    }
+
+    #[test]
+    fn every_cut_and_every_longer_row_is_refused() {
+        let applied = AppliedRow { index: 1, term: 2, sessions_opened: 3 }.encode();
+        let session = SessionRow { sequence: 300, index: 300 }.encode();
+        let rows: [(Vec<u8>, fn(&[u8]) -> bool); 3] = [
+            (applied, |bytes| AppliedRow::decode(bytes).is_err()),
+            (session, |bytes| SessionRow::decode(bytes).is_err()),
+            (encode_conf(&conf()), |bytes| decode_conf(bytes).is_err()),
+        ];
+        for (mut bytes, is_refused) in rows {
+            for len in 0..bytes.len() {
+                assert!(is_refused(&bytes[..len]), "{bytes:?} cut to {len}");
+            }
+            bytes.push(0);
+            assert!(is_refused(&bytes), "{bytes:?}");
+        }
+        assert!(AppliedRow::decode(&[2; 25]).unwrap_err().to_string().contains("newer"));
+        assert!(decode_conf(&[2, 5, 5, 0, 0, 0, 0]).is_err(), "an id twice");
+        assert!(decode_conf(&[255, 255, 255, 255, 255, 255, 255, 255, 255, 1]).is_err());
+    }
+}

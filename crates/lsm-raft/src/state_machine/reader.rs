@@ -1,0 +1,124 @@
+//! The state as readers see it, and as snapshots are made of it, beside the thread that
+//! applies.
+//!
+//! A restore puts another engine in force and closes the one before: reads that are under way
+//! on the old one are answered by the new one, long iterators may end with an error.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+use lsm_core::{Db, Keyspace, Options, Snapshot, Value};
+
+use super::book::Book;
+use super::folder::Folder;
+use crate::error::{Error, Result};
+use crate::members::Members;
+use crate::snapshot::{Header, Incoming, Outgoing, remove_folder};
+
+/// The engine in force.
+#[derive(Debug)]
+pub(super) struct Current {
+    pub(super) db: Db,
+    /// The keyspace of the bookkeeping.
+    pub(super) rows: Keyspace,
+    pub(super) dir: std::path::PathBuf,
+}
+
+/// What the machine and its readers share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) current: ArcSwap<Current>,
+    /// Index of the last entry whose effects readers see.
+    pub(super) applied: AtomicU64,
+    pub(super) members: ArcSwap<Members>,
+    pub(super) folder: Folder,
+    pub(super) engine: Options,
+}
+
+/// Reads the state; clones are cheap, and any thread may hold one.
+#[derive(Clone, Debug)]
+pub struct StateReader {
+    pub(super) shared: Arc<Shared>,
+}
+
+impl StateReader {
+    /// The value of a key in the state of this moment.
+    ///
+    /// # Errors
+    ///
+    /// `Storage`: see [`Db::get`].
+    pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Value>> {
+        let key = key.as_ref();
+        loop {
+            let current = self.shared.current.load();
+            let read = current.db.get(key);
+            // An engine that was replaced while it was read is closed, and its files are gone.
+            if read.is_ok() || Arc::ptr_eq(&current, &self.shared.current.load()) {
+                return read.map_err(Error::storage("read the state"));
+            }
+        }
+    }
+
+    /// Pins the state of this moment, for several reads of one point.
+    pub fn snapshot(&self) -> Snapshot {
+        self.shared.current.load().db.snapshot()
+    }
+
+    /// The engine in force: to flush, compact and look at. Writing to it would tear the state
+    /// from the log. Fetch it anew each time: a restore closes it.
+    pub fn db(&self) -> Db {
+        self.shared.current.load().db.clone()
+    }
+
+    /// Index of the last entry that reads see.
+    pub fn applied(&self) -> u64 {
+        self.shared.applied.load(Ordering::Acquire)
+    }
+
+    /// The members, as of about [`applied`](Self::applied).
+    pub fn members(&self) -> Arc<Members> {
+        self.shared.members.load_full()
+    }
+
+    /// Makes a copy of the state to be sent, of an index that its header names. Flushes, so it
+    /// takes a while; applying goes on meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` if nothing was applied yet; `Storage`, also if a restore comes in between.
+    pub fn checkpoint(&self) -> Result<Outgoing> {
+        if self.applied() == 0 {
+            return Err(Error::Invalid("there is no state yet to make a snapshot of".into()));
+        }
+        let shared = &self.shared;
+        let dir = shared.folder.fresh_checkpoint();
+        let outgoing = self.checkpoint_in(&dir);
+        if outgoing.is_err() {
+            // What stays behind is removed at the next start.
+            let _ = remove_folder(&**shared.folder.fs(), &dir);
+        }
+        outgoing
+    }
+
+    fn checkpoint_in(&self, dir: &std::path::Path) -> Result<Outgoing> {
+        let shared = &self.shared;
+        let storage = || Error::storage("make a snapshot");
+        self.db().checkpoint(dir).map_err(storage())?;
+        // Of which index it is, the copy knows best.
+        let copy = shared.engine.clone().open_read_only(dir).map_err(storage())?;
+        let (_, book) = Book::load(&copy)?;
+        copy.close().map_err(storage())?;
+        Outgoing::new(shared.folder.fs(), dir, book.applied(), book.conf().clone())
+    }
+
+    /// Starts to receive a snapshot, into a folder of its own.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt` for a header that no sender makes; `Storage`.
+    pub fn receive(&self, header: Header) -> Result<Incoming> {
+        let folder = &self.shared.folder;
+        Incoming::start(folder.fs(), folder.fresh_state(), header)
+    }
+}

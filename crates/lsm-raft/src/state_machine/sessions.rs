@@ -1,0 +1,123 @@
+//! Who is known to retry, and what each did last.
+//!
+//! Pure: what happens depends on the log alone, so it is the same on every node. The rows that
+//! changed are handed out to be written with the entries that changed them.
+//!
+//! Invariants:
+//! * `by_use` holds each session of `by_id` once, under the index of its last applied request.
+//! * At most `max` sessions are held; ids are given out once, from 1 up.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::layout::SessionRow;
+use crate::command::Session;
+
+/// How many sessions are kept. One more, and the one whose last request lies furthest back in
+/// the log is given up.
+pub const SESSIONS_MAX: usize = 65_536;
+
+/// What a session says about a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// There is no such session.
+    Unknown,
+    /// It has gone on to a later request.
+    Passed {
+        /// Number of its last request.
+        last: u64,
+    },
+    /// The request was applied before.
+    Repeated {
+        /// Where in the log.
+        index: u64,
+    },
+    /// To be applied.
+    New,
+}
+
+/// All sessions that are kept.
+#[derive(Debug)]
+pub(super) struct Sessions {
+    max: usize,
+    opened: u64,
+    by_id: HashMap<u64, SessionRow>,
+    /// Index of the last use and id; of several in one entry, the oldest session goes first.
+    by_use: BTreeSet<(u64, u64)>,
+    /// Rows to write; `None` for those to remove.
+    changed: BTreeMap<u64, Option<SessionRow>>,
+}
+
+impl Sessions {
+    /// No sessions; at most `max` will be kept.
+    pub(super) fn new(max: usize) -> Self {
+        Self {
+            max,
+            opened: 0,
+            by_id: HashMap::new(),
+            by_use: BTreeSet::new(),
+            changed: BTreeMap::new(),
+        }
+    }
+
+    /// The sessions of stored rows.
+    pub(super) fn load(max: usize, opened: u64, rows: Vec<(u64, SessionRow)>) -> Self {
+        let by_use = rows.iter().map(|(id, row)| (row.index, *id)).collect();
+        let by_id = rows.into_iter().collect();
+        Self { max, opened, by_id, by_use, changed: BTreeMap::new() }
+    }
+
+    /// How many were ever opened.
+    pub(super) fn opened(&self) -> u64 {
+        self.opened
+    }
+
+    /// Opens a session in the entry at `index`, and gives one up if there are too many.
+    pub(super) fn open(&mut self, index: u64) -> u64 {
+        while self.by_id.len() >= self.max
+            && let Some((_, oldest)) = self.by_use.pop_first()
+        {
+            self.by_id.remove(&oldest);
+            self.changed.insert(oldest, None);
+        }
+        self.opened += 1;
+        self.set(self.opened, SessionRow { sequence: 0, index });
+        self.opened
+    }
+
+    /// Whether a request is to be applied.
+    pub(super) fn judge(&self, session: Session) -> Verdict {
+        let Some(row) = self.by_id.get(&session.id) else { return Verdict::Unknown };
+        if session.sequence > row.sequence {
+            Verdict::New
+        } else if session.sequence == row.sequence && session.sequence > 0 {
+            Verdict::Repeated { index: row.index }
+        } else {
+            // Requests count from 1: number 0 is behind even a session that made none.
+            Verdict::Passed { last: row.sequence }
+        }
+    }
+
+    /// Notes that a request was applied in the entry at `index`. Does nothing for a session
+    /// that is not there.
+    pub(super) fn applied(&mut self, session: Session, index: u64) {
+        if let Some(row) = self.by_id.get(&session.id) {
+            self.by_use.remove(&(row.index, session.id));
+            self.set(session.id, SessionRow { sequence: session.sequence, index });
+        }
+    }
+
+    fn set(&mut self, id: u64, row: SessionRow) {
+        self.by_id.insert(id, row);
+        self.by_use.insert((row.index, id));
+        self.changed.insert(id, Some(row));
+    }
+
+    /// The rows that changed since they were last taken; `None` for those that are gone.
+    pub(super) fn take_changed(&mut self) -> BTreeMap<u64, Option<SessionRow>> {
+        std::mem::take(&mut self.changed)
+    }
+}
+
+#[cfg(test)]
+#[path = "sessions_test.rs"]
+mod tests;

@@ -1,0 +1,138 @@
+//! What goes wrong, chosen by the seed.
+
+use lsm_raft::{Change, Input, Role};
+
+use crate::cluster::{Cluster, Event};
+use crate::replica::Setup;
+
+/// Most nodes that are down on purpose at the same time, but for the rare blackout.
+const DOWN_MAX: usize = 2;
+/// The last id that a node may get.
+const LAST_ID: u64 = 8;
+
+/// One fault, and the time of the next.
+pub(crate) fn strike(cluster: &mut Cluster) {
+    let pause = cluster.rng.u64(100_000..1_500_000);
+    if cluster.now + pause < 15_000_000 {
+        cluster.schedule(pause, Event::Fault);
+    }
+    let nodes = cluster.nodes();
+    let victim = match cluster.leader() {
+        // The leader more often than chance would have it.
+        Some(leader) if cluster.rng.bool() => leader,
+        _ => nodes[cluster.rng.usize(..nodes.len())],
+    };
+    match cluster.rng.u8(..16) {
+        0..3 => crash(cluster, victim),
+        3 => blackout(cluster),
+        4 => isolate(cluster, victim),
+        5 => split(cluster),
+        6 => cut_one_way(cluster, victim),
+        7 | 8 => cluster.network.heal(),
+        9 => {
+            cluster.network.drop_percent = cluster.rng.u8(..30);
+            cluster.network.twice_percent = cluster.rng.u8(..30);
+            cluster.network.delay = cluster.rng.u64(100..40_000);
+        }
+        10 | 11 => {
+            let now = cluster.now;
+            let pause = cluster.rng.u64(100_000..4_000_000);
+            cluster.host(victim).paused_until = now + pause;
+            cluster.report.pauses += 1;
+        }
+        12 => {
+            let to = Some(nodes[cluster.rng.usize(..nodes.len())]);
+            cluster.with(victim, |running, now| running.step(Input::Transfer { to }, now));
+        }
+        _ => change(cluster),
+    }
+}
+
+fn crash(cluster: &mut Cluster, victim: u64) {
+    let down = cluster.hosts.values().filter(|host| host.running.is_none()).count();
+    if down >= DOWN_MAX {
+        return;
+    }
+    if cluster.rng.bool() {
+        cluster.crash_soon(victim);
+    } else {
+        cluster.crash(victim);
+    }
+}
+
+fn blackout(cluster: &mut Cluster) {
+    for node in cluster.nodes() {
+        cluster.crash(node);
+    }
+}
+
+fn isolate(cluster: &mut Cluster, victim: u64) {
+    for other in cluster.nodes() {
+        cluster.network.cut_both(victim, other);
+    }
+    cluster.report.cuts += 1;
+}
+
+fn split(cluster: &mut Cluster) {
+    let nodes = cluster.nodes();
+    let (left, right): (Vec<u64>, Vec<u64>) = nodes.into_iter().partition(|_| cluster.rng.bool());
+    for &a in &left {
+        for &b in &right {
+            cluster.network.cut_both(a, b);
+        }
+    }
+    cluster.report.cuts += 1;
+}
+
+fn cut_one_way(cluster: &mut Cluster, victim: u64) {
+    let incoming = cluster.rng.bool();
+    for other in cluster.nodes().into_iter().filter(|&other| other != victim) {
+        if cluster.rng.u8(..3) > 0 {
+            let (from, to) = if incoming { (other, victim) } else { (victim, other) };
+            cluster.network.cut(from, to);
+        }
+    }
+    cluster.report.cuts += 1;
+}
+
+/// Lets the group grow and shrink: a node joins as a learner, becomes a voter, goes.
+fn change(cluster: &mut Cluster) {
+    let Some(leader) = cluster.leader() else { return };
+    let running = cluster.hosts[&leader].running.as_ref().expect("it leads");
+    let members = running.machine.members();
+    let used = |id: &u64| {
+        members.nodes.contains_key(id)
+            || members.removed.contains(id)
+            || cluster.hosts.contains_key(id)
+    };
+    let fresh = (1..=LAST_ID).find(|id| !used(id));
+    let of = |role: Role| {
+        let of_role = members.nodes.iter().filter(move |(_, member)| member.role == role);
+        of_role.map(|(&id, _)| id).collect::<Vec<_>>()
+    };
+    let (voters, learners) = (of(Role::Voter), of(Role::Learner));
+    match (learners.first(), fresh) {
+        (Some(&learner), _) if voters.len() > 4 && cluster.rng.bool() => {
+            // One in, one out, at once: this goes through a joint configuration.
+            let gone = voters[cluster.rng.usize(..voters.len())];
+            let changes = vec![Change::Promote { node: learner }, Change::Remove { node: gone }];
+            cluster.change(changes);
+        }
+        (Some(&learner), _) => cluster.change(vec![Change::Promote { node: learner }]),
+        (None, Some(node)) if voters.len() < 6 => {
+            let lease_reads = cluster.hosts[&leader].setup.lease_reads;
+            let seed = cluster.rng.u64(..);
+            cluster.change(vec![Change::AddLearner {
+                node,
+                peer_address: format!("peer{node}"),
+                client_address: format!("client{node}"),
+            }]);
+            cluster.add_host(Setup { id: node, founders: None, lease_reads, seed });
+        }
+        _ if voters.len() > 3 => {
+            let node = voters[cluster.rng.usize(..voters.len())];
+            cluster.change(vec![Change::Remove { node }]);
+        }
+        _ => {}
+    }
+}
