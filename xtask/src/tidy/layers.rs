@@ -83,6 +83,7 @@ wal/                L3  never key batch
     test_fs.rs
     fuzzing.rs
     writer.rs
+    front.rs
     reader.rs
     scan.rs
     syncer.rs

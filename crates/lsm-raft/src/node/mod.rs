@@ -22,6 +22,8 @@ mod io;
 mod proposals;
 mod reads;
 mod step;
+#[cfg(test)]
+mod step_test;
 
 pub use io::{Apply, Input, NodeStatus, NodeStorage, Output, PeerStatus, Persist, Restore};
 pub use step::Node;

@@ -481,11 +481,15 @@ impl<S: NodeStorage, W> Node<S, W> {
         false
     }
 
-    /// An answer to a heartbeat promises nothing but the term: with that durable it need not
-    /// wait for entries. Reads wait for these answers.
+    /// An answer to a heartbeat promises nothing but the term, and a question promises nothing:
+    /// with the term durable they need not wait for entries. Reads wait for these.
     fn send_early(&mut self, messages: &mut Vec<Message>) {
-        let early =
-            |message: &mut Message| message.get_msg_type() == MessageType::MsgHeartbeatResponse;
+        let early = |message: &mut Message| {
+            matches!(
+                message.get_msg_type(),
+                MessageType::MsgHeartbeatResponse | MessageType::MsgReadIndex
+            )
+        };
         let early: Vec<_> = messages.extract_if(.., early).collect();
         if !early.is_empty() {
             self.outputs.push(Output::Send(early));

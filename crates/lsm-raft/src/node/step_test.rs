@@ -1,0 +1,363 @@
+//! Nodes over raft's storage in memory, carried out by hand.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use raft::eraftpb::{ConfState, Entry, Message, MessageType, Snapshot};
+use raft::storage::MemStorage;
+use raft::{GetEntriesContext, RaftState, Storage};
+
+use super::{Input, Node, NodeStorage, Output};
+use crate::command::{Command, Commands};
+use crate::config::Config;
+use crate::members::{Change, Member, Members, Role};
+use crate::outcome::Refusal;
+
+const NOW: Duration = Duration::from_secs(1);
+
+struct Memory(MemStorage);
+
+impl Storage for Memory {
+    fn initial_state(&self) -> raft::Result<RaftState> {
+        self.0.initial_state()
+    }
+    fn entries(
+        &self,
+        low: u64,
+        high: u64,
+        max_size: impl Into<Option<u64>>,
+        context: GetEntriesContext,
+    ) -> raft::Result<Vec<Entry>> {
+        self.0.entries(low, high, max_size, context)
+    }
+    fn term(&self, index: u64) -> raft::Result<u64> {
+        self.0.term(index)
+    }
+    fn first_index(&self) -> raft::Result<u64> {
+        self.0.first_index()
+    }
+    fn last_index(&self) -> raft::Result<u64> {
+        self.0.last_index()
+    }
+    fn snapshot(&self, request_index: u64, to: u64) -> raft::Result<Snapshot> {
+        self.0.snapshot(request_index, to)
+    }
+}
+
+impl NodeStorage for Memory {
+    fn append(&mut self, entries: &[Entry]) {
+        self.0.wl().append(entries).unwrap();
+    }
+    fn reset(&mut self, _: u64, _: u64) {
+        unreachable!("these tests send no snapshot")
+    }
+    fn take_snapshot_wanted(&mut self) -> bool {
+        false
+    }
+    fn cut_for(&self, _: u64) -> u64 {
+        0
+    }
+}
+
+/// Some nodes, and what is on its way between them.
+struct Group {
+    nodes: Vec<Node<Memory, u32>>,
+    /// Readies that are not persisted yet, by node.
+    unsynced: Vec<VecDeque<(u64, Vec<Message>)>>,
+    applied: Vec<Vec<(u64, Vec<u32>)>>,
+    entries: Vec<u64>,
+    readable: Vec<(u64, Vec<u32>)>,
+    refused: Vec<(u32, Refusal)>,
+    /// Nodes whose disk does not answer.
+    slow: Vec<u64>,
+}
+
+impl Group {
+    fn new(count: u64, change: impl Fn(&mut Config)) -> Self {
+        let ids: Vec<u64> = (1..=count).collect();
+        let nodes = ids.iter().map(|&id| {
+            let mut config = Config { election_ticks_min: 10 + id as usize, ..Config::new(id) };
+            config.election_ticks_max = config.election_ticks_min + 1;
+            change(&mut config);
+            let storage = MemStorage::new_with_conf_state(ConfState::from((ids.clone(), vec![])));
+            Node::new(config, Memory(storage), 0, members(&ids), id * 100).unwrap()
+        });
+        let nodes: Vec<_> = nodes.collect();
+        let n = nodes.len();
+        Self {
+            nodes,
+            unsynced: vec![VecDeque::new(); n],
+            applied: vec![Vec::new(); n],
+            entries: vec![0; n],
+            readable: Vec::new(),
+            refused: Vec::new(),
+            slow: Vec::new(),
+        }
+    }
+
+    fn with_leader(count: u64, change: impl Fn(&mut Config)) -> Self {
+        let mut group = Self::new(count, change);
+        group.input(1, Input::Campaign);
+        assert!(group.nodes[0].status().leads());
+        group
+    }
+
+    fn node(&mut self, id: u64) -> &mut Node<Memory, u32> {
+        &mut self.nodes[id as usize - 1]
+    }
+
+    /// Steps one node, and then all until nothing moves.
+    fn input(&mut self, id: u64, input: Input<u32>) {
+        self.node(id).step(input, NOW).unwrap();
+        let mut messages = self.carry_out(id);
+        loop {
+            for message in std::mem::take(&mut messages) {
+                let to = message.to;
+                self.node(to).step(Input::Message(message), NOW).unwrap();
+                messages.extend(self.carry_out(to));
+            }
+            for id in 1..=self.nodes.len() as u64 {
+                messages.extend(self.sync(id));
+            }
+            if messages.is_empty() {
+                return;
+            }
+        }
+    }
+
+    fn sync(&mut self, id: u64) -> Vec<Message> {
+        let mut messages = Vec::new();
+        while !self.slow.contains(&id) {
+            let Some((ready, late)) = self.unsynced[id as usize - 1].pop_front() else { break };
+            messages.extend(late);
+            self.node(id).step(Input::Persisted { ready }, NOW).unwrap();
+            messages.extend(self.carry_out(id));
+        }
+        messages
+    }
+
+    fn carry_out(&mut self, id: u64) -> Vec<Message> {
+        let at = id as usize - 1;
+        let mut sent = Vec::new();
+        for output in self.nodes[at].outputs(NOW).unwrap() {
+            match output {
+                Output::Send(messages) => sent.extend(messages),
+                Output::Persist(persist) => {
+                    self.unsynced[at].push_back((persist.ready, persist.messages));
+                }
+                Output::Apply(apply) => {
+                    self.entries[at] = apply.through;
+                    self.applied[at].extend(apply.waiters);
+                    let index = apply.through;
+                    self.nodes[at].step(Input::Applied { index }, NOW).unwrap();
+                }
+                Output::Read { index, waiters } => self.readable.push((index, waiters)),
+                Output::Refuse { waiter, refusal } => self.refused.push((waiter, refusal)),
+                _ => {}
+            }
+        }
+        sent
+    }
+
+    fn propose(&mut self, id: u64, waiter: u32) {
+        self.input(id, Input::Propose { command: Command::Hash.to_bytes(), waiter });
+    }
+}
+
+fn members(ids: &[u64]) -> Members {
+    let member = |&id: &u64| {
+        let address = format!("node{id}");
+        let (peer_address, client_address) = (address.clone(), address);
+        let role = Role::Voter;
+        (id, Member { role, peer_address, client_address, incarnation: None })
+    };
+    Members { nodes: ids.iter().map(member).collect(), ..Members::default() }
+}
+
+#[test]
+fn a_proposal_is_applied_everywhere_and_answered_where_it_was_made() {
+    let mut group = Group::with_leader(3, |_| {});
+    group.propose(1, 7);
+    let (index, waiters) = group.applied[0].last().unwrap().clone();
+    assert_eq!(waiters, [7]);
+    group.input(1, Input::Tick);
+    group.input(1, Input::Tick);
+    assert_eq!(group.entries, [index; 3]);
+    assert!(group.applied[1].is_empty() && group.refused.is_empty());
+}
+
+#[test]
+fn others_refuse_and_say_who_leads() {
+    let mut group = Group::with_leader(3, |_| {});
+    group.propose(2, 7);
+    assert_eq!(group.refused, [(7, Refusal::NotLeader { leader: Some(1) })]);
+}
+
+#[test]
+fn a_leader_commits_with_a_quorum_of_others_and_applies_only_what_it_holds() {
+    let mut group = Group::with_leader(3, |_| {});
+    group.slow = vec![1];
+    group.propose(1, 7);
+    let status = group.nodes[0].status();
+    assert_eq!(status.committed, status.last, "two of three are enough");
+    assert!(group.applied[0].is_empty(), "its own disk has it not");
+    group.slow.clear();
+    group.input(1, Input::Tick);
+    assert_eq!(group.applied[0].last().unwrap().1, [7]);
+}
+
+#[test]
+fn nothing_is_promised_before_it_is_durable() {
+    let mut group = Group::with_leader(3, |_| {});
+    group.slow = vec![2, 3];
+    group.propose(1, 7);
+    let status = group.nodes[0].status();
+    assert!(status.committed < status.last, "nobody else has it on disk");
+    group.slow = vec![3];
+    group.input(1, Input::Tick);
+    assert_eq!(group.applied[0].last().unwrap().1, [7]);
+}
+
+#[test]
+fn while_entries_are_on_their_way_commands_are_collected() {
+    let mut group = Group::with_leader(3, |config| config.entries_in_flight_max = 1);
+    group.slow = vec![2, 3];
+    let last = group.nodes[0].status().last;
+    for waiter in 0..10 {
+        group.propose(1, waiter);
+    }
+    assert_eq!(group.nodes[0].status().last, last + 1, "the rest waits");
+    group.slow.clear();
+    group.input(1, Input::Tick);
+    assert_eq!(group.nodes[0].status().last, last + 2);
+    let entries = group.nodes[0].storage().0.entries(
+        last + 2,
+        last + 3,
+        None,
+        GetEntriesContext::empty(false),
+    );
+    assert_eq!(Commands::new(&entries.unwrap()[0].data).count(), 9);
+    let answered: Vec<_> = group.applied[0].iter().flat_map(|(_, waiters)| waiters).collect();
+    assert_eq!(answered, (0..10).collect::<Vec<_>>().iter().collect::<Vec<_>>());
+}
+
+#[test]
+fn reads_wait_for_a_quorum_and_not_for_a_disk() {
+    let mut group = Group::with_leader(3, |_| {});
+    group.slow = vec![1, 2, 3];
+    group.propose(1, 1);
+    group.input(2, Input::Read { waiter: 5 });
+    group.input(1, Input::Read { waiter: 6 });
+    let committed = group.nodes[0].status().committed;
+    assert_eq!(group.readable, [(committed, vec![5]), (committed, vec![6])]);
+}
+
+#[test]
+fn a_read_of_a_leader_that_is_alone_is_not_answered() {
+    let mut group = Group::with_leader(3, |_| {});
+    group.nodes[0].step(Input::Read { waiter: 5 }, NOW).unwrap();
+    for _ in 0..40 {
+        group.nodes[0].step(Input::Tick, NOW).unwrap();
+        let _ = group.carry_out(1);
+    }
+    assert!(group.readable.is_empty());
+    assert_eq!(group.refused, [(5, Refusal::NotLeader { leader: None })]);
+}
+
+#[test]
+fn a_lease_answers_alone_until_it_ends() {
+    let mut group = Group::new(3, |config| config.lease_reads = true);
+    group.input(1, Input::Campaign);
+    assert!(!group.nodes[0].status().leads(), "a lease from before a restart may still hold");
+    while !group.nodes[0].status().leads() {
+        (1..=3).for_each(|id| group.input(id, Input::Tick));
+        group.input(1, Input::Campaign);
+    }
+    group.input(1, Input::Read { waiter: 5 });
+    assert_eq!(group.readable.len(), 1);
+    let node = &mut group.nodes[0];
+    node.step(Input::Read { waiter: 6 }, NOW + Duration::from_millis(100)).unwrap();
+    assert!(group.carry_out(1).is_empty(), "no message was needed");
+    assert_eq!(group.readable.len(), 2);
+    let node = &mut group.nodes[0];
+    node.step(Input::Read { waiter: 7 }, NOW + Duration::from_secs(5)).unwrap();
+    let _ = group.carry_out(1);
+    assert_eq!(group.readable.len(), 2);
+}
+
+#[test]
+fn members_change_one_at_a_time() {
+    let mut group = Group::with_leader(3, |_| {});
+    group.slow = vec![2, 3];
+    let remove = |node| vec![Change::Remove { node }];
+    group.input(1, Input::ChangeMembers { changes: remove(3), waiter: 1 });
+    group.input(1, Input::ChangeMembers { changes: remove(2), waiter: 2 });
+    assert!(matches!(group.refused[..], [(2, Refusal::Busy { .. })]), "{:?}", group.refused);
+    group.slow.clear();
+    group.input(1, Input::Tick);
+    assert_eq!(group.applied[0].last().unwrap().1, [1]);
+    group.input(1, Input::ChangeMembers { changes: remove(3), waiter: 3 });
+    assert!(matches!(&group.refused[1], (3, Refusal::Invalid(why)) if why.contains("no member")));
+}
+
+#[test]
+fn a_node_that_fails_hands_over_and_promises_nothing_more() {
+    let mut group = Group::with_leader(3, |_| {});
+    group.propose(1, 1);
+    group.slow = vec![1];
+    group.propose(1, 2);
+    group.input(1, Input::Fail { reason: "no space is left".into() });
+    assert!(group.refused.contains(&(2, Refusal::Unknown)));
+    assert!(!group.nodes[0].status().leads());
+    assert!(group.nodes[1].status().leads() || group.nodes[2].status().leads());
+    group.propose(1, 3);
+    assert!(
+        matches!(&group.refused.last().unwrap(), (3, Refusal::Stopped(why)) if why.contains("space"))
+    );
+}
+
+fn message(kind: MessageType, from: u64) -> Message {
+    let mut message = Message::default();
+    message.set_msg_type(kind);
+    (message.from, message.to, message.term) = (from, 1, 9);
+    message
+}
+
+#[test]
+fn a_node_that_lost_entries_notices_and_stops() {
+    let mut group = Group::new(3, |_| {});
+    let mut heartbeat = message(MessageType::MsgHeartbeat, 2);
+    heartbeat.commit = 1000;
+    let error = group.node(1).step(Input::Message(heartbeat), NOW).unwrap_err();
+    assert!(error.to_string().contains("entries were lost"), "{error}");
+}
+
+#[test]
+fn messages_that_no_correct_node_sends_do_nothing() {
+    let mut group = Group::with_leader(3, |_| {});
+    let before = group.nodes[0].status();
+    let term = before.term;
+    let mut bad = vec![
+        message(MessageType::MsgPropose, 2),
+        message(MessageType::MsgHup, 2),
+        message(MessageType::MsgReadIndex, 2),
+        message(MessageType::MsgAppend, 1),
+        message(MessageType::MsgAppend, 2),
+        message(MessageType::MsgHeartbeat, 2),
+        message(MessageType::MsgAppendResponse, 2),
+    ];
+    for message in &mut bad {
+        message.term = term;
+    }
+    bad[6].index = 1_000_000;
+    let mut entry = Entry::default();
+    entry.index = 77;
+    let mut gap = message(MessageType::MsgAppend, 2);
+    gap.set_entries(vec![entry].into());
+    bad.push(gap);
+    for message in bad {
+        let kind = message.get_msg_type();
+        group.input(1, Input::Message(message));
+        assert_eq!(group.nodes[0].status(), before, "{kind:?}");
+    }
+}
