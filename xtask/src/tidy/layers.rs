@@ -204,11 +204,25 @@ proto.rs            L0
         bans_std_fs: false,
         never: &[],
         table: "
-main.rs             L3
-service/            L2
+main.rs             L4
+service/            L3
+    service_test.rs
+    routes.rs
+    kv.rs
+    session.rs
+    storage.rs
+    cluster.rs
+    hash_check.rs
+    scan.rs
+    pager.rs
+    range.rs
+    leader.rs
+    context.rs
+    forward.rs
 peer.rs             L2
 convert.rs          L1
 config.rs           L0
+limits.rs           L0
 ",
     },
 ];
