@@ -204,7 +204,8 @@ proto.rs            L0
         bans_std_fs: false,
         never: &[],
         table: "
-main.rs             L4
+main.rs             L5
+node.rs             L4
 service/            L3
     service_test.rs
     routes.rs
@@ -220,8 +221,22 @@ service/            L3
     context.rs
     forward.rs
 peer.rs             L2
+local/              L2
+    run.rs
+    view.rs
+    processes.rs
+    plan.rs
+admin.rs            L2
 convert.rs          L1
-config.rs           L0
+listener.rs         L1
+signals.rs          L1
+logging.rs          L1
+config/             L0
+    settings.rs
+    given.rs
+    nodes.rs
+    units.rs
+    error.rs
 limits.rs           L0
 ",
     },

@@ -13,7 +13,6 @@ mod nodes;
 mod settings;
 mod units;
 
-pub(crate) use error::Error;
 pub(crate) use given::{LogFormat, StartArgs};
-pub(crate) use nodes::Address;
 pub(crate) use settings::{Log, Settings};
+pub(crate) use units::Time;
