@@ -156,7 +156,16 @@ runtime.rs          L3
 node.rs             L2
 snapshot.rs         L2
 state_machine.rs    L2
-log_store.rs        L2
+log_store/          L2
+    crash_test.rs
+    test_log.rs
+    open.rs
+    replay.rs
+    writer.rs
+    store.rs
+    live.rs
+    index.rs
+    record.rs
 transport.rs        L1
 command.rs          L1
 config.rs           L0

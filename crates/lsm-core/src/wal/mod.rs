@@ -43,7 +43,7 @@ pub use front::{Front, front, read_record, segment_number, segment_path};
 pub(crate) use reader::read_whole;
 pub use reader::{LogRecord, Replayed, SegmentInfo, StartedSegment, replay, settle};
 pub(crate) use record::{Format, Header, encode};
-pub use record::{Lsn, PAYLOAD_LEN_MAX};
+pub use record::{HEADER_LEN, Lsn, PAYLOAD_LEN_MAX};
 pub(crate) use scan::{Base, Records, find_witness};
 pub(crate) use segment::is_started;
 pub use segment::{Segment, prepare};

@@ -30,8 +30,8 @@ impl fmt::Display for Lsn {
     }
 }
 
-/// Bytes before the first record of a file.
-pub(crate) const HEADER_LEN: usize = 48;
+/// Bytes before the first record of a file: its header.
+pub const HEADER_LEN: usize = 48;
 /// Place of the version in the header. It and the checksum behind it stay where they are in all
 /// versions.
 const VERSION_AT: usize = 40;

@@ -101,7 +101,7 @@ impl Writer {
     }
 
     /// Position of the segment's first byte.
-    pub(crate) fn base(&self) -> Lsn {
+    pub fn base(&self) -> Lsn {
         self.base
     }
 
