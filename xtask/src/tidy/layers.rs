@@ -151,9 +151,23 @@ testkit/            any
         bans_std_fs: true,
         never: &["lsm_client", "lsm_server"],
         table: "
-lib.rs              L4
-runtime.rs          L3
-node.rs             L2
+lib.rs              L5
+runtime/            L4
+    open.rs
+    handle.rs
+    raft_thread.rs
+    log_thread.rs
+    apply_thread.rs
+    shared.rs
+    queues.rs
+storage.rs          L3
+node/               L2
+    step_test.rs
+    step.rs
+    guard.rs
+    proposals.rs
+    reads.rs
+    io.rs
 state_machine/      L2
     apply_test.rs
     crash_test.rs
@@ -167,9 +181,19 @@ state_machine/      L2
     folder.rs
     sessions.rs
     layout.rs
-log_store.rs        L2
+log_store/          L2
+    crash_test.rs
+    test_log.rs
+    open.rs
+    replay.rs
+    writer.rs
+    store.rs
+    live.rs
+    index.rs
+    record.rs
 transport.rs        L1
 command.rs          L1
+identity.rs         L0
 members.rs          L0
 outcome.rs          L0
 snapshot.rs         L0
