@@ -78,7 +78,8 @@ impl Error {
         Self::new(ErrorKind::Closed, "the database is closed")
     }
 
-    pub(crate) fn corrupt(message: impl Into<String>) -> Self {
+    /// Damage found by code that keeps files of its own in the engine's [framing](crate::wal).
+    pub fn corrupt(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Corrupt, message)
     }
 
@@ -103,8 +104,7 @@ impl Error {
         Self::new(ErrorKind::Unsupported, message)
     }
 
-    /// Wraps a file system error; `action` completes the sentence "could not …". For those who
-    /// use [`Fs`](crate::fs::Fs) beside the engine.
+    /// Wraps a file system error; `action` completes the sentence "could not …".
     pub fn io(action: &str, file: &Path, source: io::Error) -> Self {
         Self::new(ErrorKind::Io, format!("could not {action}")).in_file(file).because(source)
     }
@@ -119,14 +119,16 @@ impl Error {
     }
 
     /// Names the file, unless a deeper layer already did.
-    pub(crate) fn in_file(self, file: &Path) -> Self {
+    #[must_use]
+    pub fn in_file(self, file: &Path) -> Self {
         self.with(|inner| {
             inner.file.get_or_insert_with(|| file.to_owned());
         })
     }
 
     /// Sets the offset, unless a deeper layer already did.
-    pub(crate) fn at(self, offset: u64) -> Self {
+    #[must_use]
+    pub fn at(self, offset: u64) -> Self {
         self.with(|inner| {
             inner.offset.get_or_insert(offset);
         })

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// A number that names one file of a database for ever: numbers are never used twice, but
 /// for the logs, where a recycled segment gets a new number by being renamed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct FileNumber(pub(crate) u64);
+pub struct FileNumber(pub u64);
 
 impl fmt::Display for FileNumber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

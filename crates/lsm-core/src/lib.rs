@@ -48,7 +48,7 @@ mod sync;
 pub mod testkit;
 mod value;
 mod version;
-mod wal;
+pub mod wal;
 
 pub use batch::{KeyspaceRef, WriteBatch};
 pub use clock::{Clock, ManualClock, SystemClock};

@@ -19,6 +19,8 @@ mod runtime;
 mod snapshot;
 mod state_machine;
 mod storage;
+#[cfg(feature = "testkit")]
+pub mod testkit;
 mod transport;
 
 pub use config::Config;

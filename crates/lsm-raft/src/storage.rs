@@ -145,6 +145,18 @@ impl NodeStorage for GroupStorage {
     }
 
     fn cut_for(&self, keep_bytes: u64) -> u64 {
-        self.log.cut_for(keep_bytes)
+        let (before, last) = (self.log.first_index() - 1, self.log.last_index());
+        let excess = self.log.bytes_behind(last).saturating_sub(keep_bytes);
+        // The greatest index through which no more than the excess stands.
+        let (mut low, mut high) = (before, last);
+        while low < high {
+            let middle = low + (high - low).div_ceil(2);
+            if self.log.bytes_behind(middle) <= excess {
+                low = middle;
+            } else {
+                high = middle - 1;
+            }
+        }
+        low
     }
 }

@@ -6,14 +6,13 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::Path;
 use std::sync::Arc;
 
 use super::state::Engine;
 use super::tree::Tree;
 use crate::batch::Batch;
 use crate::error::{Error, Result};
-use crate::file_name::{FileName, FileNumber};
+use crate::file_name::FileNumber;
 use crate::key::{KeyspaceId, Kind, SeqNo};
 use crate::memtable::Insert;
 use crate::version::Catalog;
@@ -52,9 +51,7 @@ pub(super) fn replay(engine: &Engine, catalog: &Catalog) -> Result<ReplayedLog> 
         &mut |record| {
             let batch = decode(&record, collected.last, catalog.flushed_seq)?;
             collected.add(engine, catalog, &batch).map_err(|error| error.in_file(record.file))?;
-            if let Some(number) = log_number(record.file) {
-                last_seqs.insert(number, collected.last);
-            }
+            last_seqs.insert(record.segment, collected.last);
             if collected.bytes.len() < COLLECT_BYTES {
                 return Ok(());
             }
@@ -80,13 +77,6 @@ fn decode<'a>(record: &LogRecord<'a>, last: SeqNo, flushed: SeqNo) -> Result<Bat
         return Ok(batch);
     }
     Err(place(Error::mismatch("sequence number in the log", last.0 + 1, batch.first)))
-}
-
-fn log_number(path: &Path) -> Option<FileNumber> {
-    match FileName::parse(path.file_name()?.to_str()?)? {
-        FileName::Log(number) => Some(number),
-        _ => None,
-    }
 }
 
 /// Operations on their way from the log into memtables.

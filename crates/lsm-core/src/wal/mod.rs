@@ -4,6 +4,12 @@
 //! record means, which segments make up the log and when one is garbage is the caller's.
 //! Layouts and the recovery rules are in `docs/format.md`.
 //!
+//! Public, so that other logs can be kept in the same framing. Such a log is opened with
+//! [`settle`] and [`replay`] over the segments that its owner knows of, goes on in a new segment
+//! ([`prepare`], [`Writer::start`]) at the position where the replayed records end, and is made
+//! durable by [`Syncer::sync_through`]. An owner that keeps no list of its segments finds them with
+//! [`segment_number`] and [`front`].
+//!
 //! Invariants:
 //! * Every byte of the log has one position ([`Lsn`]) over the log's whole life; a segment's
 //!   header says where it begins.
@@ -19,6 +25,7 @@
 mod damage_test;
 #[cfg(test)]
 pub(crate) mod document_test;
+mod front;
 #[cfg(feature = "testkit")]
 pub(crate) mod fuzzing;
 mod reader;
@@ -32,9 +39,15 @@ pub(crate) mod test_fs;
 mod test_log;
 mod writer;
 
-pub(crate) use reader::{LogRecord, Replayed, SegmentInfo, read_whole, replay, settle};
-pub(crate) use record::{Format, Header, Lsn, PAYLOAD_LEN_MAX, encode};
+pub use front::{Front, front, read_record, segment_number, segment_path};
+pub(crate) use reader::read_whole;
+pub use reader::{LogRecord, Replayed, SegmentInfo, StartedSegment, replay, settle};
+pub(crate) use record::{Format, Header, encode};
+pub use record::{HEADER_LEN, Lsn, PAYLOAD_LEN_MAX};
 pub(crate) use scan::{Base, Records, find_witness};
-pub(crate) use segment::{Segment, is_started, prepare};
-pub(crate) use syncer::Syncer;
-pub(crate) use writer::{Via, Writer};
+pub(crate) use segment::is_started;
+pub use segment::{Segment, prepare};
+pub use syncer::Syncer;
+pub use writer::{Sealed, Via, Writer};
+
+pub use crate::file_name::FileNumber;

@@ -23,46 +23,54 @@ use crate::fs::{Access, Fs, ReadFile};
 
 /// A segment as its owner listed it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct SegmentInfo {
-    pub(crate) number: FileNumber,
-    /// Least length of the file: what [`Segment::bytes`](super::Segment::bytes) said.
-    pub(crate) bytes: u64,
+pub struct SegmentInfo {
+    /// The number in its name.
+    pub number: FileNumber,
+    /// Least length of the file in bytes: what [`Segment::bytes`](super::Segment::bytes) said.
+    pub bytes: u64,
 }
 
 /// A record on its way back to whoever wrote it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct LogRecord<'a> {
-    #[allow(dead_code, reason = "a batch carries its own; other logs may not")]
-    pub(crate) sequence: u64,
-    pub(crate) payload: &'a [u8],
-    pub(crate) file: &'a Path,
+pub struct LogRecord<'a> {
+    /// What the writer numbered it with.
+    pub sequence: u64,
+    /// The bytes that were appended.
+    pub payload: &'a [u8],
+    /// Number of the segment.
+    pub segment: FileNumber,
+    /// The segment's file.
+    pub file: &'a Path,
     /// Where the record starts in the file.
-    pub(crate) offset: u64,
+    pub offset: u64,
 }
 
 /// A segment that holds a part of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct StartedSegment {
-    pub(crate) number: FileNumber,
+pub struct StartedSegment {
+    /// The number in its name.
+    pub number: FileNumber,
     /// Where it begins in the log: what `start` has to be, once it is the first.
-    pub(crate) base: Lsn,
+    pub base: Lsn,
 }
 
 /// What a replay found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Replayed {
+pub struct Replayed {
     /// Position behind the last record: where the next segment starts.
-    pub(crate) end: Lsn,
-    pub(crate) last_sequence: u64,
-    pub(crate) records: u64,
+    pub end: Lsn,
+    /// Sequence of the last record; zero if there is none.
+    pub last_sequence: u64,
+    /// How many records were visited.
+    pub records: u64,
     /// Length of all payloads.
-    pub(crate) bytes: u64,
+    pub bytes: u64,
     /// The segments that make up the log, in order. All others that were listed hold nothing,
     /// and must leave the list in the same step in which a new segment enters it; their
     /// numbers are not used again.
-    pub(crate) started: Vec<StartedSegment>,
+    pub started: Vec<StartedSegment>,
     /// Something was cut off the end. A guess, for reports: a tail may be lost without trace.
-    pub(crate) torn: bool,
+    pub torn: bool,
 }
 
 impl Replayed {
@@ -74,7 +82,11 @@ impl Replayed {
 /// Makes the listed segments durable as they are. To be called before [`replay`], by whoever
 /// builds on what it reads: that may be in the system's cache only, if a process died and the
 /// machine did not, and a new segment must not begin behind bytes that can still be lost.
-pub(crate) fn settle(fs: &dyn Fs, dir: &Path, segments: &[SegmentInfo]) -> Result<()> {
+///
+/// # Errors
+///
+/// `Io` if a file cannot be synced; one that is missing is left to [`replay`].
+pub fn settle(fs: &dyn Fs, dir: &Path, segments: &[SegmentInfo]) -> Result<()> {
     for segment in segments {
         let path = FileName::Log(segment.number).in_dir(dir);
         match fs.open_write(&path).and_then(|file| file.sync()) {
@@ -91,7 +103,12 @@ pub(crate) fn settle(fs: &dyn Fs, dir: &Path, segments: &[SegmentInfo]) -> Resul
 ///
 /// `start` is the position at which the first segment begins. `closed_at` is where the log ended
 /// when it was closed cleanly, if it was, and nothing was written since.
-pub(crate) fn replay(
+///
+/// # Errors
+///
+/// `Corrupt` with file and offset if bytes that were durable are gone, or if the segments do not
+/// belong together; `Unsupported` if a newer program wrote them; `Io`; and whatever `visit` returns.
+pub fn replay(
     fs: &dyn Fs,
     dir: &Path,
     owner: u64,
@@ -240,7 +257,8 @@ impl Replay<'_> {
         while let Some(frame) = records.next().map_err(|e| e.in_file(&segment.path))? {
             let offset = frame.offset as u64;
             let (sequence, payload) = (frame.sequence, frame.payload);
-            let record = LogRecord { sequence, payload, file: &segment.path, offset };
+            let file = &*segment.path;
+            let record = LogRecord { sequence, payload, segment: number, file, offset };
             visit(record).map_err(|e| e.in_file(&segment.path).at(offset))?;
             self.synced = self.synced.max(frame.synced);
             self.found.records += 1;

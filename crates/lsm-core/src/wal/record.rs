@@ -12,11 +12,11 @@ use crate::file_name::FileNumber;
 
 /// A position in a log: bytes since the log's first, over all segments that it ever had.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Lsn(pub(crate) u64);
+pub struct Lsn(pub u64);
 
 impl Lsn {
     /// Far beyond what a disk can write, and small enough that adding to it cannot overflow.
-    pub(crate) const MAX: Self = Self(1 << 62);
+    pub const MAX: Self = Self(1 << 62);
 
     #[inline]
     pub(crate) fn plus(self, bytes: usize) -> Self {
@@ -30,8 +30,8 @@ impl fmt::Display for Lsn {
     }
 }
 
-/// Bytes before the first record of a file.
-pub(crate) const HEADER_LEN: usize = 48;
+/// Bytes before the first record of a file: its header.
+pub const HEADER_LEN: usize = 48;
 /// Place of the version in the header. It and the checksum behind it stay where they are in all
 /// versions.
 const VERSION_AT: usize = 40;
@@ -41,7 +41,7 @@ pub(super) const RECORD_HEADER_LEN: usize = 24;
 /// Records start at multiples of this.
 pub(super) const ALIGN: usize = 8;
 /// The longest payload, in bytes. The shortest is one byte: a run of zeros is no record.
-pub(crate) const PAYLOAD_LEN_MAX: usize = 1 << 30;
+pub const PAYLOAD_LEN_MAX: usize = 1 << 30;
 /// The shortest record.
 pub(super) const RECORD_LEN_MIN: usize = record_len(1);
 

@@ -25,11 +25,13 @@ const ZEROS_LEN: usize = 1 << 20;
 
 /// A segment file that is ready to be started.
 #[derive(Debug)]
-pub(crate) struct Segment {
-    pub(crate) number: FileNumber,
-    pub(crate) path: PathBuf,
-    /// Length of the file; all of it is reserved.
-    pub(crate) bytes: u64,
+pub struct Segment {
+    /// The number in its name.
+    pub number: FileNumber,
+    /// The file.
+    pub path: PathBuf,
+    /// Length of the file in bytes; all of it is reserved.
+    pub bytes: u64,
     pub(super) file: Arc<dyn WriteFile>,
 }
 
@@ -38,7 +40,12 @@ pub(crate) struct Segment {
 /// `recycle` names a segment that no one reads any more; its file takes the new name and
 /// keeps its length if that is greater. `zero` writes zeros over what was never written, so that
 /// later syncs find their blocks allocated and initialised.
-pub(crate) fn prepare(
+///
+/// # Errors
+///
+/// `Invalid` if `bytes` is outside the limits; `Io` if the file system refuses, or if the number
+/// is taken. What was made of the file is removed then.
+pub fn prepare(
     fs: &dyn Fs,
     dir: &Path,
     number: FileNumber,

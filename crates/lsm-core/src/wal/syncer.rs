@@ -29,7 +29,7 @@ use crate::sync::{Condvar, Mutex};
 
 /// What is appended, what is durable, and the first failure of a log.
 #[derive(Debug)]
-pub(crate) struct Syncer {
+pub struct Syncer {
     /// Where this process began to write.
     start: Lsn,
     /// Everything below has been handed to the file system.
@@ -62,7 +62,7 @@ struct Started {
 
 impl Syncer {
     /// For a log that is durable up to `position`, where its next segment will start.
-    pub(crate) fn new(position: Lsn) -> Self {
+    pub fn new(position: Lsn) -> Self {
         Self {
             start: position,
             appended: AtomicU64::new(position.0),
@@ -76,13 +76,13 @@ impl Syncer {
 
     /// Everything below this position is durable.
     #[inline]
-    pub(crate) fn synced(&self) -> Lsn {
+    pub fn synced(&self) -> Lsn {
         Lsn(self.synced.load(Ordering::Acquire))
     }
 
     /// Everything below this position has been appended.
     #[inline]
-    pub(crate) fn appended(&self) -> Lsn {
+    pub fn appended(&self) -> Lsn {
         Lsn(self.appended.load(Ordering::Acquire))
     }
 
@@ -99,10 +99,14 @@ impl Syncer {
     /// Returns once everything below `position` is durable. Covers with one sync all that was
     /// appended before that sync began, whoever appended it.
     ///
+    /// # Errors
+    ///
+    /// `Io` if this sync failed, `Failed` if anything failed before.
+    ///
     /// # Panics
     ///
     /// If `position` was not appended yet.
-    pub(crate) fn sync_through(&self, position: Lsn) -> Result<()> {
+    pub fn sync_through(&self, position: Lsn) -> Result<()> {
         assert!(position <= self.appended(), "a position is synced after it was appended");
         let mut state = self.state.lock();
         loop {
@@ -161,9 +165,11 @@ impl Syncer {
         state.files.retain(|started| started.number >= number || Some(started.number) == last);
     }
 
-    /// Fails if anything failed before.
+    /// # Errors
+    ///
+    /// `Failed` if anything failed before.
     #[inline]
-    pub(crate) fn check(&self) -> Result<()> {
+    pub fn check(&self) -> Result<()> {
         if !self.failed.load(Ordering::Acquire) {
             return Ok(());
         }
@@ -174,7 +180,7 @@ impl Syncer {
     }
 
     /// Refuses everything from here on because of `error`, unless something failed before.
-    pub(crate) fn fail(&self, error: &Error) {
+    pub fn fail(&self, error: &Error) {
         self.fail_locked(&mut self.state.lock(), error);
         self.turn.notify_all();
     }

@@ -22,7 +22,7 @@ const BUFFER_KEEP_MAX: usize = 1 << 20;
 
 /// How a record reaches its file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Via {
+pub enum Via {
     /// Copied into a mapping where the file system has one: cheapest if nobody waits for a
     /// sync.
     Copy,
@@ -32,19 +32,20 @@ pub(crate) enum Via {
 
 /// The segment that a rotation left behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Sealed {
-    pub(crate) number: FileNumber,
+pub struct Sealed {
+    /// The number in its name.
+    pub number: FileNumber,
     /// Sequence of the log's last record; zero if there is none yet.
-    pub(crate) last_sequence: u64,
-    /// Length of the file, the unused rest included.
-    pub(crate) bytes: u64,
+    pub last_sequence: u64,
+    /// Length of the file in bytes, the unused rest included.
+    pub bytes: u64,
     /// Where the segment begins in the log.
-    pub(crate) base: Lsn,
+    pub base: Lsn,
 }
 
 /// The end of a log.
 #[derive(Debug)]
-pub(crate) struct Writer {
+pub struct Writer {
     owner: u64,
     segment: Segment,
     base: Lsn,
@@ -59,10 +60,14 @@ impl Writer {
     /// Starts `segment` of `owner`'s log at `base`, its end so far. The last record has
     /// `last_sequence`; zero for none.
     ///
+    /// # Errors
+    ///
+    /// `Io` if the header cannot be written, `Failed` if anything failed before.
+    ///
     /// # Panics
     ///
     /// If `shared` stands elsewhere.
-    pub(crate) fn start(
+    pub fn start(
         owner: u64,
         segment: Segment,
         base: Lsn,
@@ -85,35 +90,39 @@ impl Writer {
 
     /// Whether a payload of this length fits into the segment.
     #[inline]
-    pub(crate) fn has_room(&self, payload_len: usize) -> bool {
+    pub fn has_room(&self, payload_len: usize) -> bool {
         payload_len <= PAYLOAD_LEN_MAX
             && (self.offset + record_len(payload_len)) as u64 <= self.segment.bytes
     }
 
-    /// The least size of a segment that holds a payload of this length.
-    pub(crate) fn segment_bytes_for(payload_len: usize) -> u64 {
+    /// The least size in bytes of a segment that holds a payload of this length.
+    pub fn segment_bytes_for(payload_len: usize) -> u64 {
         (HEADER_LEN + record_len(payload_len)) as u64
     }
 
     /// Position of the segment's first byte.
-    pub(crate) fn base(&self) -> Lsn {
+    pub fn base(&self) -> Lsn {
         self.base
     }
 
     /// Position behind the last record.
     #[inline]
-    pub(crate) fn end(&self) -> Lsn {
+    pub fn end(&self) -> Lsn {
         self.base.plus(self.offset)
     }
 
     /// Appends one record and returns the position behind it, which is what
     /// [`Syncer::sync_through`] takes.
     ///
+    /// # Errors
+    ///
+    /// `Io` if the write failed, `Failed` if anything failed before.
+    ///
     /// # Panics
     ///
     /// If the payload is empty or there is no [room](Self::has_room), or if `sequence` is
     /// below that of the record before.
-    pub(crate) fn append(&mut self, sequence: u64, payload: &[u8], via: Via) -> Result<Lsn> {
+    pub fn append(&mut self, sequence: u64, payload: &[u8], via: Via) -> Result<Lsn> {
         assert!(!payload.is_empty() && self.has_room(payload.len()), "the caller rotates first");
         assert!(sequence >= self.last_sequence, "sequences do not decrease");
         self.shared.check()?;
@@ -142,7 +151,11 @@ impl Writer {
 
     /// Goes on in `next`. The segment so far is synced before, or together with, anything
     /// that is appended from here on.
-    pub(crate) fn rotate(&mut self, next: Segment) -> Result<Sealed> {
+    ///
+    /// # Errors
+    ///
+    /// `Io` if its header cannot be written, `Failed` if anything failed before.
+    pub fn rotate(&mut self, next: Segment) -> Result<Sealed> {
         self.shared.check()?;
         let base = self.end();
         let sealed = Sealed {

@@ -1,0 +1,311 @@
+//! Opening a log: which segments make it up, what they hold, and a new segment to go on in.
+//!
+//! There is no list of segments; each begins with a state record that names the oldest one that
+//! was needed when it began. The newest segment whose state record is part of the log decides,
+//! and all below what it names is garbage, whether it is still there or not.
+//!
+//! Atomic steps, in order: make what is about to be read durable; remove the segments behind the
+//! log's end, the newest first, and sync the folder after each, since a new segment behind them would be cut off with them;
+//! begin the new segment and sync it; give up what is not needed. A crash between any two leaves
+//! a log that opens again.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use lsm_core::Error as CoreError;
+use lsm_core::fs::{Fs, Lock, LockMode, OsFs, ReadFile};
+use lsm_core::wal::{
+    self, FileNumber, Front, HEADER_LEN, Lsn, SegmentInfo, StartedSegment, Syncer, Writer,
+};
+use parking_lot::Mutex;
+
+use super::record::{Record, State};
+use super::replay::Replay;
+use super::store::{LogStore, Shared, State as StoreState};
+use super::writer::{LogWriter, SPARES_MAX};
+use crate::error::{Error, Result};
+
+/// Locked by whoever has the log open.
+const LOCK_NAME: &str = "LOCK";
+/// The first segment after an open is zeroed while the caller waits: no more than this.
+const FIRST_SEGMENT_BYTES_MAX: u64 = 1 << 20;
+/// Limits of the segment size, in bytes.
+const SEGMENT_BYTES_MIN: u64 = 512;
+const SEGMENT_BYTES_MAX: u64 = 1 << 30;
+/// A state record is about this long.
+const STATE_LEN_HINT: usize = 64;
+
+/// How a log is kept.
+#[derive(Clone, Debug)]
+pub struct LogOptions {
+    /// Where its files are.
+    pub fs: Arc<dyn Fs>,
+    /// Whose log it is, so that another node's segments are noticed.
+    pub owner: u64,
+    /// Length of a segment file: 512 bytes to 1 GiB. One with a longer record is longer.
+    pub segment_bytes: u64,
+    /// Newest entries held in memory, in bytes. More is held while it is not yet written.
+    pub cache_bytes: usize,
+}
+
+impl LogOptions {
+    /// Settings for production, on the operating system's files.
+    pub fn new(owner: u64) -> Self {
+        let (segment_bytes, cache_bytes) = (16 << 20, 32 << 20);
+        Self { fs: Arc::new(OsFs), owner, segment_bytes, cache_bytes }
+    }
+}
+
+impl LogStore {
+    /// Opens the log in `dir`, or makes an empty one. A torn tail is cut off.
+    ///
+    /// # Errors
+    ///
+    /// `Storage` with file and offset if bytes that were durable are damaged or missing, or if the
+    /// file system refuses; `Folder` if another process has the log open; `Invalid` if an option
+    /// is outside its limits.
+    pub fn open(options: LogOptions, dir: &Path) -> Result<(Self, LogWriter)> {
+        if !(SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&options.segment_bytes) {
+            return Err(Error::Invalid(format!(
+                "a segment of the raft log has {SEGMENT_BYTES_MIN} to {SEGMENT_BYTES_MAX} bytes"
+            )));
+        }
+        let action = "open the raft log";
+        let lock = lock_folder(&*options.fs, dir)?;
+        let folder = Folder { fs: &*options.fs, dir, owner: options.owner };
+        let listed = folder.list().map_err(Error::storage(action))?;
+        let found = folder.recover(&listed, options.cache_bytes).map_err(Error::storage(action))?;
+        folder.drop_cut_off(&listed, &found).map_err(Error::storage(action))?;
+        start(options, dir, lock, &listed, found)
+    }
+}
+
+fn lock_folder(fs: &dyn Fs, dir: &Path) -> Result<Box<dyn Lock>> {
+    let failed = |action: &str, path: &Path, error| {
+        let error = CoreError::io(action, path, error);
+        Error::storage("open the raft log")(error)
+    };
+    fs.create_dir_all(dir).map_err(|e| failed("create the folder", dir, e))?;
+    let path = dir.join(LOCK_NAME);
+    fs.lock(&path, LockMode::Exclusive).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => {
+            let reason = "another process has this raft log open".to_owned();
+            Error::Folder { dir: dir.to_owned(), reason }
+        }
+        _ => failed("lock the folder", &path, error),
+    })
+}
+
+/// A segment file in the folder.
+#[derive(Debug)]
+struct Listed {
+    number: FileNumber,
+    path: PathBuf,
+    bytes: u64,
+    front: Front,
+    /// `None` if there is no valid state record.
+    state: Option<State>,
+}
+
+/// What the segments hold.
+struct Found {
+    /// The oldest needed segment; those below are garbage.
+    first: FileNumber,
+    started: Vec<StartedSegment>,
+    end: Lsn,
+    last_sequence: u64,
+    replay: Replay,
+}
+
+struct Folder<'a> {
+    fs: &'a dyn Fs,
+    dir: &'a Path,
+    owner: u64,
+}
+
+impl Folder<'_> {
+    /// The segments in the folder, oldest first.
+    fn list(&self) -> lsm_core::Result<Vec<Listed>> {
+        let names = self.fs.list(self.dir).map_err(|e| CoreError::io("list", self.dir, e))?;
+        let mut numbers: Vec<_> = names.iter().filter_map(|n| wal::segment_number(n)).collect();
+        numbers.sort_unstable();
+        numbers.into_iter().map(|number| self.look(number)).collect()
+    }
+
+    fn look(&self, number: FileNumber) -> lsm_core::Result<Listed> {
+        let path = wal::segment_path(self.dir, number);
+        let file = self.open(&path)?;
+        let front = wal::front(&*file, &path, number, self.owner)?;
+        let mut state = None;
+        if let Front::Started(_) = front {
+            let at = HEADER_LEN as u64;
+            if let Some(payload) = wal::read_record(&*file, &path, number, at, STATE_LEN_HINT)? {
+                let Ok(Record::State(found)) = Record::decode(&payload) else {
+                    let message = "the segment does not begin with a state record";
+                    return Err(CoreError::corrupt(message).in_file(&path).at(at));
+                };
+                state = Some(found);
+            }
+        }
+        Ok(Listed { number, bytes: file.len(), front, state, path })
+    }
+
+    fn open(&self, path: &Path) -> lsm_core::Result<Arc<dyn ReadFile>> {
+        self.fs.open_read(path).map_err(|e| CoreError::io("open the log segment", path, e))
+    }
+
+    fn recover(&self, listed: &[Listed], cache_bytes: usize) -> lsm_core::Result<Found> {
+        for newest in listed.iter().rev() {
+            let Some(state) = newest.state else { continue };
+            if let Some(found) = self.replay(listed, newest, &state, cache_bytes)? {
+                return Ok(found);
+            }
+        }
+        self.check_never_used(listed)?;
+        let replay = Replay::new(cache_bytes).finish()?;
+        let (first, started) = (FileNumber(0), Vec::new());
+        Ok(Found { first, started, end: Lsn(0), last_sequence: 0, replay })
+    }
+
+    /// Replays the log whose newest segment `newest` claims to be; `None` if it was cut off with a
+    /// torn tail, so that its claim was never acted upon.
+    fn replay(
+        &self,
+        listed: &[Listed],
+        newest: &Listed,
+        state: &State,
+        cache_bytes: usize,
+    ) -> lsm_core::Result<Option<Found>> {
+        let first = state.first_segment;
+        // A file that was being made, or renamed, when a crash came holds nothing.
+        let is_part = |segment: &&Listed| {
+            let made = segment.bytes >= HEADER_LEN as u64 && segment.front != Front::Renamed;
+            made && segment.number >= first
+        };
+        let chain: Vec<&Listed> = listed.iter().filter(is_part).collect();
+        let start = match chain.first().map(|oldest| (oldest.number, oldest.front)) {
+            Some((number, Front::Started(base))) if number == first => base,
+            _ => {
+                let message = format!("segment {first} of the raft log is missing or damaged");
+                let path = wal::segment_path(self.dir, first);
+                return Err(CoreError::corrupt(message).in_file(&path).at(0));
+            }
+        };
+        let info = |segment: &&Listed| SegmentInfo { number: segment.number, bytes: segment.bytes };
+        let segments: Vec<SegmentInfo> = chain.iter().map(info).collect();
+        wal::settle(self.fs, self.dir, &segments)?;
+        let mut replay = Replay::new(cache_bytes);
+        let visit = &mut |record: wal::LogRecord<'_>| replay.visit(&record);
+        let replayed = wal::replay(self.fs, self.dir, self.owner, &segments, start, None, visit)?;
+        if !replayed.started.iter().any(|started| started.number == newest.number) {
+            return Ok(None);
+        }
+        let replay = replay.finish().map_err(|error| error.in_file(&newest.path))?;
+        let (end, last_sequence) = (replayed.end, replayed.last_sequence);
+        Ok(Some(Found { first, started: replayed.started, end, last_sequence, replay }))
+    }
+
+    /// Without a state record, there is no log yet: then nothing was ever written behind one.
+    fn check_never_used(&self, listed: &[Listed]) -> lsm_core::Result<()> {
+        for segment in listed {
+            let file = self.open(&segment.path)?;
+            let mut bytes = vec![0; file.len().min(FIRST_SEGMENT_BYTES_MAX) as usize];
+            let read = file.read_at(0, &mut bytes);
+            read.map_err(|e| CoreError::io("read", &segment.path, e).at(0))?;
+            let header = match segment.front {
+                Front::Started(Lsn(0)) => HEADER_LEN,
+                _ => 0,
+            };
+            if let Some(at) = bytes[header..].iter().position(|&byte| byte != 0) {
+                let message = "the raft log has lost the beginning of its newest segment";
+                let offset = (header + at) as u64;
+                return Err(CoreError::corrupt(message).in_file(&segment.path).at(offset));
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the segments that are not part of the log, and not garbage from before it.
+    fn drop_cut_off(&self, listed: &[Listed], found: &Found) -> lsm_core::Result<()> {
+        let cut_off = |segment: &&Listed| {
+            let started = found.started.iter().any(|started| started.number == segment.number);
+            segment.number >= found.first && !started
+        };
+        // From the end: a segment behind a gap would look like damage.
+        for segment in listed.iter().rev().filter(cut_off) {
+            let done = self.fs.remove(&segment.path);
+            done.map_err(|e| CoreError::io("remove a cut off segment", &segment.path, e))?;
+            let synced = self.fs.sync_dir(self.dir);
+            synced.map_err(|e| CoreError::io("sync the folder", self.dir, e))?;
+        }
+        Ok(())
+    }
+}
+
+/// Goes on with the log in a new segment, which begins where the old ones end.
+fn start(
+    options: LogOptions,
+    dir: &Path,
+    lock: Box<dyn Lock>,
+    listed: &[Listed],
+    found: Found,
+) -> Result<(LogStore, LogWriter)> {
+    let action = "begin a segment of the raft log";
+    let Replay { hard, truncated, index, live, .. } = found.replay;
+    // Above every number that is in use, and that a file that was just removed had.
+    let number = listed.last().map_or(Some(1), |newest| newest.number.0.checked_add(1));
+    let number = number.map(FileNumber).ok_or_else(|| Error::Folder {
+        dir: dir.to_owned(),
+        reason: "a segment has the greatest number there is: it is none of ours".to_owned(),
+    })?;
+    let shared = Arc::new(Shared {
+        fs: Arc::clone(&options.fs),
+        dir: dir.to_owned(),
+        state: Mutex::new(StoreState::new(hard, index)),
+        disk_bytes: AtomicU64::new(0),
+    });
+    let bytes = options.segment_bytes.min(FIRST_SEGMENT_BYTES_MAX);
+    let segment = wal::prepare(&*options.fs, dir, number, bytes, None, true);
+    let segment = segment.map_err(Error::storage(action))?;
+    let lengths = |started: &StartedSegment| {
+        let same = listed.iter().find(|segment| segment.number == started.number);
+        let bytes = same.map_or(0, |segment| segment.bytes);
+        SegmentInfo { number: started.number, bytes }
+    };
+    let mut segments: VecDeque<SegmentInfo> = found.started.iter().map(lengths).collect();
+    segments.push_back(SegmentInfo { number, bytes: segment.bytes });
+    let syncer = Arc::new(Syncer::new(found.end));
+    let (owner, sequence) = (options.owner, found.last_sequence);
+    let writer = Writer::start(owner, segment, found.end, sequence, Arc::clone(&syncer));
+    let mut writer = LogWriter {
+        shared: Arc::clone(&shared),
+        segment_bytes: options.segment_bytes,
+        syncer,
+        writer: writer.map_err(Error::storage(action))?,
+        sequence,
+        segments,
+        next_number: FileNumber(number.0 + 1),
+        live,
+        hard,
+        truncated,
+        claims: VecDeque::new(),
+        spares: Vec::with_capacity(SPARES_MAX),
+        buffer: Vec::new(),
+        _lock: lock,
+    };
+    let state = writer.state_record(number);
+    writer.begin(&state)?;
+    writer.sync()?;
+    for garbage in listed.iter().filter(|segment| segment.number < found.first) {
+        writer.give_up(SegmentInfo { number: garbage.number, bytes: garbage.bytes });
+    }
+    writer.give_up_segments();
+    Ok((LogStore { shared }, writer))
+}
+
+#[cfg(test)]
+#[path = "open_test.rs"]
+mod tests;

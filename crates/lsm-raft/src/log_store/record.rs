@@ -1,0 +1,198 @@
+//! Payloads of the log's records, encoded and decoded. No I/O.
+//!
+//! The layout is stated once, in `docs/format.md`; a test compares the bytes. Decoders take any
+//! bytes, and neither panic nor reserve memory for what may not be there.
+
+use bytes::Bytes;
+use lsm_core::coding::{Decoder, put_bytes, put_varint};
+use lsm_core::wal::FileNumber;
+use raft::eraftpb::{Entry, EntryType, HardState};
+
+const STATE: u8 = 1;
+const APPEND: u8 = 2;
+
+/// What a node must not forget besides entries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Hard {
+    pub(super) term: u64,
+    pub(super) vote: u64,
+    pub(super) commit: u64,
+}
+
+/// An entry's place in the log of the group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) index: u64,
+    pub(super) term: u64,
+}
+
+/// What stands at the front of each segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct State {
+    pub(super) hard: Hard,
+    /// The log begins behind this entry.
+    pub(super) truncated: Place,
+    /// The oldest segment with a record that is still needed.
+    pub(super) first_segment: FileNumber,
+}
+
+/// One record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Record<'a> {
+    State(State),
+    Append {
+        hard: Option<Hard>,
+        /// Index of the first entry; zero if there is none.
+        first: u64,
+        /// Where the entries begin in the payload.
+        at: usize,
+        entries: Vec<StoredEntry<'a>>,
+    },
+}
+
+/// An entry as it stands in a payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct StoredEntry<'a> {
+    pub(super) kind: EntryType,
+    pub(super) term: u64,
+    pub(super) context: &'a [u8],
+    pub(super) data: &'a [u8],
+}
+
+impl StoredEntry<'_> {
+    /// The entry, sharing the memory of `payload`, in which it stands.
+    pub(super) fn to_entry(self, index: u64, payload: &Bytes) -> Entry {
+        Entry {
+            entry_type: self.kind,
+            term: self.term,
+            index,
+            data: payload.slice_ref(self.data),
+            context: payload.slice_ref(self.context),
+            ..Entry::default()
+        }
+    }
+}
+
+impl Hard {
+    fn encode(&self, out: &mut Vec<u8>) {
+        for field in [self.term, self.vote, self.commit] {
+            put_varint(out, field);
+        }
+    }
+
+    fn read(decoder: &mut Decoder<'_>) -> Option<Self> {
+        let (term, vote, commit) = (decoder.varint()?, decoder.varint()?, decoder.varint()?);
+        Some(Self { term, vote, commit })
+    }
+
+    pub(super) fn to_raft(self) -> HardState {
+        let Self { term, vote, commit } = self;
+        HardState { term, vote, commit, ..HardState::default() }
+    }
+}
+
+impl From<&HardState> for Hard {
+    fn from(hard: &HardState) -> Self {
+        Self { term: hard.term, vote: hard.vote, commit: hard.commit }
+    }
+}
+
+impl State {
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        out.push(STATE);
+        self.hard.encode(out);
+        for field in [self.truncated.index, self.truncated.term, self.first_segment.0] {
+            put_varint(out, field);
+        }
+    }
+
+    fn read(decoder: &mut Decoder<'_>) -> Option<Self> {
+        let hard = Hard::read(decoder)?;
+        let truncated = Place { index: decoder.varint()?, term: decoder.varint()? };
+        Some(Self { hard, truncated, first_segment: FileNumber(decoder.varint()?) })
+    }
+}
+
+/// Appends the front of an append record to `out`; `count` entries, encoded one by one, follow.
+pub(super) fn encode_append(out: &mut Vec<u8>, hard: Option<Hard>, first: u64, count: usize) {
+    out.push(APPEND);
+    out.push(u8::from(hard.is_some()));
+    if let Some(hard) = hard {
+        hard.encode(out);
+    }
+    put_varint(out, count as u64);
+    if count > 0 {
+        put_varint(out, first);
+    }
+}
+
+/// Appends an entry to `out`.
+pub(super) fn encode_entry(out: &mut Vec<u8>, entry: &Entry) {
+    out.push(entry.entry_type as u8);
+    put_varint(out, entry.term);
+    put_bytes(out, &entry.context);
+    put_bytes(out, &entry.data);
+}
+
+/// How many bytes [`encode_entry`] appends.
+pub(super) fn entry_len(entry: &Entry) -> usize {
+    let with_length = |len: usize| varint_len(len as u64) + len;
+    1 + varint_len(entry.term) + with_length(entry.context.len()) + with_length(entry.data.len())
+}
+
+fn varint_len(value: u64) -> usize {
+    (64 - (value | 1).leading_zeros() as usize).div_ceil(7)
+}
+
+impl<'a> Record<'a> {
+    /// Reads a payload, or says at which of its bytes it stops making sense.
+    pub(super) fn decode(payload: &'a [u8]) -> Result<Self, usize> {
+        let mut decoder = Decoder::new(payload);
+        let record = Self::read(&mut decoder).filter(|_| decoder.is_empty());
+        record.ok_or(decoder.offset())
+    }
+
+    fn read(decoder: &mut Decoder<'a>) -> Option<Self> {
+        match decoder.u8()? {
+            STATE => State::read(decoder).map(Self::State),
+            APPEND => {
+                let hard = match decoder.u8()? {
+                    0 => None,
+                    1 => Some(Hard::read(decoder)?),
+                    _ => return None,
+                };
+                let count = decoder.varint()?;
+                let first = if count == 0 { 0 } else { decoder.varint()? };
+                if count > 0 && (first == 0 || first.checked_add(count).is_none()) {
+                    return None;
+                }
+                let at = decoder.offset();
+                let mut entries = Vec::new();
+                for _ in 0..count {
+                    entries.push(StoredEntry::read(decoder)?);
+                }
+                Some(Self::Append { hard, first, at, entries })
+            }
+            _ => None,
+        }
+    }
+}
+
+impl<'a> StoredEntry<'a> {
+    /// Reads one entry that fills `bytes`.
+    pub(super) fn decode(bytes: &'a [u8]) -> Option<Self> {
+        let mut decoder = Decoder::new(bytes);
+        Self::read(&mut decoder).filter(|_| decoder.is_empty())
+    }
+
+    fn read(decoder: &mut Decoder<'a>) -> Option<Self> {
+        let kind = match decoder.u8()? {
+            0 => EntryType::EntryNormal,
+            1 => EntryType::EntryConfChange,
+            2 => EntryType::EntryConfChangeV2,
+            _ => return None,
+        };
+        let term = decoder.varint()?;
+        Some(Self { kind, term, context: decoder.bytes()?, data: decoder.bytes()? })
+    }
+}

@@ -1,0 +1,113 @@
+//! Adds up the records of a log. No I/O.
+
+use bytes::Bytes;
+use lsm_core::wal::LogRecord;
+use lsm_core::{Error, Result};
+use raft::eraftpb::Entry;
+
+use super::index::{Index, Written};
+use super::live::Live;
+use super::record::{Hard, Place, Record, State};
+
+/// What the records so far add up to.
+#[derive(Debug)]
+pub(super) struct Replay {
+    pub(super) hard: Hard,
+    pub(super) truncated: Place,
+    pub(super) index: Index,
+    pub(super) live: Live,
+    cache_bytes_max: usize,
+}
+
+impl Replay {
+    pub(super) fn new(cache_bytes_max: usize) -> Self {
+        Self {
+            hard: Hard::default(),
+            truncated: Place::default(),
+            index: Index::new(Place::default(), cache_bytes_max),
+            live: Live::default(),
+            cache_bytes_max,
+        }
+    }
+
+    pub(super) fn visit(&mut self, record: &LogRecord<'_>) -> Result<()> {
+        let payload = Bytes::copy_from_slice(record.payload);
+        match decode(&payload)? {
+            Record::State(state) => self.state(&state),
+            Record::Append { hard, first, at, entries } => {
+                self.hard = hard.unwrap_or(self.hard);
+                if entries.is_empty() {
+                    return Ok(());
+                }
+                let numbered = (first..).zip(&entries);
+                let entries: Vec<Entry> =
+                    numbered.map(|(index, entry)| entry.to_entry(index, &payload)).collect();
+                let (segment, offset) = (record.segment, record.offset);
+                let written = Written { segment, offset, payload_len: payload.len(), first };
+                self.append(written, &entries, at)
+            }
+        }
+    }
+
+    fn state(&mut self, state: &State) -> Result<()> {
+        if state.truncated.index < self.truncated.index {
+            return Err(Error::corrupt("a later segment begins before an earlier one"));
+        }
+        (self.hard, self.truncated) = (state.hard, state.truncated);
+        Ok(())
+    }
+
+    fn append(&mut self, record: Written, entries: &[Entry], at: usize) -> Result<()> {
+        let (first, begin, end) = (record.first, self.index.first(), self.index.last());
+        // What stood before the oldest needed segment is gone. Entries that followed it come
+        // without it; that is fine as long as they are truncated or replaced later.
+        if first < begin || begin > end {
+            let before = Place { index: first - 1, term: 0 };
+            self.index = Index::new(before, self.cache_bytes_max);
+            self.live = Live::behind(first - 1);
+        } else if first > end + 1 {
+            return Err(Error::corrupt(format!("entries from {first} on follow entry {end}")));
+        }
+        self.index.append(entries);
+        self.index.written(record, entries, at);
+        self.live.wrote(record.segment, first, self.index.last());
+        Ok(())
+    }
+
+    /// To be called behind the last record: drops what was truncated, and checks that nothing is
+    /// missing.
+    pub(super) fn finish(mut self) -> Result<Self> {
+        let (truncated, begin, end) = (self.truncated, self.index.first(), self.index.last());
+        if begin > end {
+            self.index = Index::new(truncated, self.cache_bytes_max);
+            self.live = Live::behind(truncated.index);
+        } else if begin > truncated.index + 1 || end < truncated.index {
+            return Err(Error::corrupt(format!(
+                "the raft log holds entries {begin} to {end}, but begins behind {}",
+                truncated.index
+            )));
+        } else if !self.index.begin_behind(truncated) {
+            let Place { index, term } = truncated;
+            return Err(Error::corrupt(format!(
+                "entry {index} of the raft log has no term {term}"
+            )));
+        } else {
+            self.live.truncate(truncated.index);
+        }
+        // A leader's word that more is committed may come late; what was truncated was committed.
+        self.hard.commit = self.hard.commit.max(truncated.index);
+        let (commit, last) = (self.hard.commit, self.index.last());
+        if commit > last {
+            return Err(Error::corrupt(format!(
+                "the raft log ends at entry {last}, but {commit} entries were committed"
+            )));
+        }
+        Ok(self)
+    }
+}
+
+fn decode(payload: &[u8]) -> Result<Record<'_>> {
+    Record::decode(payload).map_err(|at| {
+        Error::corrupt(format!("raft log record stops making sense at byte {at} of its payload"))
+    })
+}

@@ -1,0 +1,365 @@
+//! Nodes with fake groups that talk over real connections.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lsm_client::proto::peer::{Envelope, IdentifyRequest, SnapshotPiece};
+use lsm_raft::command::Command;
+use lsm_raft::raft::eraftpb::{Entry, Message, MessageType};
+use lsm_raft::{Identity, Outcome, Refusal, Transport};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tonic::metadata::MetadataValue;
+use tonic::{Code, Request};
+
+use super::caller::Caller;
+use super::fake::{Node, change, identity, incarnation, introduce, message, until};
+use super::group::Group;
+use super::{identify, wire};
+
+async fn pair() -> (Node, Node) {
+    let (one, two) = (Node::start(identity(1)).await, Node::start(identity(2)).await);
+    introduce(&[&one, &two]);
+    (one, two)
+}
+
+fn caller(node: &Node) -> Caller {
+    let group = Arc::clone(&node.fake) as Arc<dyn Group>;
+    Caller { group, directory: Arc::clone(node.transport.directory()) }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn messages_arrive_at_their_node_in_order() {
+    let (one, two) = pair().await;
+    let three = Node::start(identity(3)).await;
+    introduce(&[&one, &two, &three]);
+    for index in 0..500 {
+        one.transport.send(vec![
+            message(1, 2, 3 * index),
+            message(1, 3, 3 * index),
+            message(1, 2, 3 * index + 1),
+            message(1, 1, 0),
+            message(1, 3, 3 * index + 1),
+        ]);
+        two.send(1, index);
+    }
+    let wanted: Vec<_> = (0..500).flat_map(|index| [3 * index, 3 * index + 1]).collect();
+    for node in [&two, &three] {
+        until("all arrived", || node.indexes().len() >= 1000).await;
+        assert_eq!(node.indexes(), wanted);
+    }
+    until("the others, too", || one.indexes().len() == 500).await;
+    assert_eq!(one.indexes(), (0..500).collect::<Vec<_>>());
+    assert!(one.fake.lost.lock().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_largest_batch_and_appends_that_raft_joined_arrive() {
+    let (one, two) = pair().await;
+    let entry = |index, bytes| {
+        let mut entry = Entry::default();
+        (entry.index, entry.term, entry.data) = (index, 1, vec![7; bytes].into());
+        entry
+    };
+    let append = |entries: Vec<Entry>| {
+        let mut sent = message(1, 2, entries[0].index - 1);
+        sent.set_msg_type(MessageType::MsgAppend);
+        sent.set_entries(entries.into());
+        sent
+    };
+    let batch_bytes = crate::limits::Limits::default().batch_bytes_max + (1 << 20);
+    let joined = (2..40).map(|index| entry(index, 1 << 20)).collect();
+    one.transport.send(vec![append(vec![entry(1, batch_bytes)]), append(joined)]);
+    let arrived = || -> Vec<u64> {
+        let messages = two.fake.delivered.lock();
+        let entries = messages.iter().flat_map(Message::get_entries);
+        entries.map(|entry| entry.index).collect()
+    };
+    until("all entries arrived", || arrived().len() >= 39).await;
+    assert_eq!(arrived(), (1..40).collect::<Vec<_>>());
+    assert!(one.fake.lost.lock().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_connection_is_told_once_and_made_again() {
+    let (one, mut two) = pair().await;
+    two.stop_listening().await;
+    one.send(2, 1);
+    until("the outage was told", || !one.fake.lost.lock().is_empty()).await;
+    for index in 2..10 {
+        one.send(2, index);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(*one.fake.lost.lock(), [2], "once");
+    two.listen_again().await;
+    // raft sends again what it does not hear of.
+    for index in 100.. {
+        one.send(2, index);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        if two.indexes().iter().any(|index| *index >= 100) {
+            break;
+        }
+        assert!(index < 500, "no connection was made");
+    }
+    assert!(two.indexes().iter().all(|index| *index >= 100), "old messages are of no use");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_joins_answers_those_who_call_it() {
+    let (one, two) = pair().await;
+    let joins = Node::start(identity(7)).await;
+    // The leader knows it, it knows nobody.
+    change(&one, |members| {
+        members.nodes.insert(7, super::fake::member(&joins));
+    });
+    one.send(7, 1);
+    until("it was called", || joins.indexes() == [1]).await;
+    joins.send(1, 2);
+    until("it answered", || one.indexes() == [2]).await;
+    joins.send(2, 3);
+    until("it does not know the other", || *joins.fake.lost.lock() == [2]).await;
+    assert!(two.indexes().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_moved_is_answered_at_its_new_address() {
+    let (one, two) = pair().await;
+    change(&one, |members| {
+        let old = members.nodes.get_mut(&2).unwrap();
+        // A port where nobody listens.
+        old.peer_address = "127.0.0.1:1".into();
+    });
+    one.send(2, 1);
+    until("nobody is there", || !one.fake.lost.lock().is_empty()).await;
+    two.transport.set_own_address(&two.address);
+    two.send(1, 2);
+    until("it called", || one.indexes() == [2]).await;
+    until("it is answered", || {
+        one.send(2, 3);
+        two.indexes().contains(&3)
+    })
+    .await;
+}
+
+/// Lets `bad` call node 1, which knows `known` of it; what it fails with.
+async fn refused(bad: Identity, learn: impl FnOnce(&Node)) -> (Node, Node) {
+    let (one, two) = (Node::start(identity(1)).await, Node::start(bad).await);
+    introduce(&[&one, &two]);
+    learn(&one);
+    two.send(1, 5);
+    (one, two)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_lost_its_disk_is_refused_and_stops() {
+    let bad = Identity { incarnation: 5, ..identity(2) };
+    let (one, two) = refused(bad, |one| {
+        change(one, |members| {
+            members.nodes.get_mut(&2).unwrap().incarnation = Some(incarnation(2));
+        });
+    })
+    .await;
+    until("it stops", || !two.fake.failed.lock().is_empty()).await;
+    let sentence = two.fake.failed.lock()[0].clone();
+    assert!(sentence.contains("another data folder") && sentence.contains("learner"), "{sentence}");
+    assert!(one.indexes().is_empty() && one.fake.failed.lock().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_lost_its_disk_hears_so_from_those_who_call_it() {
+    let bad = Identity { incarnation: 5, ..identity(2) };
+    let (one, two) = (Node::start(identity(1)).await, Node::start(bad).await);
+    introduce(&[&one, &two]);
+    change(&one, |members| {
+        members.nodes.get_mut(&2).unwrap().incarnation = Some(incarnation(2));
+    });
+    one.send(2, 1);
+    until("it stops", || !two.fake.failed.lock().is_empty()).await;
+    assert!(two.indexes().is_empty());
+    assert!(one.fake.failed.lock().is_empty(), "the caller goes on");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_removed_node_is_refused_and_stops_also_while_it_is_connected() {
+    let (one, two) = refused(identity(2), |_| ()).await;
+    until("it is let in", || one.indexes() == [5]).await;
+    change(&one, |members| {
+        members.nodes.remove(&2);
+        members.removed.insert(2);
+    });
+    two.send(1, 6);
+    until("it stops", || !two.fake.failed.lock().is_empty()).await;
+    assert!(two.fake.failed.lock()[0].contains("was removed"));
+    assert_eq!(one.indexes(), [5]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_of_another_cluster_is_refused_and_goes_on() {
+    for bad in [
+        Identity { cluster: "other".into(), ..identity(2) },
+        Identity { group: 2, ..identity(2) },
+        Identity { node: 1, ..identity(2) },
+    ] {
+        let (one, two) = (Node::start(identity(1)).await, Node::start(bad).await);
+        let mut members = lsm_raft::Members::default();
+        members.nodes.insert(1, super::fake::member(&one));
+        *two.fake.members.lock() = Arc::new(members.clone());
+        let caller = caller(&two);
+        let (mut client, _) = caller.dial(1, 0).await.unwrap();
+        let stream = tokio_stream::iter([Envelope { messages: vec![] }]);
+        let status = client.deliver(caller.request(1, stream)).await.unwrap_err();
+        assert_eq!(status.code(), Code::FailedPrecondition);
+        assert!(status.message().contains("node 1"), "{}", status.message());
+        assert_eq!(status.metadata().get("lsm-refused").unwrap(), "cluster");
+        caller.heed(&status);
+        assert!(two.fake.failed.lock().is_empty() && one.fake.failed.lock().is_empty());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn messages_of_others_end_the_stream_and_nothing_else() {
+    let (one, two) = pair().await;
+    let caller = caller(&two);
+    let (mut client, _) = caller.dial(1, 0).await.unwrap();
+    let good = wire::to_wire(message(2, 1, 7)).unwrap();
+    let foreign = wire::to_wire(message(3, 1, 8)).unwrap();
+    let mut unknown = good.clone();
+    unknown.kind = 99;
+    for bad in [foreign, unknown] {
+        let good = Envelope { messages: vec![good.clone()] };
+        let stream = tokio_stream::iter([good, Envelope { messages: vec![bad] }]);
+        let status = client.deliver(caller.request(1, stream)).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+    }
+    assert_eq!(one.indexes(), [7, 7]);
+    two.send(1, 9);
+    until("others get through", || one.indexes() == [7, 7, 9]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_stream_takes_the_place_of_the_old() {
+    let (one, two) = pair().await;
+    let caller = caller(&two);
+    let (mut client, _) = caller.dial(1, 0).await.unwrap();
+    let request = caller.request(1, tokio_stream::pending());
+    let old = tokio::spawn(async move { client.deliver(request).await });
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(!old.is_finished());
+    two.send(1, 9);
+    until("the new one works", || one.indexes() == [9]).await;
+    assert_eq!(old.await.unwrap().unwrap_err().code(), Code::Aborted);
+    two.send(1, 10);
+    until("and goes on", || one.indexes() == [9, 10]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn garbage_costs_its_connection_only() {
+    let (one, two) = pair().await;
+    let seed = fastrand::u64(..);
+    eprintln!("seed {seed}");
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let preface =
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00".as_slice();
+    for _ in 0..30 {
+        let mut stream = TcpStream::connect(&one.address).await.unwrap();
+        let mut bytes = if rng.bool() { preface.to_vec() } else { Vec::new() };
+        let len = rng.usize(..2000);
+        bytes.extend(std::iter::repeat_with(|| rng.u8(..)).take(len));
+        // The other end may close before it has read all.
+        let _ = stream.write_all(&bytes).await;
+        let _ = stream.shutdown().await;
+        let mut answer = Vec::new();
+        let read = stream.read_to_end(&mut answer);
+        let _ = tokio::time::timeout(Duration::from_secs(5), read).await.unwrap();
+    }
+    // A call that is well-formed, but not of a node.
+    let (mut client, _) = caller(&two).dial(1, 0).await.unwrap();
+    let mut request = Request::new(IdentifyRequest::default());
+    request.metadata_mut().insert("lsm-protocol", MetadataValue::from_static("x"));
+    let status = client.identify(request).await.unwrap_err();
+    assert_eq!(status.code(), Code::FailedPrecondition);
+    two.send(1, 1);
+    until("nodes get through", || one.indexes() == [1]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn snapshots_that_make_no_sense_are_refused() {
+    use lsm_client::proto::peer::snapshot_piece::Piece;
+    use lsm_client::proto::peer::{SnapshotChunk, SnapshotHeader};
+    let (one, two) = pair().await;
+    let caller = caller(&two);
+    let (mut client, _) = caller.dial(1, 0).await.unwrap();
+    let header = Piece::Header(SnapshotHeader::default());
+    let chunk = Piece::Chunk(SnapshotChunk::default());
+    let cases = [
+        (vec![], Code::InvalidArgument),
+        (vec![None], Code::InvalidArgument),
+        (vec![Some(chunk)], Code::InvalidArgument),
+        // The fake has no room.
+        (vec![Some(header)], Code::Internal),
+    ];
+    for (pieces, code) in cases {
+        let pieces: Vec<_> = pieces.into_iter().map(|piece| SnapshotPiece { piece }).collect();
+        let request = caller.request(1, tokio_stream::iter(pieces));
+        assert_eq!(client.send_snapshot(request).await.unwrap_err().code(), code);
+    }
+    assert!(one.fake.failed.lock().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_asks_until_the_leader_has_recorded_it() {
+    let (one, two) = pair().await;
+    let asking = {
+        let (fake, transport) = (Arc::clone(&two.fake), Arc::clone(&two.transport));
+        let address = two.address.clone();
+        tokio::spawn(async move {
+            identify::run(&*fake, &transport, address, "client-2:1".into()).await;
+        })
+    };
+    one.fake
+        .replies
+        .lock()
+        .extend([Err(Refusal::NotLeader { leader: None }), Ok(Outcome::Identified)]);
+    until("the leader was asked twice", || one.fake.proposed.lock().len() >= 2).await;
+    *two.fake.leader.lock() = Some(1);
+    assert!(!asking.is_finished());
+    change(&two, |members| {
+        members.nodes.get_mut(&2).unwrap().incarnation = Some(incarnation(2));
+    });
+    asking.await.unwrap();
+    let proposed = one.fake.proposed.lock()[0].clone();
+    let wanted = Command::Identify {
+        node: 2,
+        incarnation: incarnation(2),
+        peer_address: two.address.clone(),
+        client_address: "client-2:1".into(),
+    };
+    assert_eq!(Command::decode(&proposed).unwrap(), wanted);
+    assert!(two.fake.failed.lock().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_impostor_is_told_by_the_leader_and_stops() {
+    let (one, two) = pair().await;
+    one.fake.replies.lock().push_back(Ok(Outcome::Impostor("another folder".into())));
+    *two.fake.leader.lock() = Some(1);
+    identify::run(&*two.fake, &two.transport, two.address.clone(), "client:1".into()).await;
+    assert_eq!(*two.fake.failed.lock(), ["another folder"]);
+    assert!(one.fake.failed.lock().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_hash_of_a_node_is_waited_for() {
+    let (one, two) = pair().await;
+    let hashed = Arc::clone(&one.fake);
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        *hashed.hashed.lock() = Some(Ok([7; 16]));
+    });
+    assert_eq!(two.transport.state_hash(1, 5).await, Ok(vec![7; 16]));
+    assert_eq!(one.transport.state_hash(1, 5).await, Ok(vec![7; 16]));
+    let late = two.transport.state_hash(2, 5).await.unwrap_err();
+    assert!(late.contains("no hash of index 5"), "{late}");
+    let nobody = two.transport.state_hash(3, 5).await.unwrap_err();
+    assert!(nobody.contains("node 3") && nobody.contains("not known"), "{nobody}");
+}

@@ -1,0 +1,142 @@
+//! The connection over which messages go to one node: made, lost, and made again.
+//!
+//! ```text
+//! connect ──> deliver, until it breaks ──> tell raft, wait ──┐
+//!    ^───────────────────────────────────────────────────────┘
+//! ```
+//!
+//! The queue takes messages before the first connection and while there is one. One task runs
+//! each link; it sleeps while messages flow, which the connection takes from the queue itself.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout};
+
+use super::caller::{Caller, Next};
+use super::queue::Queue;
+
+const WAIT_MIN: Duration = Duration::from_millis(50);
+const WAIT_MAX: Duration = Duration::from_secs(1);
+/// After a refusal that someone must do something about.
+const WAIT_REFUSED: Duration = Duration::from_secs(5);
+/// A connection that held for so long was a good one.
+const STEADY_TIME: Duration = Duration::from_secs(1);
+/// How often a connection that holds looks whether the node was removed.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+/// How often the log tells of the same outage.
+const TELL_INTERVAL: Duration = Duration::from_secs(30);
+
+/// The task of one link. Ends when the node is removed.
+pub(super) async fn run(caller: Caller, node: u64, queue: Arc<Queue>) {
+    let called = caller.directory.called(node);
+    let mut outage = Outage::default();
+    let mut is_told = false;
+    loop {
+        let began = Instant::now();
+        let lost = match caller.dial(node, outage.attempt).await {
+            Err(reason) => Lost { reason, next: Next::Retry },
+            Ok((client, address)) => {
+                is_told = false;
+                deliver(&caller, node, &queue, client, &address).await
+            }
+        };
+        queue.close();
+        if !is_told {
+            is_told = true;
+            caller.group.unreachable(node);
+        }
+        if caller.is_removed(node) {
+            tracing::info!(node, "removed; its connection ends");
+            return;
+        }
+        if began.elapsed() > STEADY_TIME && lost.next == Next::Retry {
+            outage.attempt = 0;
+        }
+        outage.tell(node, &lost);
+        let wait = outage.wait(lost.next);
+        if timeout(wait, called.notified()).await.is_ok() {
+            // It is there: not at once though, in case it called because of us.
+            sleep(WAIT_MIN).await;
+        }
+    }
+}
+
+/// How a connection ended.
+struct Lost {
+    reason: String,
+    next: Next,
+}
+
+async fn deliver(
+    caller: &Caller,
+    node: u64,
+    queue: &Arc<Queue>,
+    mut client: super::caller::Client,
+    address: &str,
+) -> Lost {
+    tracing::debug!(node, address, "connected");
+    let request = caller.request(node, queue.open());
+    let mut call = std::pin::pin!(client.deliver(request));
+    let mut was_removed = false;
+    loop {
+        match timeout(LOOK_INTERVAL, &mut call).await {
+            Ok(Ok(_)) => return Lost { reason: "the node ended it".into(), next: Next::Retry },
+            Ok(Err(status)) => {
+                let next = caller.heed(&status);
+                let reason = format!("{address}: {}", status.message());
+                return Lost { reason, next };
+            }
+            // It gets one interval to hear of it.
+            Err(_) if was_removed => {
+                return Lost { reason: "the node was removed".into(), next: Next::Retry };
+            }
+            Err(_) => was_removed = caller.is_removed(node),
+        }
+    }
+}
+
+/// What is known while a node cannot be reached.
+#[derive(Default)]
+struct Outage {
+    attempt: u32,
+    told: Option<(Instant, String)>,
+}
+
+impl Outage {
+    /// How long to wait before the next attempt; somewhat random, so that nodes that lost each
+    /// other do not meet again at the same moment.
+    fn wait(&mut self, next: Next) -> Duration {
+        let longest = (WAIT_MIN * 2_u32.pow(self.attempt.min(8))).min(WAIT_MAX);
+        self.attempt = self.attempt.saturating_add(1);
+        let longest = if next == Next::RetrySlowly { WAIT_REFUSED } else { longest };
+        longest.mul_f64(0.5 + fastrand::f64() / 2.0)
+    }
+
+    /// Logs what is new, and now and then what is not.
+    fn tell(&mut self, node: u64, lost: &Lost) {
+        let is_old = self
+            .told
+            .as_ref()
+            .is_some_and(|(told, reason)| *reason == lost.reason && told.elapsed() < TELL_INTERVAL);
+        if !is_old {
+            tracing::warn!(node, reason = lost.reason, "no messages get through");
+            self.told = Some((Instant::now(), lost.reason.clone()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_waits_grow_to_a_second_and_are_not_all_alike() {
+        let mut outage = Outage::default();
+        let waits: Vec<_> = (0..40).map(|_| outage.wait(Next::Retry)).collect();
+        assert!(waits[0] >= WAIT_MIN / 2 && waits[0] <= WAIT_MIN);
+        assert!(waits[10..].iter().all(|wait| *wait >= WAIT_MAX / 2 && *wait <= WAIT_MAX));
+        assert!(waits[11..].iter().any(|wait| *wait != waits[10]));
+        assert!(outage.wait(Next::RetrySlowly) > WAIT_MAX);
+    }
+}

@@ -1,0 +1,239 @@
+//! The service that other nodes call.
+//!
+//! Each call is checked before anything of it is looked at, and each stream of messages again
+//! whenever the members change. Whatever is wrong with a call costs that call only.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use lsm_client::proto::peer::peer_service_server::{PeerService, PeerServiceServer};
+use lsm_client::proto::peer::{
+    Delivered, Envelope, IdentifyRequest, IdentifyResponse, SnapshotPiece, SnapshotTaken,
+    StateHashRequest, StateHashResponse,
+};
+use lsm_raft::command::Command;
+use lsm_raft::{ADDRESS_LEN_MAX, Error, MEMBERS_MAX, Outcome, Refusal, Replica};
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+use tonic::metadata::{MetadataMap, MetadataValue};
+use tonic::{Request, Response, Status, Streaming};
+
+use super::directory::Directory;
+use super::group::Group;
+use super::handshake::{Hello, Refused};
+use super::transport::PeerTransport;
+use super::{hash, snapshot, wire};
+use crate::limits::Limits;
+
+/// Nodes that may have a stream of messages to this one.
+const STREAMS_MAX: usize = 2 * MEMBERS_MAX;
+/// Room in a frame beside the largest batch: what leads and follows it in its entry and message.
+const FRAME_BYTES_MORE: usize = 4 << 20;
+
+/// The service of one node.
+pub struct Receiver {
+    group: Arc<dyn Group>,
+    directory: Arc<Directory>,
+    limits: Arc<Limits>,
+    streams: Arc<Streams>,
+    /// Held while a snapshot is received.
+    snapshot: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl std::fmt::Debug for Receiver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Receiver").field("identity", self.group.identity()).finish_non_exhaustive()
+    }
+}
+
+/// The service for other nodes. What callers say of where they are reached goes to `transport`.
+pub fn server(
+    replica: Replica,
+    limits: Arc<Limits>,
+    transport: &PeerTransport,
+) -> PeerServiceServer<Receiver> {
+    server_of(Arc::new(replica), limits, Arc::clone(transport.directory()))
+}
+
+pub(super) fn server_of(
+    group: Arc<dyn Group>,
+    limits: Arc<Limits>,
+    directory: Arc<Directory>,
+) -> PeerServiceServer<Receiver> {
+    let bytes_max = limits.batch_bytes_max + FRAME_BYTES_MORE;
+    let (streams, snapshot) = (Arc::default(), Arc::default());
+    let receiver = Receiver { group, directory, limits, streams, snapshot };
+    PeerServiceServer::new(receiver).max_decoding_message_size(bytes_max)
+}
+
+impl Receiver {
+    /// Checks who calls, and remembers where it is reached.
+    fn let_in(&self, metadata: &MetadataMap) -> Result<Hello, Status> {
+        let hello = Hello::read(metadata, self.group.identity()).map_err(Status::from)?;
+        self.check(&hello)?;
+        self.directory.hear(hello.from, hello.peer_address.clone());
+        Ok(hello)
+    }
+
+    fn check(&self, hello: &Hello) -> Result<(), Status> {
+        hello.check(self.group.identity(), &self.group.members()).map_err(|refused| {
+            match &refused {
+                // The caller knows from the whole group which folder this node should have.
+                Refused::Receiver(sentence) => self.group.fail(Error::Refused(sentence.clone())),
+                Refused::Elsewhere(reason)
+                | Refused::Identity(reason)
+                | Refused::Removed(reason) => {
+                    tracing::debug!(reason, "a call was refused");
+                }
+            }
+            refused.into()
+        })
+    }
+
+    async fn take_messages(
+        &self,
+        hello: &Hello,
+        mut envelopes: Streaming<Envelope>,
+    ) -> Result<(), Status> {
+        let mut members = self.group.members();
+        while let Some(envelope) = envelopes.message().await? {
+            let now = self.group.members();
+            if !Arc::ptr_eq(&members, &now) {
+                self.check(hello)?;
+                members = now;
+            }
+            let messages = wire::from_envelope(envelope, hello.from, hello.to);
+            let messages = messages.map_err(|bad| {
+                tracing::warn!(from = hello.from, %bad, "a stream of messages is ended");
+                Status::invalid_argument(bad.to_string())
+            })?;
+            self.group.deliver(messages);
+        }
+        Ok(())
+    }
+}
+
+#[tonic::async_trait]
+impl PeerService for Receiver {
+    async fn deliver(
+        &self,
+        request: Request<Streaming<Envelope>>,
+    ) -> Result<Response<Delivered>, Status> {
+        let hello = self.let_in(request.metadata())?;
+        let (_place, replaced) = Place::take(&self.streams, hello.from)?;
+        tokio::select! {
+            biased;
+            _ = replaced => Err(Status::aborted("another stream of this node took its place")),
+            taken = self.take_messages(&hello, request.into_inner()) => {
+                taken.map(|()| Response::new(Delivered {}))
+            }
+        }
+    }
+
+    async fn send_snapshot(
+        &self,
+        request: Request<Streaming<SnapshotPiece>>,
+    ) -> Result<Response<SnapshotTaken>, Status> {
+        let hello = self.let_in(request.metadata())?;
+        let place = Arc::clone(&self.snapshot).try_lock_owned();
+        let place =
+            place.map_err(|_| Status::resource_exhausted("another snapshot is being received"))?;
+        let group = Arc::clone(&self.group);
+        snapshot::receive(group, hello.from, request.into_inner(), place).await?;
+        Ok(Response::new(SnapshotTaken {}))
+    }
+
+    async fn identify(
+        &self,
+        request: Request<IdentifyRequest>,
+    ) -> Result<Response<IdentifyResponse>, Status> {
+        let hello = self.let_in(request.metadata())?;
+        let asked = request.into_inner();
+        if (asked.node, asked.incarnation) != (hello.from, hello.incarnation) {
+            return Err(Status::invalid_argument("a node identifies itself, not another"));
+        }
+        identify(&*self.group, asked).await?;
+        Ok(Response::new(IdentifyResponse {}))
+    }
+
+    async fn state_hash(
+        &self,
+        request: Request<StateHashRequest>,
+    ) -> Result<Response<StateHashResponse>, Status> {
+        self.let_in(request.metadata())?;
+        let index = request.into_inner().index;
+        let hash = hash::wait(&*self.group, index, self.limits.request_time_max).await?;
+        Ok(Response::new(StateHashResponse { hash: hash.to_vec().into() }))
+    }
+}
+
+/// Lets the group agree on the identity of a node; only where this node leads.
+///
+/// # Errors
+///
+/// A refusal if the node must stop; `Unavailable` if it should ask again, perhaps elsewhere.
+pub(super) async fn identify(group: &dyn Group, asked: IdentifyRequest) -> Result<(), Status> {
+    let addresses = [&asked.peer_address, &asked.client_address];
+    if addresses.iter().any(|address| address.is_empty() || address.len() > ADDRESS_LEN_MAX) {
+        return Err(Status::invalid_argument(format!(
+            "addresses have 1 to {ADDRESS_LEN_MAX} bytes"
+        )));
+    }
+    let command = Command::Identify {
+        node: asked.node,
+        incarnation: asked.incarnation,
+        peer_address: asked.peer_address,
+        client_address: asked.client_address,
+    };
+    match group.propose(command.to_bytes()).await {
+        Ok(Outcome::Identified) => Ok(()),
+        Ok(Outcome::Impostor(sentence)) => Err(Refused::Identity(sentence).into()),
+        Ok(other) => Err(Status::internal(format!("identifying led to {other:?}"))),
+        Err(refusal) => {
+            let mut status = Status::unavailable(refusal.to_string());
+            if matches!(refusal, Refusal::NotLeader { .. }) {
+                let value = MetadataValue::from_static("not-leader");
+                status.metadata_mut().insert("lsm-error", value);
+            }
+            Err(status)
+        }
+    }
+}
+
+/// The streams of messages that come in: one for each node. Dropping a sender ends its stream.
+#[derive(Default)]
+struct Streams {
+    by_node: Mutex<HashMap<u64, (u64, oneshot::Sender<()>)>>,
+}
+
+/// The place of one stream.
+struct Place {
+    streams: Arc<Streams>,
+    node: u64,
+    number: u64,
+}
+
+impl Place {
+    /// Takes the place of a node, from an older stream if there is one: the node would not
+    /// have made a new one if it still used that. The other value ends when this happens again.
+    fn take(streams: &Arc<Streams>, node: u64) -> Result<(Self, oneshot::Receiver<()>), Status> {
+        let mut by_node = streams.by_node.lock();
+        if by_node.len() >= STREAMS_MAX && !by_node.contains_key(&node) {
+            return Err(Status::resource_exhausted("too many nodes send messages"));
+        }
+        let number = by_node.get(&node).map_or(0, |(number, _)| number + 1);
+        let (here, replaced) = oneshot::channel();
+        by_node.insert(node, (number, here));
+        drop(by_node);
+        Ok((Self { streams: Arc::clone(streams), node, number }, replaced))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut by_node = self.streams.by_node.lock();
+        if by_node.get(&self.node).is_some_and(|(number, _)| *number == self.number) {
+            by_node.remove(&self.node);
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! Snapshots on their way: a description, then the bytes of the files, over a connection of
+//! their own so that messages do not wait behind them.
+//!
+//! Files are read and written on threads that may block. A transfer that makes no progress is
+//! given up; raft begins another one.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use lsm_client::proto::peer as proto;
+use lsm_client::proto::peer::snapshot_piece::Piece as Part;
+use lsm_raft::raft::eraftpb::ConfState;
+use lsm_raft::{Error, Header, Incoming, Outgoing, Piece, SnapshotFile};
+use parking_lot::Mutex;
+use tokio::sync::{OwnedMutexGuard, Semaphore, mpsc};
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{Stream, StreamExt};
+use tonic::Status;
+
+use super::caller::Caller;
+use super::group::Group;
+
+/// Snapshots that this node sends at the same time.
+const SENT_MAX: usize = 2;
+/// Pieces that were read and wait to be sent.
+const PIECES_WAITING_MAX: usize = 4;
+/// Longest time without progress, at either end.
+const IDLE_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// The snapshots that are being sent.
+pub(super) struct Senders {
+    receivers: Mutex<HashSet<u64>>,
+    turns: Semaphore,
+}
+
+impl Default for Senders {
+    fn default() -> Self {
+        Self { receivers: Mutex::default(), turns: Semaphore::new(SENT_MAX) }
+    }
+}
+
+impl Senders {
+    /// Sends a snapshot to a node. However that ends, and even if the future is dropped, the
+    /// replica is told once.
+    pub(super) fn send(
+        self: &Arc<Self>,
+        caller: Caller,
+        node: u64,
+        term: u64,
+        snapshot: Arc<Outgoing>,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        let senders = Arc::clone(self);
+        let report = Report { caller, node, whole: false };
+        async move {
+            // All of it: a block takes only the fields it names, and copies those it can.
+            let mut report = report;
+            // The one before was given up by raft, not yet by us.
+            let Some(_place) = Place::take(&senders, node) else { return };
+            let Ok(_turn) = senders.turns.acquire().await else { return };
+            let (index, bytes) = (snapshot.header().index, snapshot.header().bytes());
+            tracing::info!(node, index, bytes, "sending a snapshot");
+            match ship(&report.caller, node, term, snapshot).await {
+                Ok(()) => {
+                    report.whole = true;
+                    tracing::info!(node, index, "the snapshot was received");
+                }
+                Err(reason) => tracing::warn!(node, index, reason, "the snapshot was not sent"),
+            }
+        }
+    }
+}
+
+/// Tells the replica how sending ended when it is dropped.
+struct Report {
+    caller: Caller,
+    node: u64,
+    whole: bool,
+}
+
+impl Drop for Report {
+    fn drop(&mut self) {
+        self.caller.group.snapshot_sent(self.node, self.whole);
+    }
+}
+
+/// Holds the only place for sending to one node.
+struct Place {
+    senders: Arc<Senders>,
+    node: u64,
+}
+
+impl Place {
+    fn take(senders: &Arc<Senders>, node: u64) -> Option<Self> {
+        let is_free = senders.receivers.lock().insert(node);
+        is_free.then(|| Self { senders: Arc::clone(senders), node })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.senders.receivers.lock().remove(&self.node);
+    }
+}
+
+async fn ship(
+    caller: &Caller,
+    node: u64,
+    term: u64,
+    snapshot: Arc<Outgoing>,
+) -> Result<(), String> {
+    let (mut client, _) = caller.dial_any(node).await?;
+    let (parts, waiting) = mpsc::channel(PIECES_WAITING_MAX);
+    let read = Arc::new(AtomicU64::new(0));
+    let progress = Arc::clone(&read);
+    let reader = spawn_blocking(move || read_into(term, &snapshot, &parts, &progress));
+    let request = caller.request(node, ReceiverStream::new(waiting));
+    let mut call = std::pin::pin!(client.send_snapshot(request));
+    let mut seen = 0;
+    let answer = loop {
+        if let Ok(answer) = timeout(IDLE_TIME_MAX, &mut call).await {
+            break answer;
+        }
+        let now = read.load(Ordering::Relaxed);
+        if now == seen {
+            return Err(format!("it got stuck after {now} pieces"));
+        }
+        seen = now;
+    };
+    match answer {
+        Ok(_) => Ok(()),
+        Err(status) => {
+            caller.heed(&status);
+            // What went wrong here says more than that the stream broke off.
+            match reader.await {
+                Ok(Err(error)) => Err(error.to_string()),
+                _ => Err(status.message().to_owned()),
+            }
+        }
+    }
+}
+
+/// Reads a snapshot piece by piece, as fast as `parts` takes them.
+fn read_into(
+    term: u64,
+    snapshot: &Arc<Outgoing>,
+    parts: &mpsc::Sender<proto::SnapshotPiece>,
+    progress: &AtomicU64,
+) -> Result<(), Error> {
+    let send = |part| {
+        progress.fetch_add(1, Ordering::Relaxed);
+        parts.blocking_send(proto::SnapshotPiece { piece: Some(part) }).is_ok()
+    };
+    let mut goes_on = send(Part::Header(header_to_wire(term, snapshot.header())));
+    let mut pieces = snapshot.pieces();
+    while goes_on && let Some(piece) = pieces.next() {
+        goes_on = send(Part::Chunk(chunk_to_wire(piece?)));
+    }
+    Ok(())
+}
+
+/// Receives a snapshot and hands it to the replica. `place` is held until nothing is written
+/// any more.
+pub(super) async fn receive(
+    group: Arc<dyn Group>,
+    from: u64,
+    mut parts: impl Stream<Item = Result<proto::SnapshotPiece, Status>> + Unpin,
+    place: OwnedMutexGuard<()>,
+) -> Result<(), Status> {
+    let Some(Part::Header(header)) = next(&mut parts).await? else {
+        return Err(Status::invalid_argument("a snapshot begins with its header"));
+    };
+    let term = header.term;
+    let known = group.status().term;
+    if term < known {
+        return Err(Status::aborted(format!("term {term} has passed, this is term {known}")));
+    }
+    let header = header_from_wire(header);
+    tracing::info!(from, index = header.index, bytes = header.bytes(), "receiving a snapshot");
+    let begin = Arc::clone(&group);
+    let mut receipt = blocking(move || {
+        Ok(Receipt { incoming: begin.begin_snapshot(header).map_err(of_receiving)?, place })
+    })
+    .await?;
+    while let Some(part) = next(&mut parts).await? {
+        let Part::Chunk(chunk) = part else {
+            return Err(Status::invalid_argument("a snapshot has one header"));
+        };
+        receipt = blocking(move || receipt.write(chunk)).await?;
+    }
+    blocking(move || {
+        let staged = receipt.incoming.finish().map_err(of_receiving)?;
+        group.deliver_snapshot(from, term, staged);
+        Ok(())
+    })
+    .await
+}
+
+/// A snapshot that is being received, and the right to receive one.
+struct Receipt {
+    // Goes first: when the place is free, nothing is written any more.
+    incoming: Incoming,
+    place: OwnedMutexGuard<()>,
+}
+
+impl Receipt {
+    fn write(mut self, chunk: proto::SnapshotChunk) -> Result<Self, Status> {
+        self.incoming.write(&chunk_from_wire(chunk)).map_err(of_receiving)?;
+        Ok(self)
+    }
+}
+
+/// The next part of a snapshot; none at the end.
+async fn next(
+    parts: &mut (impl Stream<Item = Result<proto::SnapshotPiece, Status>> + Unpin),
+) -> Result<Option<Part>, Status> {
+    match timeout(IDLE_TIME_MAX, parts.next()).await {
+        Err(_) => Err(Status::deadline_exceeded("no piece of the snapshot came for too long")),
+        Ok(None) => Ok(None),
+        Ok(Some(part)) => match part?.piece {
+            Some(part) => Ok(Some(part)),
+            None => Err(Status::invalid_argument("a piece of a snapshot of no known kind")),
+        },
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Status> + Send + 'static,
+) -> Result<T, Status> {
+    let done = spawn_blocking(work).await;
+    done.unwrap_or_else(|_| Err(Status::internal("receiving the snapshot failed: this is a bug")))
+}
+
+fn of_receiving(error: Error) -> Status {
+    match error {
+        Error::Corrupt { .. } => Status::invalid_argument(error.to_string()),
+        _ => Status::internal(error.to_string()),
+    }
+}
+
+fn header_to_wire(term: u64, header: &Header) -> proto::SnapshotHeader {
+    let conf = &header.conf_state;
+    let files = header.files.iter();
+    proto::SnapshotHeader {
+        term,
+        index: header.index,
+        index_term: header.term,
+        voters: conf.voters.clone(),
+        learners: conf.learners.clone(),
+        voters_outgoing: conf.voters_outgoing.clone(),
+        learners_next: conf.learners_next.clone(),
+        auto_leave: conf.auto_leave,
+        files: files
+            .map(|file| proto::SnapshotFile { name: file.name.clone(), bytes: file.bytes })
+            .collect(),
+    }
+}
+
+fn header_from_wire(wire: proto::SnapshotHeader) -> Header {
+    let mut conf_state = ConfState::default();
+    conf_state.voters = wire.voters;
+    conf_state.learners = wire.learners;
+    conf_state.voters_outgoing = wire.voters_outgoing;
+    conf_state.learners_next = wire.learners_next;
+    conf_state.auto_leave = wire.auto_leave;
+    let files = wire.files.into_iter();
+    Header {
+        index: wire.index,
+        term: wire.index_term,
+        conf_state,
+        files: files.map(|file| SnapshotFile { name: file.name, bytes: file.bytes }).collect(),
+    }
+}
+
+fn chunk_to_wire(piece: Piece) -> proto::SnapshotChunk {
+    let Piece { file, offset, data, crc32c } = piece;
+    proto::SnapshotChunk { file, offset, data, crc32c }
+}
+
+fn chunk_from_wire(wire: proto::SnapshotChunk) -> Piece {
+    let proto::SnapshotChunk { file, offset, data, crc32c } = wire;
+    Piece { file, offset, data, crc32c }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn descriptions_and_pieces_come_back_as_they_were() {
+        let mut conf_state = ConfState::default();
+        conf_state.voters = vec![1, 2];
+        conf_state.learners = vec![3];
+        conf_state.voters_outgoing = vec![4];
+        conf_state.learners_next = vec![5];
+        conf_state.auto_leave = true;
+        let files = vec![
+            SnapshotFile { name: "000001.table".into(), bytes: 7 },
+            SnapshotFile { name: "CURRENT".into(), bytes: u64::MAX },
+        ];
+        let header = Header { index: 10, term: 3, conf_state, files };
+        let wire = header_to_wire(5, &header);
+        assert_eq!((wire.term, wire.index_term), (5, 3));
+        assert_eq!(header_from_wire(wire), header);
+        let piece = Piece { file: 1, offset: 2, data: vec![3; 4].into(), crc32c: 5 };
+        assert_eq!(chunk_from_wire(chunk_to_wire(piece.clone())), piece);
+    }
+}

@@ -1,0 +1,197 @@
+//! The transport of a replica: one link to each node that it has messages for.
+//!
+//! Threads: [`send`](Transport::send) is called from threads of the replica and never blocks;
+//! all else runs on the runtime.
+
+use std::collections::HashMap;
+use std::iter::once;
+use std::sync::Arc;
+
+use lsm_client::proto::peer::{IdentifyRequest, StateHashRequest};
+use lsm_raft::raft::eraftpb::Message;
+use lsm_raft::{Outgoing, Replica, Transport};
+use parking_lot::RwLock;
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+use tonic::Status;
+
+use super::caller::Caller;
+use super::directory::Directory;
+use super::group::Group;
+use super::queue::Queue;
+use super::snapshot::Senders;
+use super::{hash, link};
+use crate::limits::Limits;
+
+/// Carries messages and snapshots to other nodes.
+pub struct PeerTransport {
+    cluster: String,
+    group: u64,
+    node: u64,
+    limits: Arc<Limits>,
+    runtime: Handle,
+    directory: Arc<Directory>,
+    /// None before the replica is attached and after the end.
+    caller: RwLock<Option<Caller>>,
+    links: RwLock<HashMap<u64, Link>>,
+    senders: Arc<Senders>,
+}
+
+struct Link {
+    queue: Arc<Queue>,
+    task: JoinHandle<()>,
+}
+
+impl std::fmt::Debug for PeerTransport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PeerTransport").field("node", &self.node).finish_non_exhaustive()
+    }
+}
+
+impl PeerTransport {
+    /// The transport of a node. What is sent before [`attach`](Self::attach) is dropped.
+    pub fn new(
+        cluster: &str,
+        group: u64,
+        node: u64,
+        limits: Arc<Limits>,
+        runtime: Handle,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            cluster: cluster.to_owned(),
+            group,
+            node,
+            limits,
+            runtime,
+            directory: Arc::default(),
+            caller: RwLock::new(None),
+            links: RwLock::default(),
+            senders: Arc::default(),
+        })
+    }
+
+    /// Lets messages go out, for this replica.
+    ///
+    /// # Panics
+    ///
+    /// If the replica is of another node than the transport was made for.
+    pub fn attach(&self, replica: Replica) {
+        self.attach_group(Arc::new(replica));
+    }
+
+    pub(super) fn attach_group(&self, group: Arc<dyn Group>) {
+        let identity = group.identity();
+        assert!(
+            (&*identity.cluster, identity.group, identity.node)
+                == (&*self.cluster, self.group, self.node),
+            "a transport is for one node"
+        );
+        *self.caller.write() = Some(Caller { group, directory: Arc::clone(&self.directory) });
+    }
+
+    /// Ends all connections and lets go of the replica; what is sent from now on is dropped.
+    pub fn close(&self) {
+        *self.caller.write() = None;
+        for link in std::mem::take(&mut *self.links.write()).into_values() {
+            link.task.abort();
+            link.queue.close();
+        }
+    }
+
+    pub(super) fn directory(&self) -> &Arc<Directory> {
+        &self.directory
+    }
+
+    fn caller(&self) -> Option<Caller> {
+        self.caller.read().clone()
+    }
+
+    /// The queue of a node; its link is made when there is something to send. None at the end.
+    fn queue(&self, caller: &Caller, node: u64) -> Option<Arc<Queue>> {
+        if let Some(link) = self.links.read().get(&node) {
+            return Some(Arc::clone(&link.queue));
+        }
+        let mut links = self.links.write();
+        // After the end no link may come to life again.
+        self.caller.read().as_ref()?;
+        let link = links.entry(node).or_insert_with(|| {
+            let queue = Queue::new();
+            let task = link::run(caller.clone(), node, Arc::clone(&queue));
+            Link { queue, task: self.runtime.spawn(task) }
+        });
+        Some(Arc::clone(&link.queue))
+    }
+
+    /// The hash that a node, possibly this one, computed of its state at an index where all
+    /// nodes were asked to.
+    ///
+    /// # Errors
+    ///
+    /// A sentence: the node cannot be reached, or has no such hash within the longest time of
+    /// a request.
+    pub async fn state_hash(&self, node: u64, index: u64) -> Result<Vec<u8>, String> {
+        let caller = self.caller().ok_or("this node is stopping")?;
+        let time_max = self.limits.request_time_max;
+        if node == self.node {
+            let hash = hash::wait(&*caller.group, index, time_max).await;
+            return hash.map(|hash| hash.to_vec()).map_err(|status| status.message().to_owned());
+        }
+        let ask = async {
+            let (mut client, _) = caller.dial_any(node).await?;
+            let request = caller.request(node, StateHashRequest { index });
+            let answer = client.state_hash(request).await;
+            let answer = answer.map_err(|status| status.message().to_owned())?;
+            Ok(answer.into_inner().hash.to_vec())
+        };
+        let answer = tokio::time::timeout(time_max, ask).await;
+        answer
+            .unwrap_or_else(|_| Err("no answer in time".into()))
+            .map_err(|reason: String| format!("node {node}: {reason}"))
+    }
+
+    /// Asks a node to record this node's identity. Refusals are the caller's to heed.
+    pub(super) async fn ask_to_identify(
+        &self,
+        node: u64,
+        attempt: u32,
+        request: IdentifyRequest,
+    ) -> Result<(), Status> {
+        let caller = self.caller().ok_or_else(|| Status::unavailable("this node is stopping"))?;
+        let (mut client, _) = caller.dial(node, attempt).await.map_err(Status::unavailable)?;
+        let mut request = caller.request(node, request);
+        request.set_timeout(self.limits.request_time_max);
+        client.identify(request).await.map(|_| ())
+    }
+
+    pub(super) fn set_own_address(&self, address: &str) {
+        self.directory.set_own(address);
+    }
+}
+
+impl Transport for PeerTransport {
+    fn send(&self, mut messages: Vec<Message>) {
+        let Some(caller) = self.caller() else { return };
+        // Each queue is locked, and its connection woken, once. The order per node stays.
+        messages.sort_by_key(|message| message.to);
+        let mut messages = messages.into_iter().peekable();
+        while let Some(first) = messages.next() {
+            let node = first.to;
+            if node == self.node {
+                continue;
+            }
+            let Some(queue) = self.queue(&caller, node) else { return };
+            let others = std::iter::from_fn(|| messages.next_if(|next| next.to == node));
+            if !queue.push(once(first).chain(others)) {
+                tracing::warn!(node, "too many messages wait; some were dropped");
+                caller.group.unreachable(node);
+            }
+        }
+    }
+
+    fn send_snapshot(&self, message: Message, snapshot: Arc<Outgoing>) {
+        if let Some(caller) = self.caller() {
+            let task = self.senders.send(caller, message.to, message.term, snapshot);
+            self.runtime.spawn(task);
+        }
+    }
+}
