@@ -240,7 +240,9 @@ proto.rs            L0
 main.rs             L5
 node.rs             L4
 service/            L3
-    service_test.rs
+    server_test.rs
+    group_test.rs
+    test_group.rs
     routes.rs
     kv.rs
     session.rs

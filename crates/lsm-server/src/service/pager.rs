@@ -53,10 +53,10 @@ impl Pager {
     ///
     /// The engine's.
     pub(super) fn next_page(&mut self) -> lsm_core::Result<Page> {
+        let begins = !std::mem::replace(&mut self.begun, true);
         let Some(cursor) = &mut self.cursor else { return Ok(Page::default()) };
         let step = |cursor: &mut Cursor| if self.reverse { cursor.prev() } else { cursor.next() };
-        if !self.begun {
-            self.begun = true;
+        if begins {
             self.has_next = step(cursor)?;
         }
         let mut page = Filling::default();
@@ -216,6 +216,32 @@ mod tests {
                 ScanRequest { start: start.into(), end: end.into(), ..ScanRequest::default() };
             let mut pager = Pager::new(&db.snapshot(), &request, SMALL);
             assert_eq!(pager.next_page().unwrap(), Page::default());
+            assert!(!pager.goes_on(), "or a stream would never end");
         }
+    }
+
+    /// The least key behind the longest is longer than any: seeking it must be fine.
+    #[test]
+    fn bounds_may_be_longer_than_keys() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = Db::open(dir.path()).unwrap();
+        let longest = vec![b'k'; lsm_core::KEY_LEN_MAX];
+        db.put(&longest, "1").unwrap();
+        db.flush().unwrap();
+        db.put("z", "2").unwrap();
+        let mut behind = longest.clone();
+        behind.push(0);
+        let behind = Bytes::from(behind);
+        let request = ScanRequest { start: behind.clone(), ..ScanRequest::default() };
+        let page = Pager::new(&db.snapshot(), &request, SMALL).next_page().unwrap();
+        assert_eq!(keys(&page), ["z"]);
+        for reverse in [false, true] {
+            let request = ScanRequest { end: behind.clone(), reverse, ..ScanRequest::default() };
+            let page = Pager::new(&db.snapshot(), &request, SMALL).next_page().unwrap();
+            assert!(page.entries.len() == 1 && page.entries[0].key == longest);
+        }
+        let request = ScanRequest { prefix: behind, ..ScanRequest::default() };
+        let page = Pager::new(&db.snapshot(), &request, SMALL).next_page().unwrap();
+        assert_eq!(page, Page::default());
     }
 }
