@@ -104,8 +104,7 @@ impl Error {
         Self::new(ErrorKind::Unsupported, message)
     }
 
-    /// Wraps a file system error; `action` completes the sentence "could not …". For those who
-    /// use [`Fs`](crate::fs::Fs) beside the engine.
+    /// Wraps a file system error; `action` completes the sentence "could not …".
     pub fn io(action: &str, file: &Path, source: io::Error) -> Self {
         Self::new(ErrorKind::Io, format!("could not {action}")).in_file(file).because(source)
     }

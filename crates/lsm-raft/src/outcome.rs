@@ -8,8 +8,8 @@ pub enum Outcome {
         /// Where in the log it stands.
         index: u64,
     },
-    /// The write can never work: a key or value is too long. Nothing was written, and the
-    /// session, if there is one, has not moved on.
+    /// The command can never work: a key or value is too long, or its entry too large. Nothing
+    /// was written, and the session, if there is one, has not moved on.
     Invalid(String),
     /// A session was opened.
     SessionOpened {

@@ -151,26 +151,59 @@ testkit/            any
         bans_std_fs: true,
         never: &["lsm_client", "lsm_server"],
         table: "
-lib.rs              L4
-runtime.rs          L3
-node.rs             L2
+lib.rs              L5
+runtime/            L4
+    open.rs
+    handle.rs
+    raft_thread.rs
+    log_thread.rs
+    apply_thread.rs
+    shared.rs
+    queues.rs
+storage.rs          L3
+node/               L2
+    step_test.rs
+    step.rs
+    guard.rs
+    proposals.rs
+    reads.rs
+    io.rs
 state_machine/      L2
-    machine.rs
+    apply_test.rs
+    crash_test.rs
+    restore_test.rs
+    test_state.rs
     test_log.rs
+    machine.rs
     reader.rs
     book.rs
     hash.rs
     folder.rs
     sessions.rs
     layout.rs
-log_store.rs        L2
-snapshot.rs         L1
+log_store/          L2
+    crash_test.rs
+    test_log.rs
+    open.rs
+    replay.rs
+    writer.rs
+    store.rs
+    live.rs
+    index.rs
+    record.rs
 transport.rs        L1
 command.rs          L1
+identity.rs         L0
 members.rs          L0
 outcome.rs          L0
+snapshot.rs         L0
 config.rs           L0
 error.rs            L0
+testkit/            any
+    linear.rs
+    violation.rs
+    search.rs
+    history.rs
 ",
     },
     Crate {
@@ -204,11 +237,40 @@ proto.rs            L0
         bans_std_fs: false,
         never: &[],
         table: "
-main.rs             L3
-service/            L2
+main.rs             L5
+node.rs             L4
+service/            L3
+    service_test.rs
+    routes.rs
+    kv.rs
+    session.rs
+    storage.rs
+    cluster.rs
+    hash_check.rs
+    scan.rs
+    pager.rs
+    range.rs
+    leader.rs
+    context.rs
+    forward.rs
 peer.rs             L2
+local/              L2
+    run.rs
+    view.rs
+    processes.rs
+    plan.rs
+admin.rs            L2
 convert.rs          L1
-config.rs           L0
+listener.rs         L1
+signals.rs          L1
+logging.rs          L1
+config/             L0
+    settings.rs
+    given.rs
+    nodes.rs
+    units.rs
+    error.rs
+limits.rs           L0
 ",
     },
 ];

@@ -9,9 +9,9 @@
 //! * An entry that is not written yet is in the cache, however much that holds; of those that
 //!   are, the newest stay, up to the cache's limit.
 //! * The records in which entries stand are in the order of the entries.
-//! * Entries are written in the order in which they were appended. So when entries are replaced
-//!   before they were written, it is known how many of those yet to be written are out of date:
-//!   index and term do not tell, since a third leader may bring the first one's entry back.
+//! * Entries are written in the order in which they were appended. So of entries yet to be
+//!   written it is known which were replaced since. Index and term alone do not tell: a third
+//!   leader may bring back what the second one replaced.
 
 use std::collections::VecDeque;
 
@@ -82,11 +82,11 @@ pub(super) struct Index {
     cache: VecDeque<Entry>,
     cache_bytes: usize,
     cache_bytes_max: usize,
-    /// How many entries were appended and not written yet, replaced ones included.
-    pending: u64,
-    /// Of those the first so many may be out of date from index `fence` on.
-    stale: u64,
-    fence: u64,
+    /// How many entries were ever appended, and how many of those had their turn to be written.
+    appended: u64,
+    passed: u64,
+    /// Before so many were appended, those from this index on were replaced; both ascend.
+    cuts: VecDeque<(u64, u64)>,
     /// How often the log was emptied here and not yet on disk: until then, what is written belongs
     /// to the log before.
     resets: usize,
@@ -104,9 +104,9 @@ impl Index {
             cache: VecDeque::new(),
             cache_bytes: 0,
             cache_bytes_max,
-            pending: 0,
-            stale: 0,
-            fence: u64::MAX,
+            appended: 0,
+            passed: 0,
+            cuts: VecDeque::new(),
             resets: 0,
         }
     }
@@ -170,7 +170,7 @@ impl Index {
             self.cache_bytes += len + ENTRY_OVERHEAD;
             self.cache.push_back(entry.clone());
         }
-        self.pending += entries.len() as u64;
+        self.appended += entries.len() as u64;
         self.evict();
     }
 
@@ -179,9 +179,11 @@ impl Index {
         if first > self.last() {
             return;
         }
-        if self.pending > 0 {
-            let fence = if self.stale > 0 { self.fence.min(first) } else { first };
-            (self.stale, self.fence) = (self.pending, fence);
+        if self.passed < self.appended {
+            while self.cuts.back().is_some_and(|&(_, from)| from >= first) {
+                self.cuts.pop_back();
+            }
+            self.cuts.push_back((self.appended, first));
         }
         self.slots.truncate((first - self.first()) as usize);
         while self.cache.back().is_some_and(|entry| entry.index >= first) {
@@ -204,14 +206,16 @@ impl Index {
         if self.resets > 0 {
             return;
         }
-        let stale = self.stale.min(entries.len() as u64);
-        self.stale -= stale;
-        self.pending = self.pending.saturating_sub(entries.len() as u64);
         let is_current = |(ordinal, entry): &(u64, &Entry)| {
-            let passed = *ordinal < stale && entry.index >= self.fence;
-            !passed && self.slot(entry.index).is_ok_and(|slot| slot.term == entry.term)
+            let cut = self.cuts.iter().find(|(before, _)| before > ordinal);
+            let replaced = cut.is_some_and(|&(_, from)| entry.index >= from);
+            !replaced && self.slot(entry.index).is_ok_and(|slot| slot.term == entry.term)
         };
-        let count = (0..).zip(entries).take_while(is_current).count();
+        let count = (self.passed..).zip(entries).take_while(is_current).count();
+        self.passed = self.appended.min(self.passed + entries.len() as u64);
+        while self.cuts.front().is_some_and(|&(before, _)| before <= self.passed) {
+            self.cuts.pop_front();
+        }
         if count == 0 {
             return;
         }

@@ -5,7 +5,7 @@
 //! and all below what it names is garbage, whether it is still there or not.
 //!
 //! Atomic steps, in order: make what is about to be read durable; remove the segments behind the
-//! log's end, and sync the folder, since a new segment behind them would be cut off with them;
+//! log's end, the newest first, and sync the folder after each, since a new segment behind them would be cut off with them;
 //! begin the new segment and sync it; give up what is not needed. A crash between any two leaves
 //! a log that opens again.
 
@@ -234,13 +234,10 @@ impl Folder<'_> {
             let started = found.started.iter().any(|started| started.number == segment.number);
             segment.number >= found.first && !started
         };
-        let mut removed = false;
-        for segment in listed.iter().filter(cut_off) {
+        // From the end: a segment behind a gap would look like damage.
+        for segment in listed.iter().rev().filter(cut_off) {
             let done = self.fs.remove(&segment.path);
             done.map_err(|e| CoreError::io("remove a cut off segment", &segment.path, e))?;
-            removed = true;
-        }
-        if removed {
             let synced = self.fs.sync_dir(self.dir);
             synced.map_err(|e| CoreError::io("sync the folder", self.dir, e))?;
         }

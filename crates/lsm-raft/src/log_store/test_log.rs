@@ -101,6 +101,8 @@ pub(super) struct Node {
     memory: Content,
     /// What is on disk after each write since the last sync, that one included.
     written: Vec<Content>,
+    /// The last of them was cut short by an error, and may not be there.
+    cut_short: bool,
     /// Logs of leaders that were replaced: they may come back.
     branches: Vec<Vec<Entry>>,
     term: u64,
@@ -121,6 +123,7 @@ impl Node {
             tasks: VecDeque::new(),
             memory: Content::default(),
             written: vec![Content::default()],
+            cut_short: false,
             branches: Vec::new(),
             term: 1,
             committed: 0,
@@ -224,17 +227,19 @@ impl Node {
         }
         // It may reach the disk and fail all the same.
         self.written.push(next.clone());
+        self.cut_short = true;
         match task {
             Task::Write(hard, entries) => {
                 let hard = hard.map(|h| HardState { commit: next.hard.2, ..h });
-                self.writer.write(hard.as_ref(), &entries)
+                self.writer.write(hard.as_ref(), &entries)?;
             }
             Task::Reset(index, term) => {
                 self.writer.reset(index, term)?;
                 self.written = vec![next];
-                Ok(())
             }
         }
+        self.cut_short = false;
+        Ok(())
     }
 
     fn sync(&mut self) -> Result<()> {
@@ -245,7 +250,13 @@ impl Node {
         if disk.base == self.memory.base {
             let same = disk.entries.iter().zip(&self.memory.entries);
             let same = same.take_while(|(a, b)| a.term == b.term).count() as u64;
-            self.committed = self.committed.max(disk.base.0 + same / 2);
+            // What is yet to be written again does not count as written.
+            let again = self.tasks.iter().filter_map(|task| match task {
+                Task::Write(_, entries) => entries.first().map(|entry| entry.index - 1),
+                Task::Reset(..) => Some(0),
+            });
+            let settled = (disk.base.0 + same / 2).min(again.min().unwrap_or(u64::MAX));
+            self.committed = self.committed.max(settled);
         }
         Ok(())
     }
@@ -294,7 +305,8 @@ impl Node {
         let (first, last) = (store.first_index(), store.last_index());
         let base = (first - 1, store.term(first - 1).unwrap());
         let entries = all(&store);
-        let oldest = if kept { self.written.len() - 1 } else { 0 };
+        let last_done = self.written.len() - 1 - usize::from(self.cut_short);
+        let oldest = if kept { last_done } else { 0 };
         let is_it = |content: &&Content| {
             let (term, vote, commit) = content.hard;
             let same_hard = (found.term, found.vote) == (term, vote)
@@ -326,6 +338,7 @@ impl Node {
             memory: content.clone(),
             committed: committed.clamp(base.0, content.last()),
             written: vec![content],
+            cut_short: false,
             branches: Vec::new(),
             term: self.term + 1,
             truncated: base.0,

@@ -269,19 +269,20 @@ fn a_lease_answers_alone_until_it_ends() {
     let mut group = Group::new(3, |config| config.lease_reads = true);
     group.input(1, Input::Campaign);
     assert!(!group.nodes[0].status().leads(), "a lease from before a restart may still hold");
-    while !group.nodes[0].status().leads() {
+    let leader = (0..100).find_map(|_| {
         (1..=3).for_each(|id| group.input(id, Input::Tick));
-        group.input(1, Input::Campaign);
-    }
-    group.input(1, Input::Read { waiter: 5 });
+        (1..=3).find(|&id| group.node(id).status().leads())
+    });
+    let leader = leader.expect("somebody leads in the end");
+    group.input(leader, Input::Read { waiter: 5 });
     assert_eq!(group.readable.len(), 1);
-    let node = &mut group.nodes[0];
-    node.step(Input::Read { waiter: 6 }, NOW + Duration::from_millis(100)).unwrap();
-    assert!(group.carry_out(1).is_empty(), "no message was needed");
+    let soon = NOW + Duration::from_millis(100);
+    group.node(leader).step(Input::Read { waiter: 6 }, soon).unwrap();
+    assert!(group.carry_out(leader).is_empty(), "no message was needed");
     assert_eq!(group.readable.len(), 2);
-    let node = &mut group.nodes[0];
-    node.step(Input::Read { waiter: 7 }, NOW + Duration::from_secs(5)).unwrap();
-    let _ = group.carry_out(1);
+    let later = NOW + Duration::from_secs(5);
+    group.node(leader).step(Input::Read { waiter: 7 }, later).unwrap();
+    let _ = group.carry_out(leader);
     assert_eq!(group.readable.len(), 2);
 }
 

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
+use raft::StorageError;
 use raft::eraftpb::ConfState;
 
 use super::queues::{ApplyJob, Event, Waiter};
 use super::shared::{PanicGuard, Shared};
 use crate::error::{Error, Result};
 use crate::node::Input;
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, Refusal};
 use crate::state_machine::StateMachine;
 
 /// Bytes of log that are applied at once.
@@ -86,9 +87,13 @@ impl ApplyThread {
             }
             ApplyJob::MakeSnapshot => self.make_snapshot(),
             ApplyJob::Restore { staged, done } => {
-                self.apply()?;
                 let restored = self.machine.restore(staged);
                 self.through = self.machine.applied().0;
+                // The snapshot passed over what was to be applied: what became of it is not
+                // known here.
+                let passed = self.waiters.drain(..).flat_map(|(_, waiters)| waiters);
+                passed.for_each(|waiter| waiter.refuse(Refusal::Unknown));
+                self.conf.clear();
                 self.answer_reads();
                 let members = restored.map(|()| (*self.machine.members()).clone());
                 let _ = done.send(members.clone());
@@ -101,10 +106,16 @@ impl ApplyThread {
     fn apply(&mut self) -> Result<()> {
         while self.machine.applied().0 < self.through {
             let next = self.machine.applied().0 + 1;
-            let entries = self.shared.log.entries(next, self.through + 1, Some(APPLY_BYTES_MAX));
-            let entries = entries.map_err(|error| {
-                Error::Raft(format!("entries from {next} on cannot be read to be applied: {error}"))
-            })?;
+            let entries =
+                match self.shared.log.entries(next, self.through + 1, Some(APPLY_BYTES_MAX)) {
+                    Ok(entries) => entries,
+                    // The log begins anew behind a snapshot, which is the next job.
+                    Err(raft::Error::Store(StorageError::Compacted)) => return Ok(()),
+                    Err(error) => {
+                        let what = "entries cannot be read to be applied";
+                        return Err(Error::Raft(format!("{what}, from {next} on: {error}")));
+                    }
+                };
             let outcomes = self.machine.apply(&entries, &self.conf)?;
             let applied = self.machine.applied().0;
             self.conf.retain(|(index, _)| *index > applied);

@@ -20,11 +20,13 @@ use crate::error::{Error, Result};
 use crate::members::{Members, decode_changes};
 use crate::outcome::Outcome;
 
-/// Most bytes that the writes of one entry may bring into a batch, so that an entry always fits
-/// into one; more is refused. Above the longest key and value together.
+/// Most bytes that one entry may bring into a batch, so that it always fits into one; more is
+/// refused. Above the longest key and value together.
 const ENTRY_BYTES_MAX: usize = 384 << 20;
 /// What an operation takes in a batch beside its key and value, at most.
 const OP_BYTES: usize = 16;
+/// What a change of a session takes: its own row, and the removal of another's.
+const SESSION_BYTES: usize = 2 * (OP_BYTES + 9) + 20;
 
 /// The replicated bookkeeping.
 #[derive(Debug)]
@@ -45,6 +47,8 @@ pub(super) struct Step {
     pub(super) outcomes: Vec<Outcome>,
     /// Whether the state is to be hashed right after it.
     pub(super) hash: bool,
+    /// What it brought into the batch, about; at most 384 MiB.
+    pub(super) bytes: usize,
 }
 
 impl Book {
@@ -133,7 +137,7 @@ impl Book {
             EntryType::EntryConfChange | EntryType::EntryConfChangeV2 => {
                 let found = conf.iter().find(|(index, _)| *index == entry.index);
                 let outcome = self.change_members(entry, found.map(|(_, conf)| conf));
-                outcome.map(|outcome| Step { outcomes: vec![outcome], hash: false })
+                outcome.map(|outcome| Step { outcomes: vec![outcome], hash: false, bytes: 0 })
             }
         };
         let step = step.or_else(|error| refuse(error.to_string()))?;
@@ -142,14 +146,17 @@ impl Book {
     }
 
     fn run_commands(&mut self, entry: &Entry, batch: &mut WriteBatch) -> Result<Step> {
-        let mut step = Step { outcomes: Vec::new(), hash: false };
+        let mut step = Step { outcomes: Vec::new(), hash: false, bytes: 0 };
         let (index, mut room) = (entry.index, ENTRY_BYTES_MAX);
         for command in Commands::new(&entry.data) {
             step.outcomes.push(match command? {
                 Command::Write { session, ops } => {
                     self.write(index, session, &ops, &mut room, batch)
                 }
-                Command::OpenSession => Outcome::SessionOpened { id: self.sessions.open(index) },
+                Command::OpenSession => match take(SESSION_BYTES, &mut room) {
+                    Ok(()) => Outcome::SessionOpened { id: self.sessions.open(index) },
+                    Err(reason) => Outcome::Invalid(reason),
+                },
                 Command::Identify { node, incarnation, peer_address, client_address } => {
                     self.identify(node, incarnation, [peer_address, client_address])
                 }
@@ -159,6 +166,7 @@ impl Book {
                 }
             });
         }
+        step.bytes = ENTRY_BYTES_MAX - room;
         Ok(step)
     }
 
@@ -180,9 +188,9 @@ impl Book {
         }
         // Bytes of the log are not to be trusted blindly: what the engine would refuse must be
         // refused here, by every node alike and with the rest of the entry unharmed.
-        match room_after(ops, *room) {
-            Ok(left) => *room = left,
-            Err(reason) => return Outcome::Invalid(reason),
+        let beside = session.map_or(0, |_| SESSION_BYTES);
+        if let Err(reason) = writes_bytes(ops).and_then(|bytes| take(beside + bytes, room)) {
+            return Outcome::Invalid(reason);
         }
         for op in ops {
             match op {
@@ -267,9 +275,9 @@ impl Book {
     }
 }
 
-/// What is left of an entry's room after these operations, or why they cannot be.
-fn room_after(ops: &[Op<'_>], room: usize) -> std::result::Result<usize, String> {
-    let mut left = room;
+/// What these operations take in a batch, at most; or why they cannot be in one.
+fn writes_bytes(ops: &[Op<'_>]) -> std::result::Result<usize, String> {
+    let mut bytes = 0;
     for op in ops {
         let (key, value): (&[u8], &[u8]) = match op {
             Op::Put { key, value } => (key, value),
@@ -281,13 +289,66 @@ fn room_after(ops: &[Op<'_>], room: usize) -> std::result::Result<usize, String>
         if value.len() > VALUE_LEN_MAX {
             return Err(format!("a value has {} bytes, over {VALUE_LEN_MAX}", value.len()));
         }
-        left = left
-            .checked_sub(key.len() + value.len() + OP_BYTES)
-            .ok_or_else(|| format!("the entry's writes have over {ENTRY_BYTES_MAX} bytes"))?;
+        bytes += key.len() + value.len() + OP_BYTES;
     }
-    Ok(left)
+    Ok(bytes)
+}
+
+/// Takes bytes from an entry's room, or none if there are not as many.
+fn take(bytes: usize, room: &mut usize) -> std::result::Result<(), String> {
+    *room = room
+        .checked_sub(bytes)
+        .ok_or_else(|| format!("the entry's writes have over {ENTRY_BYTES_MAX} bytes"))?;
+    Ok(())
 }
 
 #[cfg(test)]
-#[path = "book_test.rs"]
-mod tests;
+mod tests {
+    use super::*;
+    use crate::command::collect;
+
+    #[test]
+    fn what_the_engine_would_refuse_is_refused_to_the_byte() {
+        let zeros = vec![0; VALUE_LEN_MAX + 1]; // Zeros that nobody touches cost nothing.
+        let check = |key_len, value_len| {
+            let (key, value): (&[u8], &[u8]) = (&zeros[..key_len], &zeros[..value_len]);
+            let put = writes_bytes(&[Op::Put { key, value }]);
+            if value_len == 0 {
+                assert_eq!(writes_bytes(&[Op::Delete { key }]), put);
+            }
+            put
+        };
+        assert!(check(KEY_LEN_MAX, VALUE_LEN_MAX).unwrap() < ENTRY_BYTES_MAX);
+        assert!(check(KEY_LEN_MAX + 1, 0).unwrap_err().contains("65536"));
+        assert!(check(0, VALUE_LEN_MAX + 1).unwrap_err().contains("268435457"));
+        let two = [Op::Delete { key: b"a" }, Op::Put { key: b"b", value: b"c" }];
+        assert_eq!(writes_bytes(&two), Ok(3 + 2 * OP_BYTES));
+        let mut room = 10;
+        assert!(take(11, &mut room).is_err());
+        take(10, &mut room).unwrap();
+        assert!(take(1, &mut room).is_err() && room == 0);
+    }
+
+    #[test]
+    fn an_entry_tells_at_least_what_it_brings_into_the_batch() {
+        let mut book = Book::new();
+        let dir = std::path::Path::new("db");
+        let fs = Arc::new(lsm_core::fs::MemFs::new());
+        let db = lsm_core::Options::default().fs(fs).stepped(1).open(dir).unwrap();
+        let (rows, _) = Book::load(&db).unwrap();
+        let mut data = Vec::new();
+        // Fills the sessions, so that each further one pushes out another.
+        (0..SESSIONS_MAX + 100).for_each(|_| collect(&Command::OpenSession.to_bytes(), &mut data));
+        for id in SESSIONS_MAX as u64..SESSIONS_MAX as u64 + 50 {
+            let session = Some(Session { id, sequence: u64::MAX });
+            let ops = vec![Op::Put { key: b"k", value: b"v" }, Op::Delete { key: b"k" }];
+            collect(&Command::Write { session, ops }.to_bytes(), &mut data);
+        }
+        let entry = Entry { index: 1, term: 1, data: data.into(), ..Entry::default() };
+        let mut batch = WriteBatch::new();
+        let step = book.step(&entry, &[], &mut batch).unwrap();
+        assert!(step.outcomes.iter().all(|o| !matches!(o, Outcome::Invalid(_))));
+        book.write_rows(&rows, &mut batch);
+        assert!(batch.bytes() < step.bytes + 100, "{} from {}", batch.bytes(), step.bytes);
+    }
+}

@@ -84,15 +84,18 @@ impl Folder {
         self.dir.join(format!("{kind}{number:06}"))
     }
 
-    /// Puts the engine at `path` in force, for good when this returns. It must be a path of
-    /// [`fresh_state`](Self::fresh_state), and durable.
-    pub(super) fn switch(&self, path: &Path) -> Result<()> {
+    /// The name of a path of [`fresh_state`](Self::fresh_state); any other is `Invalid`.
+    pub(super) fn state_name(&self, path: &Path) -> Result<String> {
         let name = path.file_name().and_then(|name| name.to_str());
         let name = name.filter(|name| number_of(name, STATE).is_some());
-        match name.filter(|_| path.parent() == Some(&self.dir)) {
-            Some(name) => write_pointer(&*self.fs, &self.dir, name),
-            None => Err(Error::Invalid(format!("{} is no folder of a state", path.display()))),
-        }
+        let name = name.filter(|_| path.parent() == Some(&self.dir)).map(str::to_owned);
+        name.ok_or_else(|| Error::Invalid(format!("{} is no state of ours", path.display())))
+    }
+
+    /// Puts the state of a [name](Self::state_name) in force, for good when this returns. It
+    /// must be complete and durable.
+    pub(super) fn switch(&self, name: &str) -> Result<()> {
+        write_pointer(&*self.fs, &self.dir, name)
     }
 }
 
@@ -188,9 +191,9 @@ mod tests {
         let next = folder.fresh_state();
         assert_eq!(next, dir.join("state-000004"));
         fs.create_dir_all(&next).unwrap();
-        folder.switch(&next).unwrap();
-        assert!(folder.switch(&dir.join("checkpoint-000009")).is_err());
-        assert!(folder.switch(Path::new("other/state-000009")).is_err());
+        folder.switch(&folder.state_name(&next).unwrap()).unwrap();
+        assert!(folder.state_name(&dir.join("checkpoint-000009")).is_err());
+        assert!(folder.state_name(Path::new("other/state-000009")).is_err());
         let (folder, path, may_be_new) = open().unwrap();
         assert_eq!((path, may_be_new), (next, false));
         let mut left = fs.list_dirs(dir).unwrap();

@@ -181,10 +181,22 @@ mod tests {
     }
 
     #[test]
+    fn rows_are_laid_out_as_documented() {
+        let applied = AppliedRow { index: 0x0102, term: 3, sessions_opened: 4 };
+        let [index, term, sessions] =
+            [[2, 1], [3, 0], [4, 0]].map(|b| [b[0], b[1], 0, 0, 0, 0, 0, 0]);
+        assert_eq!(applied.encode(), [&[1][..], &index, &term, &sessions].concat());
+        assert_eq!(SessionRow { sequence: 5, index: 300 }.encode(), [5, 0xac, 2]);
+        assert_eq!(session_key(0x0102), *b"s\0\0\0\0\0\0\x01\x02");
+        assert_eq!(encode_conf(&conf()), [2, 1, 0xac, 2, 1, 7, 3, 1, 2, 0xac, 2, 1, 2, 1]);
+    }
+
+    #[test]
     fn every_cut_and_every_longer_row_is_refused() {
         let applied = AppliedRow { index: 1, term: 2, sessions_opened: 3 }.encode();
         let session = SessionRow { sequence: 300, index: 300 }.encode();
-        let rows: [(Vec<u8>, fn(&[u8]) -> bool); 3] = [
+        type IsRefused = fn(&[u8]) -> bool;
+        let rows: [(Vec<u8>, IsRefused); 3] = [
             (applied, |bytes| AppliedRow::decode(bytes).is_err()),
             (session, |bytes| SessionRow::decode(bytes).is_err()),
             (encode_conf(&conf()), |bytes| decode_conf(bytes).is_err()),

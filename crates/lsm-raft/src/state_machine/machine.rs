@@ -36,17 +36,22 @@ use crate::members::{Members, Role};
 use crate::outcome::Outcome;
 use crate::snapshot::{Outgoing, Staged, remove_folder};
 
-/// Entries of more bytes than this are written in several batches.
-const BATCH_BYTES: usize = 8 << 20;
+/// A batch that entries have brought so many bytes into is written before the next entry. With
+/// what one entry may bring at most, it stays below what the engine takes in one batch.
+pub(super) const BATCH_BYTES: usize = 8 << 20;
 /// How many batches are remembered until they are flushed; of more, every second is forgotten.
-const UNFLUSHED_MAX: usize = 4096;
+pub(super) const UNFLUSHED_MAX: usize = 4096;
 /// How many states wait to be hashed; of more, the oldest are forgotten.
-const HASH_JOBS_MAX: usize = 16;
+pub(super) const HASH_JOBS_MAX: usize = 16;
+
+/// The engine prepares segments of a log that is never written to: as small as they may be.
+const LOG_SEGMENT_BYTES: u64 = 64 << 10;
 
 /// Where the state lives.
 #[derive(Clone, Debug)]
 pub struct StateOptions {
-    /// Settings of the engine. Its file system is replaced by `fs`.
+    /// Settings of the engine. Its file system is replaced by `fs`, and its log, to which nothing
+    /// is written, made small.
     pub engine: Options,
     /// The file system.
     pub fs: Arc<dyn Fs>,
@@ -75,7 +80,7 @@ impl StateMachine {
     /// `Folder` if it cannot be told which state is in force, `Corrupt`, `Storage`.
     pub fn open(options: StateOptions, dir: &Path) -> Result<Self> {
         let StateOptions { engine, fs } = options;
-        let engine = engine.fs(Arc::clone(&fs));
+        let engine = engine.fs(Arc::clone(&fs)).log_segment_bytes(LOG_SEGMENT_BYTES);
         let (folder, state, may_be_new) = Folder::open(fs, dir)?;
         let (current, book) = open_engine(engine.clone().create_if_missing(may_be_new), &state)?;
         let index = book.applied().0;
@@ -165,17 +170,14 @@ impl StateMachine {
         let mut outcomes = Vec::with_capacity(entries.len());
         let (mut batch, mut bytes) = (WriteBatch::new(), 0);
         for entry in entries {
-            if bytes > 0 && bytes + entry.data.len() > BATCH_BYTES {
+            let step = self.book.step(entry, conf, &mut batch)?;
+            outcomes.push((entry.index, step.outcomes));
+            bytes += step.bytes;
+            if bytes >= BATCH_BYTES || step.hash {
                 self.commit(std::mem::take(&mut batch))?;
                 bytes = 0;
             }
-            let step = self.book.step(entry, conf, &mut batch)?;
-            bytes += entry.data.len();
-            outcomes.push((entry.index, step.outcomes));
             if step.hash {
-                // The state of exactly this index has to be there to be pinned.
-                self.commit(std::mem::take(&mut batch))?;
-                bytes = 0;
                 self.pin_for_hash()?;
             }
         }
@@ -232,7 +234,8 @@ impl StateMachine {
         StateReader { shared: Arc::clone(&self.shared) }
     }
 
-    /// The states that `Hash` commands asked to be hashed since the last call, in order.
+    /// The states that `Hash` commands asked to be hashed since the last call, in order. Take
+    /// them soon: only a few are kept, and none over a restore.
     pub fn take_hash_jobs(&mut self) -> Vec<HashJob> {
         std::mem::take(&mut self.hash_jobs).into()
     }
@@ -247,6 +250,7 @@ impl StateMachine {
         HashJob::new(self.applied().0, current.db.snapshot(), &current.rows)
     }
 
+    /// Called when the entry is the last that was written.
     fn pin_for_hash(&mut self) -> Result<()> {
         if self.hash_jobs.len() >= HASH_JOBS_MAX {
             self.hash_jobs.pop_front();
@@ -280,8 +284,9 @@ impl StateMachine {
             let message = format!("a snapshot of index {index} is not ahead of the state, at {at}");
             return Err(Error::Invalid(message));
         }
+        let name = self.shared.folder.state_name(staged.dir())?;
         let (current, book) = self.open_staged(&staged)?;
-        if let Err(error) = self.shared.folder.switch(staged.dir()) {
+        if let Err(error) = self.shared.folder.switch(&name) {
             // Which of the two is in force now, only the disk knows: neither may go.
             self.failed = true;
             staged.keep();
@@ -348,7 +353,3 @@ fn open_engine(engine: Options, dir: &Path) -> Result<(Current, Book)> {
     let (rows, book) = Book::load(&db)?;
     Ok((Current { db, rows, dir: dir.to_owned() }, book))
 }
-
-#[cfg(test)]
-#[path = "machine_test.rs"]
-mod tests;

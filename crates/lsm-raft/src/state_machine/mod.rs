@@ -8,15 +8,23 @@
 //!
 //! Left to others: reading the log, deciding what is committed, moving bytes between nodes.
 
+#[cfg(test)]
+mod apply_test;
 mod book;
+#[cfg(test)]
+mod crash_test;
 mod folder;
 mod hash;
 mod layout;
 mod machine;
 mod reader;
+#[cfg(test)]
+mod restore_test;
 mod sessions;
 #[cfg(test)]
 mod test_log;
+#[cfg(test)]
+mod test_state;
 
 pub use hash::HashJob;
 pub use machine::{StateMachine, StateOptions};

@@ -16,7 +16,7 @@ pub(super) const TERM: u64 = 2;
 /// An engine with the smallest buffers, stepped by the caller.
 pub(super) fn engine(seed: u64) -> Options {
     let keyspace = KeyspaceOptions::default().write_buffer_bytes(64 << 10).table_bytes(64 << 10);
-    let engine = Options::default().default_keyspace(keyspace).log_segment_bytes(64 << 10);
+    let engine = Options::default().default_keyspace(keyspace);
     engine.clock(Arc::new(ManualClock::default())).stepped(seed)
 }
 

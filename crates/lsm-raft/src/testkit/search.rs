@@ -325,10 +325,7 @@ impl<'a> Search<'a> {
         let Op { is_read, value, .. } = self.ops[op];
         let can_leave = self.can_come_back(self.state, None);
         if is_read {
-            let possible = self.open_write(value).is_some() && can_leave;
-            if possible {
-                return vec![Move::Expose(value)];
-            }
+            let possible = can_leave && self.open_write(value).is_some();
             let mut moves = if possible { self.detours(value) } else { Vec::new() };
             let at = moves.iter().position(|&detour| self.is_urgent(detour, value));
             if possible {

@@ -308,10 +308,9 @@ impl Running {
     }
 
     fn restore(&mut self, restore: Restore, now: Duration, effects: &mut Effects) -> Result<()> {
-        // What was queued before is done before, as the threads do it.
-        while self.applied() < self.through {
-            self.apply_some(u64::MAX, effects)?;
-        }
+        let passed = self.waiters.drain(..).flat_map(|(_, waiters)| waiters);
+        effects.replies.extend(passed.map(|waiter| (waiter, Err(Refusal::Unknown))));
+        self.conf.clear();
         let staged = self.staged.take().expect("a snapshot is switched to when it arrives");
         self.machine.restore(staged)?;
         self.through = self.applied();

@@ -1,53 +1,17 @@
-use std::path::PathBuf;
+//! Applying: outcomes, refusals, and that pieces and losses make no difference.
 
-use lsm_core::fs::{CrashFs, CrashImage, MemFs};
+use lsm_core::fs::{CrashFs, CrashImage};
+use raft::eraftpb::{ConfState, Entry};
 
-use super::super::test_log::{Log, TERM, change, engine, entry, founders, identify, put, put_in};
-use super::*;
+use super::hash::HashJob;
+use super::machine::{BATCH_BYTES, HASH_JOBS_MAX, UNFLUSHED_MAX};
+use super::sessions::SESSIONS_MAX;
+use super::test_log::{Log, TERM, change, entry, founders, identify, put, put_in};
+use super::test_state::{Picture, founder, hash, in_memory, open, picture};
 use crate::command::{Command, Op};
-use crate::members::Change;
-
-fn dir() -> PathBuf {
-    PathBuf::from("node/state")
-}
-
-fn open(fs: &Arc<dyn Fs>, seed: u64) -> StateMachine {
-    let options = StateOptions { engine: engine(seed), fs: Arc::clone(fs) };
-    StateMachine::open(options, &dir()).unwrap()
-}
-
-/// A founder's state on a new file system.
-fn founder(fs: &Arc<dyn Fs>, seed: u64) -> StateMachine {
-    let mut machine = open(fs, seed);
-    machine.bootstrap(founders()).unwrap();
-    machine
-}
-
-fn in_memory() -> Arc<dyn Fs> {
-    Arc::new(MemFs::new())
-}
-
-fn hash(machine: &StateMachine) -> u128 {
-    machine.hash_job().unwrap().run().unwrap()
-}
-
-/// What two nodes at the same index must agree on.
-#[derive(Debug, PartialEq)]
-struct Picture {
-    applied: (u64, u64),
-    conf: ConfState,
-    members: Members,
-    hash: u128,
-}
-
-fn picture(machine: &StateMachine) -> Picture {
-    Picture {
-        applied: machine.applied(),
-        conf: machine.conf_state(),
-        members: Members::clone(&machine.members()),
-        hash: hash(machine),
-    }
-}
+use crate::error::Error;
+use crate::members::{Change, Members};
+use crate::outcome::Outcome;
 
 #[test]
 fn founders_start_alike() {
@@ -182,7 +146,7 @@ fn what_is_not_the_next_entry_is_refused_for_good() {
 fn apply_with_losses(log: &Log, seed: u64) -> (Vec<(u64, Vec<Outcome>)>, Picture) {
     let mut rng = fastrand::Rng::with_seed(seed);
     let mut fs = CrashFs::new();
-    let mut machine = founder(&(Arc::new(fs.clone()) as Arc<dyn Fs>), seed);
+    let mut machine = founder(&fs, seed);
     let mut outcomes = vec![Vec::new(); log.last() as usize + 1];
     while machine.applied().0 < log.last() {
         let entries = log.behind(machine.applied().0);
@@ -197,12 +161,12 @@ fn apply_with_losses(log: &Log, seed: u64) -> (Vec<(u64, Vec<Outcome>)>, Picture
             1 => machine.flush().unwrap(),
             2 => {
                 machine.close().unwrap();
-                machine = open(&(Arc::new(fs.clone()) as Arc<dyn Fs>), seed);
+                machine = open(&fs, seed);
             }
             3 | 4 => {
                 let durable = machine.flushed_index();
                 fs = fs.image(CrashImage::Torn { seed: rng.u64(..) });
-                machine = open(&(Arc::new(fs.clone()) as Arc<dyn Fs>), seed);
+                machine = open(&fs, seed);
                 assert!(machine.applied().0 >= durable, "seed {seed}");
             }
             _ => {}
@@ -233,4 +197,164 @@ fn pieces_and_losses_make_no_difference() {
         assert!((single, picture(&machine)) == expected, "seed {seed}: one by one");
         assert!(apply_with_losses(&log, seed) == expected, "seed {seed}: with losses");
     }
+}
+
+#[test]
+fn many_bytes_are_written_in_several_batches() {
+    let mut machine = founder(&in_memory(), 1);
+    let before = machine.reader().db().last_sequence().get();
+    let value = vec![b'x'; BATCH_BYTES / 2];
+    let entries: Vec<_> = (2..6).map(|index| entry(index, &[put(b"k", &value)])).collect();
+    machine.apply(&entries, &[]).unwrap();
+    // One put each, and one applied row a batch: two of them fill one.
+    assert_eq!(machine.reader().db().last_sequence().get(), before + 4 + 2);
+    let small: Vec<_> = (6..100).map(|index| entry(index, &[put(b"k", b"v")])).collect();
+    machine.apply(&small, &[]).unwrap();
+    assert_eq!(machine.reader().db().last_sequence().get(), before + 6 + 94 + 1);
+}
+
+#[test]
+fn the_flushed_index_follows_the_tables() {
+    let mut machine = founder(&in_memory(), 1);
+    for index in 2..10 {
+        machine.apply(&[entry(index, &[put(b"k", b"v")])], &[]).unwrap();
+        assert_eq!(machine.flushed_index(), 1);
+        if index == 6 {
+            let reader = machine.reader();
+            reader.db().flush().unwrap();
+            assert_eq!(machine.flushed_index(), 6);
+            break;
+        }
+    }
+    // Also with more batches than are remembered, only not as exactly.
+    let last = 6 + 3 * UNFLUSHED_MAX as u64;
+    for index in 7..=last {
+        machine.apply(&[entry(index, &[])], &[]).unwrap();
+        assert!((6..=index).contains(&machine.flushed_index()));
+    }
+    assert_eq!(machine.flushed_index(), 6);
+    machine.flush().unwrap();
+    assert_eq!(machine.flushed_index(), last);
+    machine.apply(&[entry(last + 1, &[put(b"k", b"w")])], &[]).unwrap();
+    assert_eq!(machine.flushed_index(), last);
+}
+
+#[test]
+fn the_flushed_index_is_what_a_power_loss_leaves() {
+    let mut partly = 0;
+    for seed in 0..20 {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let fs = CrashFs::new();
+        let mut machine = founder(&fs, seed);
+        for index in 2..80 {
+            let value = vec![7; rng.usize(..6000)];
+            machine.apply(&[entry(index, &[put(b"k", &value)])], &[]).unwrap();
+            if rng.u8(..4) == 0 {
+                machine.reader().db().step().unwrap();
+            }
+            let left = open(&fs.image(CrashImage::Lost), seed).applied().0;
+            assert_eq!(machine.flushed_index(), left, "seed {seed}: entry {index}");
+            partly += u32::from(left > 1 && left < index);
+        }
+    }
+    assert!(partly > 100, "some of it was flushed {partly} times");
+}
+
+#[test]
+fn too_many_sessions_push_out_the_oldest_for_good() {
+    let fs = in_memory();
+    let mut machine = founder(&fs, 1);
+    let opens = vec![Command::OpenSession; SESSIONS_MAX];
+    machine.apply(&[entry(2, &opens)], &[]).unwrap();
+    let use_first = put_in(1, 1, b"k", b"v");
+    machine
+        .apply(&[entry(3, &[use_first, Command::OpenSession, Command::OpenSession])], &[])
+        .unwrap();
+    for _ in 0..2 {
+        let index = machine.applied().0 + 1;
+        let requests =
+            [1, 2, 3, 4, SESSIONS_MAX as u64 + 2].map(|id| put_in(id, index, b"k", b"v"));
+        let outcomes = machine.apply(&[entry(index, &requests)], &[]).unwrap();
+        let (unknown, written) = (Outcome::SessionUnknown, Outcome::Written { index });
+        let expected = [&written, &unknown, &unknown, &written, &written];
+        assert!(outcomes[0].1.iter().eq(expected), "{outcomes:?}");
+        machine.close().unwrap();
+        machine = open(&fs, 1);
+    }
+    let db = machine.reader().db();
+    let rows = db.keyspace("raft", lsm_core::KeyspaceOptions::default()).unwrap();
+    assert_eq!(rows.prefix("s").count(), SESSIONS_MAX);
+}
+
+#[test]
+fn hashes_tell_states_apart() {
+    let of = |commands: &[Command<'_>]| {
+        let mut machine = founder(&in_memory(), 1);
+        machine.apply(&[entry(2, commands)], &[]).unwrap();
+        hash(&machine)
+    };
+    let states: [&[Command<'_>]; 9] = [
+        &[],
+        &[put(b"", b"")],
+        &[put(b"a", b"")],
+        &[put(b"", b"a")],
+        &[put(b"a", b""), put(b"b", b"")],
+        &[put(b"ab", b"")],
+        &[Command::OpenSession],
+        &[Command::OpenSession, put_in(1, 1, b"a", b"")],
+        &[identify(1, 1)],
+    ];
+    let mut hashes: Vec<u128> = states.iter().map(|commands| of(commands)).collect();
+    let gone = Command::Write { session: None, ops: vec![Op::Delete { key: b"a" }] };
+    assert_eq!(of(&[put(b"a", b"1"), gone]), hashes[0], "what is gone leaves no trace");
+    hashes.sort_unstable();
+    hashes.dedup();
+    assert_eq!(hashes.len(), states.len());
+}
+
+#[test]
+fn hashes_stay_the_same_between_versions() {
+    // Nodes of two versions must agree while a group is being upgraded.
+    let mut machine = founder(&in_memory(), 1);
+    let commands = [Command::OpenSession, put_in(1, 1, b"key", b"value"), identify(1, 7)];
+    machine.apply(&[entry(2, &commands), change(3, &[])], &[]).unwrap();
+    let mut members = Vec::new();
+    machine.members().encode(&mut members);
+    let parts: [&[(&[u8], &[u8])]; 2] = [
+        &[(b"key", b"value")],
+        &[
+            (b"a", &[1, 3, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0]),
+            (b"c", &[3, 1, 2, 3, 0, 0, 0, 0]),
+            (b"m", &members),
+            (b"s\0\0\0\0\0\0\0\x01", &[1, 2]),
+        ],
+    ];
+    let mut fed = Vec::new();
+    for part in parts {
+        for (key, value) in part {
+            fed.extend((key.len() as u64).to_le_bytes());
+            fed.extend((value.len() as u64).to_le_bytes());
+            fed.extend([*key, *value].concat());
+        }
+        fed.extend(u64::MAX.to_le_bytes());
+        fed.extend((part.len() as u64).to_le_bytes());
+    }
+    assert_eq!(hash(&machine), xxhash_rust::xxh3::xxh3_128(&fed));
+    assert_eq!(hash(&machine), 140_777_000_574_841_347_070_270_752_318_778_234_595);
+}
+
+#[test]
+fn a_hash_is_of_its_index_whenever_it_is_made() {
+    let mut machine = founder(&in_memory(), 1);
+    machine.apply(&[entry(2, &[Command::Hash, put(b"k", b"2")])], &[]).unwrap();
+    let expected = hash(&machine);
+    let job = machine.take_hash_jobs().pop().unwrap();
+    for index in 3..60 {
+        machine.apply(&[entry(index, &[put(b"k", &[7; 5000]), Command::Hash])], &[]).unwrap();
+    }
+    machine.reader().db().compact_range::<&[u8]>(..).unwrap();
+    assert_eq!((job.index(), job.run().unwrap()), (2, expected));
+    let jobs = machine.take_hash_jobs();
+    let indexes: Vec<u64> = jobs.iter().map(HashJob::index).collect();
+    assert_eq!(indexes, Vec::from_iter(60 - HASH_JOBS_MAX as u64..60), "the newest are kept");
 }

@@ -1,0 +1,18 @@
+//! What a node is started with: flags, environment, a file and defaults, in this order of
+//! precedence, checked as a whole before anything is opened.
+//!
+//! Leaves to others: binding the addresses and opening the folder.
+//!
+//! Invariants:
+//! * Every setting has one name: `--name`, `LSM_NAME` and `name` in the file.
+//! * An error names the setting, what it is, and what it may be.
+
+mod error;
+mod given;
+mod nodes;
+mod settings;
+mod units;
+
+pub(crate) use given::{LogFormat, StartArgs};
+pub(crate) use settings::{Log, Settings};
+pub(crate) use units::Time;

@@ -1,0 +1,268 @@
+//! Connections that come in: so many and no more, each with a limited time to say what it is.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::{Instant, Sleep, sleep};
+use tokio_stream::Stream;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::server::{Connected, TcpConnectInfo};
+
+/// Connections that were accepted and are not served yet.
+const ACCEPTED_MAX: usize = 64;
+/// Time to send the bytes that every HTTP/2 connection begins with.
+const PREFACE_TIME_MAX: Duration = Duration::from_secs(10);
+const PREFACE_LEN: usize = 24;
+/// How long nothing is accepted after an error, which is mostly a lack of file handles.
+const ERROR_PAUSE: Duration = Duration::from_millis(100);
+/// A flood of connections is logged so often.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
+
+/// An address that cannot be listened at.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen at {address} (--{setting}): {source}{}", advice(source))]
+pub(crate) struct Error {
+    address: SocketAddr,
+    setting: &'static str,
+    source: io::Error,
+}
+
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "; another process has it: stop that one, or choose another port"
+        }
+        io::ErrorKind::AddrNotAvailable => "; this machine has no such address",
+        io::ErrorKind::PermissionDenied => "; ports below 1024 are for root",
+        _ => "",
+    }
+}
+
+/// Binds the address of `setting`: from now on connections wait, until they are accepted.
+///
+/// # Errors
+///
+/// The operating system's, with the setting and what to do.
+pub(crate) async fn bind(address: SocketAddr, setting: &'static str) -> Result<TcpListener, Error> {
+    TcpListener::bind(address).await.map_err(|source| Error { address, setting, source })
+}
+
+/// Accepts connections until the stream is dropped. While there are `connections_max`, further
+/// ones are closed at once, so that a client need not wait to find out.
+pub(crate) fn incoming(
+    listener: TcpListener,
+    connections_max: usize,
+) -> impl Stream<Item = io::Result<Connection>> {
+    incoming_within(listener, connections_max, PREFACE_TIME_MAX)
+}
+
+fn incoming_within(
+    listener: TcpListener,
+    connections_max: usize,
+    preface_time: Duration,
+) -> impl Stream<Item = io::Result<Connection>> {
+    let (sender, receiver) = mpsc::channel(ACCEPTED_MAX);
+    tokio::spawn(async move {
+        tokio::select! {
+            () = accept(listener, connections_max, preface_time, sender.clone()) => {}
+            () = sender.closed() => {}
+        }
+    });
+    ReceiverStream::new(receiver)
+}
+
+async fn accept(
+    listener: TcpListener,
+    connections_max: usize,
+    preface_time: Duration,
+    sender: mpsc::Sender<io::Result<Connection>>,
+) {
+    let permits = Arc::new(Semaphore::new(connections_max));
+    let mut logged: Option<Instant> = None;
+    let mut may_log = || {
+        let now = Instant::now();
+        let may = logged.is_none_or(|last| now - last >= LOG_INTERVAL);
+        if may {
+            logged = Some(now);
+        }
+        may
+    };
+    loop {
+        let (stream, from) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                if may_log() {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                }
+                sleep(ERROR_PAUSE).await;
+                continue;
+            }
+        };
+        let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else {
+            if may_log() {
+                tracing::warn!(connections_max, %from, "too many connections; this one is closed");
+            }
+            continue;
+        };
+        // A connection that is broken already will say so when it is read.
+        let _ = stream.set_nodelay(true);
+        let connection = Connection::new(stream, preface_time, permit);
+        if sender.send(Ok(connection)).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// A connection, and its place among those that there may be.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    stream: TcpStream,
+    /// None after the preface has come.
+    preface: Option<Preface>,
+    _permit: OwnedSemaphorePermit,
+}
+
+#[derive(Debug)]
+struct Preface {
+    missing: usize,
+    end: Pin<Box<Sleep>>,
+}
+
+impl Connection {
+    fn new(stream: TcpStream, preface_time: Duration, permit: OwnedSemaphorePermit) -> Self {
+        let end = Box::pin(sleep(preface_time));
+        let preface = Some(Preface { missing: PREFACE_LEN, end });
+        Self { stream, preface, _permit: permit }
+    }
+}
+
+impl Connected for Connection {
+    type ConnectInfo = TcpConnectInfo;
+
+    fn connect_info(&self) -> TcpConnectInfo {
+        self.stream.connect_info()
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        let Some(preface) = &mut self.preface else { return read };
+        preface.missing = preface.missing.saturating_sub(buffer.filled().len() - before);
+        if preface.missing == 0 {
+            self.preface = None;
+        } else if preface.end.as_mut().poll(context).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio_stream::StreamExt;
+
+    use super::*;
+
+    const LOCAL: SocketAddr =
+        SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+
+    #[tokio::test]
+    async fn a_port_in_use_is_named_with_its_flag() {
+        let first = bind(LOCAL, "listen").await.unwrap();
+        let address = first.local_addr().unwrap();
+        let error = bind(address, "peer-listen").await.unwrap_err().to_string();
+        for word in [&address.to_string(), "--peer-listen", "choose another port"] {
+            assert!(error.contains(word), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn one_connection_too_many_is_closed_until_another_ends() {
+        let listener = bind(LOCAL, "listen").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut incoming = Box::pin(incoming(listener, 1));
+        let _client = TcpStream::connect(address).await.unwrap();
+        let first = incoming.next().await.unwrap().unwrap();
+        let mut second = TcpStream::connect(address).await.unwrap();
+        assert_eq!(second.read(&mut [0; 1]).await.unwrap_or(0), 0);
+        drop(first);
+        let _client = TcpStream::connect(address).await.unwrap();
+        incoming.next().await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn nothing_is_accepted_after_the_stream_is_dropped() {
+        let listener = bind(LOCAL, "listen").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(incoming(listener, 1));
+        while TcpStream::connect(address).await.is_ok() {
+            sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn who_says_nothing_is_disconnected() {
+        let listener = bind(LOCAL, "listen").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let time = Duration::from_millis(500);
+        let mut incoming = Box::pin(incoming_within(listener, 2, time));
+        let mut slow = TcpStream::connect(address).await.unwrap();
+        let mut served = incoming.next().await.unwrap().unwrap();
+        slow.write_all(b"PRI * HTTP").await.unwrap();
+        let mut bytes = [0; PREFACE_LEN];
+        let error = served.read_exact(&mut bytes).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+
+        let mut good = TcpStream::connect(address).await.unwrap();
+        let mut served = incoming.next().await.unwrap().unwrap();
+        good.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+        served.read_exact(&mut bytes).await.unwrap();
+        sleep(2 * time).await;
+        good.write_all(b"x").await.unwrap();
+        served.read_exact(&mut bytes[..1]).await.unwrap();
+    }
+}

@@ -1,0 +1,182 @@
+//! From the start of the nodes to their end, and what is told meanwhile.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use lsm_core::fs::{Fs, OsFs};
+use tempfile::TempDir;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::plan::{PEER_PORT_OFFSET, Plan};
+use super::processes::{Processes, tail};
+use super::view::{News, View};
+use crate::signals::StopSignal;
+
+/// How often the nodes are looked at.
+const LOOK_INTERVAL: Duration = Duration::from_millis(250);
+
+/// Runs a whole cluster on this machine, for trying it out.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct LocalArgs {
+    /// How many nodes; of 5, any 2 may die
+    #[arg(long, value_name = "N", default_value_t = 5,
+        value_parser = clap::value_parser!(u16).range(1..=9))]
+    nodes: u16,
+    /// Folder for the nodes, which is kept [default: a new one, removed at the end]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Where the first node listens for clients; the others follow, and for nodes 1000 above
+    #[arg(long, value_name = "PORT", default_value_t = 4001,
+        value_parser = clap::value_parser!(u16).range(1..=i64::from(u16::MAX - PEER_PORT_OFFSET) - 9))]
+    port: u16,
+    /// Further flags of `start`, for every node, after `--`
+    #[arg(last = true, value_name = "FLAGS")]
+    flags: Vec<String>,
+}
+
+/// Runs until it is asked to stop, by Ctrl-C or SIGTERM.
+///
+/// # Errors
+///
+/// A sentence: a port is taken, the folder cannot be made, no process can be started.
+pub(crate) fn run(args: &LocalArgs) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| error.to_string())?;
+    let folder = Folder::new(args.data.as_deref())?;
+    let plan = Plan::new(args.nodes, args.port, folder.path(), &args.flags);
+    plan.check_ports()?;
+    runtime.block_on(Local::start(plan)?.watch(&folder))
+}
+
+/// Where the nodes live.
+enum Folder {
+    Given(PathBuf),
+    Temporary(TempDir),
+}
+
+impl Folder {
+    fn new(given: Option<&Path>) -> Result<Self, String> {
+        let Some(given) = given else {
+            let made = tempfile::Builder::new().prefix("lsm-local-").tempdir();
+            return made.map(Self::Temporary).map_err(|error| format!("no folder: {error}"));
+        };
+        let made = OsFs.create_dir_all(given).and_then(|()| given.canonicalize());
+        made.map(Self::Given).map_err(|error| format!("{}: {error}", given.display()))
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Self::Given(path) => path,
+            Self::Temporary(dir) => dir.path(),
+        }
+    }
+
+    fn fate(&self) -> &'static str {
+        match self {
+            Self::Given(_) => "kept",
+            Self::Temporary(_) => "removed at the end",
+        }
+    }
+}
+
+struct Local {
+    program: PathBuf,
+    plan: Arc<Plan>,
+    processes: Processes,
+}
+
+impl Local {
+    fn start(plan: Plan) -> Result<Self, String> {
+        let program = std::env::current_exe().map_err(|error| format!("who am I? {error}"))?;
+        let mut processes = Processes::default();
+        for node in &plan.nodes {
+            let started = processes.start(&program, &plan, node);
+            started.map_err(|error| format!("node {} cannot be started: {error}", node.id))?;
+        }
+        Ok(Self { program, plan: Arc::new(plan), processes })
+    }
+
+    async fn watch(mut self, folder: &Folder) -> Result<(), String> {
+        let stop = StopSignal::listen(false).map_err(|error| error.to_string())?;
+        self.tell_plan(folder);
+        let mut view = View::new(&self.plan)?;
+        let mut looks = interval(LOOK_INTERVAL);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.asked() => break,
+                _ = looks.tick() => {}
+            }
+            self.tell_ends();
+            let news = tokio::select! {
+                () = stop.asked() => break,
+                news = view.look() => news,
+            };
+            for news in news {
+                self.tell(&news);
+            }
+        }
+        say("stopping the nodes; once more kills them");
+        let killed = tokio::select! {
+            killed = self.processes.stop() => killed,
+            () = stop.asked_again() => self.processes.kill(),
+        };
+        if killed > 0 {
+            return Err(format!("{killed} nodes did not stop and were killed"));
+        }
+        Ok(())
+    }
+
+    fn tell_plan(&self, folder: &Folder) {
+        let (count, dir) = (self.plan.nodes.len(), folder.path().display());
+        say(&format!("{count} nodes on this machine; data in {dir} ({})\n", folder.fate()));
+        say("  node  process  clients          nodes            log");
+        for (index, node) in self.plan.nodes.iter().enumerate() {
+            let pid = self.processes.pid(index).unwrap_or(0);
+            let (listen, peer_listen) = (node.listen.to_string(), node.peer_listen.to_string());
+            let log = node.log.display();
+            say(&format!("  {:<4}  {pid:<7}  {listen:<15}  {peer_listen:<15}  {log}", node.id));
+        }
+        let first = self.plan.nodes[0].listen;
+        let program = self.program.display();
+        say(&format!(
+            "\nTry:   {program} put hello world --to {first}\n       \
+             {program} get hello --to {first}\n       \
+             kill -9 one or two of the processes\nStop:  Ctrl-C\n"
+        ));
+    }
+
+    fn tell_ends(&mut self) {
+        for (index, node) in self.plan.nodes.iter().enumerate() {
+            let Some(status) = self.processes.ended(index) else { continue };
+            say(&format!("node {} has ended: {status}", node.id));
+            if status.code().is_some() {
+                say(&tail(&node.log));
+            }
+            say(&format!("to start it again:\n  {}", self.plan.command(&self.program, node)));
+        }
+    }
+
+    fn tell(&self, news: &News) {
+        match news {
+            News::Leader { node, term } => {
+                let listen = usize::try_from(node - 1).ok().and_then(|at| self.plan.nodes.get(at));
+                let listen = listen.map(|node| format!(" at {}", node.listen)).unwrap_or_default();
+                say(&format!("node {node}{listen} leads (term {term})"));
+            }
+            News::NoLeader => {
+                let (running, count) = (self.processes.running(), self.plan.nodes.len());
+                let needed = count / 2 + 1;
+                say(&format!("no node leads ({running} of {count} run here, {needed} are needed)"));
+            }
+            News::Back(node) => say(&format!("node {node} is back")),
+        }
+    }
+}
+
+/// One line for whoever looks on; if nobody does, so be it.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}

@@ -1,0 +1,253 @@
+//! One node: its replica, the way to the others, and the two servers in front.
+//!
+//! Leaves to others: what is asked for (`service`) and what nodes say to each other (`peer`).
+//!
+//! ```text
+//!   bind both ports -> open the folder -> serve
+//!     stop asked:  no new connections -> hand over -> finish requests -> close the folder
+//!     it fails:    all ends at once; the process says why and exits with 1
+//! ```
+//!
+//! Invariants:
+//! * A folder is opened only by a process that can also be reached.
+//! * Other nodes are served until the replica has stopped: handing over needs them.
+//!
+//! Threads: the runtime's for requests, the replica's own for everything on disk.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lsm_core::SystemClock;
+use lsm_core::fs::OsFs;
+use lsm_raft::{Replica, ReplicaOptions};
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::timeout;
+use tonic::transport::Server;
+
+use crate::config::Settings;
+use crate::limits::Limits;
+use crate::listener;
+use crate::peer::{self, PeerTransport};
+use crate::service::{self, Context, Peers};
+use crate::signals::StopSignal;
+
+/// Bytes of one segment of the replicated log.
+const LOG_SEGMENT_BYTES: u64 = 16 << 20;
+/// Bytes of the youngest entries of the log that are held in memory.
+const LOG_CACHE_BYTES: usize = 32 << 20;
+/// Longest time that requests get to finish when the node stops.
+const DRAIN_TIME_MAX: Duration = Duration::from_secs(5);
+/// Longest time that the replica gets to close its folder when the node stops.
+const CLOSE_TIME_MAX: Duration = Duration::from_secs(60);
+/// Longest list of headers of a request, in bytes.
+const HEADERS_BYTES_MAX: u32 = 16 << 10;
+
+/// Why a node could not start, or has ended.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error(transparent)]
+    Listen(#[from] listener::Error),
+    #[error("the node cannot start: {0}")]
+    Open(lsm_raft::Error),
+    #[error("the node has stopped: {0}")]
+    Stopped(lsm_raft::Error),
+    #[error("the node has stopped on its own: this is a bug")]
+    Ended,
+    #[error("the server has stopped: {0}")]
+    Serve(String),
+    #[error("asked twice to stop; what was going on is left as it is")]
+    AskedTwice,
+    #[error("the folder could not be closed within {} seconds", CLOSE_TIME_MAX.as_secs())]
+    CloseTimeout,
+    #[error("the system refuses what the node needs: {0}")]
+    System(#[from] io::Error),
+}
+
+/// Runs a node until the process is asked to stop.
+///
+/// # Errors
+///
+/// If it could not start, or did not end as it should.
+pub(crate) fn run(settings: &Settings, stop_with_stdin: bool) -> Result<(), Error> {
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(settings.threads)
+        .thread_name("serve")
+        .enable_all()
+        .build()?;
+    let ended = runtime.block_on(async {
+        let stop = StopSignal::listen(stop_with_stdin)?;
+        tokio::select! {
+            ended = run_node(settings, &stop) => ended,
+            () = stop.asked_again() => Err(Error::AskedTwice),
+        }
+    });
+    // What still runs is not waited for: it was given its time.
+    runtime.shutdown_background();
+    ended
+}
+
+async fn run_node(settings: &Settings, stop: &StopSignal) -> Result<(), Error> {
+    let clients = listener::bind(settings.listen, "listen").await?;
+    let peers = listener::bind(settings.peer_listen, "peer-listen").await?;
+    tracing::info!(
+        node = settings.node,
+        cluster = settings.cluster,
+        version = env!("CARGO_PKG_VERSION"),
+        data = %settings.data.display(),
+        listen = %settings.listen,
+        peer_listen = %settings.peer_listen,
+        "starting"
+    );
+    let (replica, transport) = open(settings).await?;
+    tokio::spawn(peer::identify(
+        replica.clone(),
+        Arc::clone(&transport),
+        settings.advertise_peer.to_string(),
+        settings.advertise.to_string(),
+    ));
+    let mut node = Node::serve(replica, transport, &settings.limits, clients, peers)?;
+    tracing::info!(node = settings.node, "serving");
+    let ended = tokio::select! {
+        () = stop.asked() => None,
+        error = node.failed() => Some(error),
+    };
+    match ended {
+        None => {
+            tracing::info!("stopping");
+            node.stop().await?;
+            tracing::info!("stopped");
+            Ok(())
+        }
+        Some(error) => {
+            tracing::error!(%error, "stopping");
+            node.abandon().await;
+            Err(error)
+        }
+    }
+}
+
+async fn open(settings: &Settings) -> Result<(Replica, Arc<PeerTransport>), Error> {
+    let limits = Arc::new(settings.limits.clone());
+    let (cluster, group) = (&settings.cluster, settings.raft.group);
+    let transport = PeerTransport::new(cluster, group, settings.node, limits, Handle::current());
+    let options = ReplicaOptions {
+        config: settings.raft.clone(),
+        cluster: cluster.clone(),
+        founders: settings.founders.clone(),
+        engine: settings.engine.clone(),
+        log_segment_bytes: LOG_SEGMENT_BYTES,
+        log_cache_bytes: LOG_CACHE_BYTES,
+        fs: Arc::new(OsFs),
+        clock: Arc::new(SystemClock::new()),
+        nonce: fastrand::u64(1..),
+    };
+    let (data, carrier) = (settings.data.clone(), Arc::clone(&transport));
+    let opened = spawn_blocking(move || options.open(data, carrier)).await;
+    let replica = opened.map_err(io::Error::other)?.map_err(Error::Open)?;
+    transport.attach(replica.clone());
+    Ok((replica, transport))
+}
+
+/// A node that serves.
+struct Node {
+    replica: Replica,
+    transport: Arc<PeerTransport>,
+    /// Turns true when clients are to be served no longer.
+    closing: watch::Sender<bool>,
+    client_server: JoinHandle<Result<(), tonic::transport::Error>>,
+    peer_server: JoinHandle<Result<(), tonic::transport::Error>>,
+}
+
+impl Node {
+    fn serve(
+        replica: Replica,
+        transport: Arc<PeerTransport>,
+        limits: &Limits,
+        clients: TcpListener,
+        peers: TcpListener,
+    ) -> Result<Self, Error> {
+        let limits = Arc::new(limits.clone());
+        let hashes: Arc<dyn Peers> = Arc::new(Hashes(Arc::clone(&transport)));
+        let context = Context::new(replica.clone(), Arc::clone(&limits), hashes);
+        let routes = service::routes(&context).map_err(|error| Error::Serve(error.to_string()))?;
+        let (closing, mut closed) = watch::channel(false);
+        let closed = async move {
+            let _ = closed.wait_for(|closing| *closing).await;
+        };
+        let incoming = listener::incoming(clients, limits.connections_max);
+        let client_server =
+            server(&limits).add_routes(routes).serve_with_incoming_shutdown(incoming, closed);
+        let incoming = listener::incoming(peers, limits.connections_max);
+        let peer_server = server(&limits)
+            .add_service(peer::server(replica.clone(), Arc::clone(&limits), &transport))
+            .serve_with_incoming(incoming);
+        Ok(Self {
+            replica,
+            transport,
+            closing,
+            client_server: tokio::spawn(client_server),
+            peer_server: tokio::spawn(peer_server),
+        })
+    }
+
+    /// Returns when the node cannot go on.
+    async fn failed(&mut self) -> Error {
+        tokio::select! {
+            error = self.replica.wait_stopped() => error.map_or(Error::Ended, Error::Stopped),
+            ended = &mut self.client_server => Error::Serve(format!("clients: {ended:?}")),
+            ended = &mut self.peer_server => Error::Serve(format!("nodes: {ended:?}")),
+        }
+    }
+
+    /// Hands over, lets requests finish, and closes the folder.
+    async fn stop(self) -> Result<(), Error> {
+        self.closing.send_replace(true);
+        self.replica.transfer(None);
+        let drained = timeout(DRAIN_TIME_MAX, self.client_server).await;
+        if drained.is_err() {
+            tracing::warn!("some requests did not end in time; they are cut off");
+        }
+        let replica = self.replica.clone();
+        let closed = timeout(CLOSE_TIME_MAX, spawn_blocking(move || replica.stop())).await;
+        self.transport.close();
+        self.peer_server.abort();
+        closed.map_err(|_| Error::CloseTimeout)?.map_err(io::Error::other)?;
+        // The replica may have failed while it closed.
+        self.replica.wait_stopped().await.map_or(Ok(()), |error| Err(Error::Stopped(error)))
+    }
+
+    /// Ends what has failed already.
+    async fn abandon(self) {
+        self.client_server.abort();
+        let replica = self.replica.clone();
+        if timeout(CLOSE_TIME_MAX, spawn_blocking(move || replica.stop())).await.is_err() {
+            tracing::error!("the folder could not be closed in time");
+        }
+        self.transport.close();
+        self.peer_server.abort();
+    }
+}
+
+/// What both servers bound. Not the time of a request: each service does that, since a
+/// compaction or a stream of messages has no common measure with a lookup.
+fn server(limits: &Limits) -> Server {
+    Server::builder()
+        .max_concurrent_streams(limits.streams_max)
+        .http2_max_header_list_size(HEADERS_BYTES_MAX)
+        .http2_keepalive_interval(Some(limits.keepalive_interval))
+        .http2_keepalive_timeout(Some(limits.keepalive_timeout))
+}
+
+/// The hashes of other nodes, asked for over the transport.
+struct Hashes(Arc<PeerTransport>);
+
+#[tonic::async_trait]
+impl Peers for Hashes {
+    async fn state_hash(&self, node: u64, index: u64) -> Result<Vec<u8>, String> {
+        self.0.state_hash(node, index).await
+    }
+}

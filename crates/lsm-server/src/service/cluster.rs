@@ -1,0 +1,240 @@
+//! ClusterService: who is in the group, who leads, and how to change that.
+
+use std::time::Duration;
+
+use lsm_client::proto::v1::cluster_service_server::ClusterService;
+use lsm_client::proto::v1::{
+    AddLearnerRequest, ChangeResponse, HashCheckRequest, HashCheckResponse, MembersRequest,
+    MembersResponse, Progress, PromoteRequest, RemoveRequest, StatusRequest, StatusResponse,
+    TransferLeadershipRequest, TransferLeadershipResponse,
+};
+use lsm_raft::command::Command;
+use lsm_raft::{Change, Members, NodeStatus, Outcome, Role};
+use tokio::time::{sleep, timeout};
+use tonic::{Code, Request, Response, Status};
+
+use super::context::{Asked, Context};
+use super::leader::{LeaderCall, Miss};
+use crate::convert;
+
+/// How long another node may take to take the leadership over; raft gives up after an election
+/// timeout.
+const TRANSFER_TIME_MAX: Duration = Duration::from_secs(5);
+/// A learner that lacks no more entries than this counts as caught up.
+const LAG_MAX: u64 = 10_000;
+/// Looks at a learner's progress, and the time between two: what the leader publishes is as of
+/// its last commit.
+const LOOKS: u32 = 4;
+const LOOK_PAUSE: Duration = Duration::from_millis(150);
+
+pub(super) struct Cluster(pub(super) Context);
+
+#[tonic::async_trait]
+impl ClusterService for Cluster {
+    async fn status(
+        &self,
+        _request: Request<StatusRequest>,
+    ) -> Result<Response<StatusResponse>, Status> {
+        Ok(Response::new(self.0.node_status()))
+    }
+
+    async fn members(
+        &self,
+        request: Request<MembersRequest>,
+    ) -> Result<Response<MembersResponse>, Status> {
+        self.0.lead(request).await
+    }
+
+    async fn add_learner(
+        &self,
+        request: Request<AddLearnerRequest>,
+    ) -> Result<Response<ChangeResponse>, Status> {
+        self.0.lead(request).await
+    }
+
+    async fn promote(
+        &self,
+        request: Request<PromoteRequest>,
+    ) -> Result<Response<ChangeResponse>, Status> {
+        self.0.lead(request).await
+    }
+
+    async fn remove(
+        &self,
+        request: Request<RemoveRequest>,
+    ) -> Result<Response<ChangeResponse>, Status> {
+        self.0.lead(request).await
+    }
+
+    async fn transfer_leadership(
+        &self,
+        request: Request<TransferLeadershipRequest>,
+    ) -> Result<Response<TransferLeadershipResponse>, Status> {
+        self.0.lead(request).await
+    }
+
+    async fn hash_check(
+        &self,
+        request: Request<HashCheckRequest>,
+    ) -> Result<Response<HashCheckResponse>, Status> {
+        self.0.lead(request).await
+    }
+}
+
+impl Context {
+    fn node_status(&self) -> StatusResponse {
+        let status = self.replica.status();
+        StatusResponse {
+            cluster: self.replica.identity().cluster.clone(),
+            node: status.node,
+            leader: status.leader.unwrap_or(0),
+            term: status.term,
+            first_index: status.first,
+            last_index: status.last,
+            committed: status.committed,
+            applied: status.applied,
+            // The log is never cut behind what is in tables.
+            flushed: status.first.saturating_sub(1),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            followers: status.peers.iter().map(progress).collect(),
+        }
+    }
+
+    async fn change(&self, change: Change) -> Result<ChangeResponse, Miss> {
+        match self.replica.change_members(vec![change]).await? {
+            Outcome::Changed(Ok(_)) => {
+                Ok(ChangeResponse { members: convert::members(&self.replica.members()) })
+            }
+            Outcome::Changed(Err(reason)) => Err(convert::invalid(reason).into()),
+            other => Err(convert::unexpected(&other).into()),
+        }
+    }
+
+    /// Refuses a learner that would hold commits up.
+    async fn check_caught_up(&self, node: u64) -> Result<(), Miss> {
+        let mut lag = Err(format!("node {node} is no member"));
+        for look in 0..LOOKS {
+            if look > 0 {
+                sleep(LOOK_PAUSE).await;
+            }
+            // A commit makes the leader look at its followers.
+            self.propose(&Command::Write { session: None, ops: Vec::new() }).await?;
+            lag = lag_of(&self.replica.status(), node);
+            if lag.is_ok() {
+                return Ok(());
+            }
+        }
+        lag.map_err(|reason| {
+            let message = format!("{reason}; wait until it has caught up, or use force");
+            Miss::Final(convert::status(Code::FailedPrecondition, convert::INVALID, message))
+        })
+    }
+
+    /// Hands the leadership over; returns who leads then.
+    async fn hand_over(&self, to: Option<u64>) -> Result<u64, Miss> {
+        self.replica.transfer(to);
+        let mut status = self.status.clone();
+        let own = self.node;
+        let another = status.wait_for(|status| {
+            status.leader.is_some_and(|leader| to.map_or(leader != own, |to| leader == to))
+        });
+        match timeout(TRANSFER_TIME_MAX, another).await {
+            Ok(Ok(status)) => Ok(status.leader.unwrap_or(own)),
+            Ok(Err(_)) => Err(convert::stopped("the node has stopped").into()),
+            Err(_) => {
+                let whom = to.map_or_else(|| "another node".to_owned(), |to| format!("node {to}"));
+                let message = format!("the leadership could not be handed to {whom} in time");
+                Err(Status::unavailable(message).into())
+            }
+        }
+    }
+}
+
+fn progress(peer: &lsm_raft::PeerStatus) -> Progress {
+    Progress { id: peer.node, matched: peer.matched, active: peer.active, snapshot: peer.snapshot }
+}
+
+/// Fine if the node is active and lacks little; why not, otherwise.
+fn lag_of(status: &NodeStatus, node: u64) -> Result<(), String> {
+    let Some(peer) = status.peers.iter().find(|peer| peer.node == node) else {
+        return Err(format!("the leader has not heard of node {node}"));
+    };
+    if peer.snapshot {
+        return Err(format!("node {node} is being sent a snapshot"));
+    }
+    if !peer.active {
+        return Err(format!("node {node} has not answered lately"));
+    }
+    let lag = status.last.saturating_sub(peer.matched);
+    if lag > LAG_MAX {
+        return Err(format!("node {node} lacks {lag} entries, and may lack {LAG_MAX}"));
+    }
+    Ok(())
+}
+
+/// Whether leadership may go to `node`.
+fn check_heir(members: &Members, node: u64) -> Result<(), Status> {
+    match members.nodes.get(&node).map(|member| member.role) {
+        Some(Role::Voter) => Ok(()),
+        Some(Role::Learner) => {
+            Err(convert::invalid(format!("node {node} is a learner; only voters lead")))
+        }
+        None => Err(convert::invalid(format!("node {node} is no member"))),
+    }
+}
+
+impl LeaderCall for MembersRequest {
+    async fn serve(&self, context: &Context, asked: &Asked) -> Result<MembersResponse, Miss> {
+        context.catch_up(asked).await?;
+        Ok(MembersResponse { members: convert::members(&context.replica.members()) })
+    }
+}
+
+impl LeaderCall for AddLearnerRequest {
+    async fn serve(&self, context: &Context, _asked: &Asked) -> Result<ChangeResponse, Miss> {
+        let AddLearnerRequest { id, peer_address, client_address } = self.clone();
+        context.change(Change::AddLearner { node: id, peer_address, client_address }).await
+    }
+}
+
+impl LeaderCall for PromoteRequest {
+    async fn serve(&self, context: &Context, _asked: &Asked) -> Result<ChangeResponse, Miss> {
+        let change = Change::Promote { node: self.id };
+        let members = context.replica.members();
+        members.after(std::slice::from_ref(&change)).map_err(convert::invalid)?;
+        if !self.force {
+            context.check_caught_up(self.id).await?;
+        }
+        context.change(change).await
+    }
+}
+
+impl LeaderCall for RemoveRequest {
+    async fn serve(&self, context: &Context, _asked: &Asked) -> Result<ChangeResponse, Miss> {
+        let change = Change::Remove { node: self.id };
+        let members = context.replica.members();
+        members.after(std::slice::from_ref(&change)).map_err(convert::invalid)?;
+        if self.id == context.node {
+            // A node that removes itself could not tell when that is done.
+            context.hand_over(None).await?;
+            return Err(Miss::NotLeader);
+        }
+        context.change(change).await
+    }
+}
+
+impl LeaderCall for TransferLeadershipRequest {
+    async fn serve(
+        &self,
+        context: &Context,
+        _asked: &Asked,
+    ) -> Result<TransferLeadershipResponse, Miss> {
+        let to = (self.to != 0).then_some(self.to);
+        if let Some(to) = to {
+            check_heir(&context.replica.members(), to)?;
+        }
+        let leader =
+            if to == Some(context.node) { context.node } else { context.hand_over(to).await? };
+        Ok(TransferLeadershipResponse { leader })
+    }
+}

@@ -1,0 +1,184 @@
+//! What all services of a node share, and what every request begins with.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lsm_client::proto::v1::Header;
+use lsm_raft::{NodeStatus, Outcome, Refusal, Replica};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{Instant, timeout_at};
+use tonic::Status;
+use tonic::metadata::MetadataMap;
+
+use super::forward::Forward;
+use crate::convert;
+use crate::limits::Limits;
+
+/// Longest work of an operator: a compaction, a hash of everything.
+pub(super) const MAINTENANCE_TIME_MAX: Duration = Duration::from_secs(3600);
+/// Works of operators that run at the same time.
+const MAINTENANCE_MAX: usize = 8;
+/// How long a node that refused is left alone, unless the leader changes before.
+const RETRY_PAUSE: Duration = Duration::from_millis(10);
+/// What is kept of a request's time for its answer, as a part and at most: the answer must be
+/// there before the transport gives up, which could not say what it means.
+const ANSWER_PART: u32 = 10;
+const ANSWER_TIME_MAX: Duration = Duration::from_millis(20);
+
+/// The hashes that other nodes computed.
+#[tonic::async_trait]
+pub(crate) trait Peers: Send + Sync + 'static {
+    /// The hash that `node` computed at `index`; waits until it is there.
+    async fn state_hash(&self, node: u64, index: u64) -> Result<Vec<u8>, String>;
+}
+
+/// What all services of a node share.
+#[derive(Clone)]
+pub(crate) struct Context {
+    pub(super) replica: Replica,
+    pub(super) limits: Arc<Limits>,
+    pub(super) forward: Arc<Forward>,
+    pub(super) peers: Arc<dyn Peers>,
+    pub(super) node: u64,
+    pub(super) status: watch::Receiver<NodeStatus>,
+    /// One permit a scan that runs.
+    pub(super) scans: Arc<Semaphore>,
+    /// One permit a work of an operator that runs.
+    pub(super) maintenance: Arc<Semaphore>,
+}
+
+impl Context {
+    /// Of a replica that runs.
+    pub(crate) fn new(replica: Replica, limits: Arc<Limits>, peers: Arc<dyn Peers>) -> Self {
+        Self {
+            node: replica.identity().node,
+            status: replica.watch(),
+            forward: Arc::new(Forward::new(Arc::clone(&limits))),
+            scans: Arc::new(Semaphore::new(limits.scans_max)),
+            maintenance: Arc::new(Semaphore::new(MAINTENANCE_MAX)),
+            replica,
+            limits,
+            peers,
+        }
+    }
+
+    /// Who leads, as far as this node knows.
+    pub(super) fn leader(&self) -> Option<u64> {
+        self.status.borrow().leader
+    }
+
+    /// Who answers, and who leads.
+    pub(super) fn header(&self) -> Header {
+        let leader = self.leader();
+        Header {
+            node: self.node,
+            leader: leader.unwrap_or(0),
+            leader_address: self.other_address(leader),
+        }
+    }
+
+    /// The header of an answer that this node gave as the leader.
+    pub(super) fn leader_header(&self) -> Header {
+        Header { node: self.node, leader: self.node, leader_address: String::new() }
+    }
+
+    /// This node does not lead, and there is no time to wait for one that does.
+    pub(super) fn not_leader(&self) -> Status {
+        let leader = self.leader().filter(|&leader| leader != self.node);
+        convert::not_leader(leader, &self.other_address(leader))
+    }
+
+    fn other_address(&self, node: Option<u64>) -> String {
+        match node {
+            Some(node) if node != self.node => {
+                let members = self.replica.members();
+                let address = members.nodes.get(&node).map(|member| member.client_address.clone());
+                address.unwrap_or_default()
+            }
+            _ => String::new(),
+        }
+    }
+
+    /// Returns once this node holds everything that was acknowledged before the call. Waits for
+    /// a leader, but not for long.
+    pub(super) async fn catch_up(&self, asked: &Asked) -> Result<(), Status> {
+        match timeout_at(asked.until, self.catch_up_at_last()).await {
+            Ok(done) => done,
+            Err(_) => Err(convert::too_late(false)),
+        }
+    }
+
+    async fn catch_up_at_last(&self) -> Result<(), Status> {
+        let mut patience = Patience::new(self.limits.leader_wait_max);
+        loop {
+            match self.replica.read().await {
+                Ok(Outcome::Readable { .. }) => return Ok(()),
+                Ok(other) => return Err(convert::unexpected(&other)),
+                Err(Refusal::NotLeader { leader }) => {
+                    if !patience.wait(&self.status, leader).await {
+                        return Err(self.not_leader());
+                    }
+                }
+                // Nothing is undecided about a read.
+                Err(Refusal::Unknown) => return Err(convert::stopped("the node is stopping")),
+                Err(refusal) => return Err(convert::refused(&refusal)),
+            }
+        }
+    }
+}
+
+/// When an answer must be there, and what may be done to get it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    pub(super) until: Instant,
+    /// Another node passed it on.
+    pub(super) forwarded: bool,
+}
+
+impl Asked {
+    pub(super) fn new(metadata: &MetadataMap, time_max: Duration) -> Self {
+        let time = convert::timeout(metadata).map_or(time_max, |time| time.min(time_max));
+        let time = time - (time / ANSWER_PART).min(ANSWER_TIME_MAX);
+        let forwarded = metadata.contains_key(convert::FORWARDED_KEY);
+        Self { until: Instant::now() + time, forwarded }
+    }
+
+    pub(super) fn time_left(&self) -> Duration {
+        self.until.saturating_duration_since(Instant::now())
+    }
+}
+
+/// How long one request goes on looking for a leader. Costs nothing until the first wait.
+#[derive(Debug)]
+pub(super) struct Patience {
+    time_max: Duration,
+    end: Option<Instant>,
+}
+
+impl Patience {
+    pub(super) fn new(time_max: Duration) -> Self {
+        Self { time_max, end: None }
+    }
+
+    /// After `tried` did not serve: waits for another leader, or a moment if there is one that
+    /// may serve yet. False if the wait has been long enough.
+    pub(super) async fn wait(
+        &mut self,
+        status: &watch::Receiver<NodeStatus>,
+        tried: Option<u64>,
+    ) -> bool {
+        let now = Instant::now();
+        let end = *self.end.get_or_insert(now + self.time_max);
+        if now >= end {
+            return false;
+        }
+        let pause = match tried {
+            Some(_) => end.min(now + RETRY_PAUSE),
+            None => end,
+        };
+        let mut status = status.clone();
+        let another = status.wait_for(|status| status.leader.is_some() && status.leader != tried);
+        // The replica keeps the other end: the wait does not fail.
+        timeout_at(pause, another).await.is_ok() || tried.is_some()
+    }
+}

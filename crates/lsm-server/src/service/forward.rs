@@ -1,0 +1,143 @@
+//! Connections to the other nodes' client ports, and how each request travels over them.
+//!
+//! One connection a member, made when it is first needed; those of nodes that are no longer
+//! members, or have moved, are dropped when the next is asked for.
+//!
+//! Threads: any number. The lock is held for a look, never while waiting.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lsm_client::proto::v1::cluster_service_client::ClusterServiceClient;
+use lsm_client::proto::v1::kv_service_client::KvServiceClient;
+use lsm_client::proto::v1::session_service_client::SessionServiceClient;
+use lsm_client::proto::v1::{
+    AddLearnerRequest, BatchWriteRequest, BatchWriteResponse, ChangeResponse, DeleteRequest,
+    DeleteResponse, HashCheckRequest, HashCheckResponse, MembersRequest, MembersResponse,
+    OpenSessionRequest, OpenSessionResponse, PromoteRequest, PutRequest, PutResponse,
+    RemoveRequest, TransferLeadershipRequest, TransferLeadershipResponse,
+};
+use lsm_raft::Members;
+use parking_lot::Mutex;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Request, Response, Status};
+
+use crate::convert;
+use crate::limits::Limits;
+
+/// A node that does not answer for so long is taken for unreachable.
+const CONNECT_TIME_MAX: Duration = Duration::from_secs(1);
+/// Bytes of answers on their way: on a stream, and on the connection.
+const STREAM_WINDOW: u32 = 1 << 20;
+const CONNECTION_WINDOW: u32 = 4 << 20;
+
+/// Connections to other members.
+#[derive(Debug)]
+pub(crate) struct Forward {
+    limits: Arc<Limits>,
+    channels: Mutex<Channels>,
+}
+
+#[derive(Debug, Default)]
+struct Channels {
+    /// The members that the channels were last compared with.
+    members: Arc<Members>,
+    /// Address and channel, by node. Never more than there are members.
+    by_node: HashMap<u64, (String, Channel)>,
+}
+
+impl Forward {
+    pub(super) fn new(limits: Arc<Limits>) -> Self {
+        Self { limits, channels: Mutex::new(Channels::default()) }
+    }
+
+    /// A channel to the client port of `node`; none if it is not a member.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable` if its address is none.
+    pub(super) fn channel(
+        &self,
+        members: &Arc<Members>,
+        node: u64,
+    ) -> Result<Option<Channel>, Status> {
+        let Some(member) = members.nodes.get(&node) else { return Ok(None) };
+        let mut channels = self.channels.lock();
+        if !Arc::ptr_eq(&channels.members, members) {
+            let is_there = |node: &u64, address: &String| {
+                members.nodes.get(node).is_some_and(|member| member.client_address == *address)
+            };
+            channels.by_node.retain(|node, (address, _)| is_there(node, address));
+            channels.members = Arc::clone(members);
+        }
+        if let Some((_, channel)) = channels.by_node.get(&node) {
+            return Ok(Some(channel.clone()));
+        }
+        let channel = self.connect(&member.client_address)?;
+        channels.by_node.insert(node, (member.client_address.clone(), channel.clone()));
+        Ok(Some(channel))
+    }
+
+    /// Lazily: nothing is sent before the first request.
+    fn connect(&self, address: &str) -> Result<Channel, Status> {
+        let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|error| {
+            let message = format!("the leader's address {address:?} cannot be used: {error}");
+            convert::status(Code::Unavailable, convert::NOT_LEADER, message)
+        })?;
+        let endpoint = endpoint
+            .connect_timeout(CONNECT_TIME_MAX)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .http2_keep_alive_interval(self.limits.keepalive_interval)
+            .keep_alive_timeout(self.limits.keepalive_timeout);
+        Ok(endpoint.connect_lazy())
+    }
+}
+
+/// A request that can be passed on to another node.
+pub(super) trait Passed: Send + Sized + 'static {
+    type Answer: Send;
+    /// Whether it may leave something behind.
+    const CHANGES: bool;
+
+    /// Sends it. Answers of more than `bytes_max` bytes are refused.
+    fn pass(
+        channel: Channel,
+        bytes_max: usize,
+        request: Request<Self>,
+    ) -> impl Future<Output = Result<Response<Self::Answer>, Status>> + Send;
+}
+
+macro_rules! passed {
+    ($($request:ident -> $answer:ident: $client:ident.$method:ident, changes: $changes:literal;)*) => {
+        $(impl Passed for $request {
+            type Answer = $answer;
+            const CHANGES: bool = $changes;
+
+            async fn pass(
+                channel: Channel,
+                bytes_max: usize,
+                request: Request<Self>,
+            ) -> Result<Response<$answer>, Status> {
+                let client = $client::new(channel);
+                let client = client.max_decoding_message_size(bytes_max);
+                client.max_encoding_message_size(bytes_max).$method(request).await
+            }
+        })*
+    };
+}
+
+passed! {
+    PutRequest -> PutResponse: KvServiceClient.put, changes: true;
+    DeleteRequest -> DeleteResponse: KvServiceClient.delete, changes: true;
+    BatchWriteRequest -> BatchWriteResponse: KvServiceClient.batch_write, changes: true;
+    OpenSessionRequest -> OpenSessionResponse: SessionServiceClient.open_session, changes: true;
+    MembersRequest -> MembersResponse: ClusterServiceClient.members, changes: false;
+    AddLearnerRequest -> ChangeResponse: ClusterServiceClient.add_learner, changes: true;
+    PromoteRequest -> ChangeResponse: ClusterServiceClient.promote, changes: true;
+    RemoveRequest -> ChangeResponse: ClusterServiceClient.remove, changes: true;
+    TransferLeadershipRequest -> TransferLeadershipResponse:
+        ClusterServiceClient.transfer_leadership, changes: true;
+    HashCheckRequest -> HashCheckResponse: ClusterServiceClient.hash_check, changes: false;
+}

@@ -1,0 +1,92 @@
+//! Whether all nodes hold the same: each hashes its state at one index of the log.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lsm_client::proto::v1::{HashCheckRequest, HashCheckResponse, NodeHash};
+use lsm_raft::command::Command;
+use lsm_raft::{Outcome, Replica};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use super::context::{Asked, Context, Peers};
+use super::leader::{LeaderCall, Miss};
+use crate::convert;
+
+/// Time between two looks for this node's own hash.
+const LOOK_PAUSE: Duration = Duration::from_millis(10);
+/// Time of the whole check that is kept for its answer.
+const ANSWER_TIME: Duration = Duration::from_millis(200);
+
+impl LeaderCall for HashCheckRequest {
+    const IS_MAINTENANCE: bool = true;
+
+    async fn serve(&self, context: &Context, asked: &Asked) -> Result<HashCheckResponse, Miss> {
+        let index = match context.propose(&Command::Hash).await? {
+            Outcome::Hashing { index } => index,
+            other => return Err(convert::unexpected(&other).into()),
+        };
+        let time_left = asked.time_left();
+        let time = time_left.saturating_sub(ANSWER_TIME).max(time_left / 2);
+        let mut asking = JoinSet::new();
+        for &node in context.replica.members().nodes.keys() {
+            let (replica, peers) = (context.replica.clone(), Arc::clone(&context.peers));
+            let own = node == context.node;
+            asking.spawn(async move {
+                let hash = timeout(time, async {
+                    if own {
+                        own_hash(&replica, index).await
+                    } else {
+                        peers.state_hash(node, index).await
+                    }
+                });
+                let hash = hash.await.unwrap_or_else(|_| Err("it did not answer in time".into()));
+                (node, hash)
+            });
+        }
+        let mut hashes = asking.join_all().await;
+        hashes.sort_by_key(|(node, _)| *node);
+        Ok(compare(index, hashes))
+    }
+}
+
+async fn own_hash(replica: &Replica, index: u64) -> Result<Vec<u8>, String> {
+    loop {
+        if let Some(hash) = replica.hash(index) {
+            return hash.map(|hash| hash.to_vec());
+        }
+        sleep(LOOK_PAUSE).await;
+    }
+}
+
+fn compare(index: u64, hashes: Vec<(u64, Result<Vec<u8>, String>)>) -> HashCheckResponse {
+    let mut known = hashes.iter().filter_map(|(_, hash)| hash.as_ref().ok());
+    let first = known.next();
+    let equal = known.all(|hash| Some(hash) == first);
+    let hashes = hashes.into_iter().map(|(node, hash)| match hash {
+        Ok(hash) => NodeHash { node, hash: hash.into(), error: String::new() },
+        Err(error) => NodeHash { node, error, ..NodeHash::default() },
+    });
+    HashCheckResponse { index, equal, hashes: hashes.collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn those_that_answered_are_compared() {
+        let check = |hashes: &[Result<&[u8], &str>]| {
+            let hashes = hashes
+                .iter()
+                .enumerate()
+                .map(|(node, hash)| (node as u64, hash.map(<[u8]>::to_vec).map_err(str::to_owned)));
+            compare(7, hashes.collect())
+        };
+        assert!(check(&[Ok(b"a"), Ok(b"a"), Err("down")]).equal);
+        assert!(!check(&[Err("down"), Ok(b"a"), Ok(b"a"), Ok(b"b")]).equal);
+        let answer = check(&[Ok(b"a"), Err("down")]);
+        assert_eq!((answer.index, &*answer.hashes[0].hash), (7, &b"a"[..]));
+        assert_eq!(answer.hashes[1].error, "down");
+    }
+}

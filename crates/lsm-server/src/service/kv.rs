@@ -1,0 +1,117 @@
+//! KVService: keys and values.
+
+use lsm_client::proto::v1::kv_service_server::KvService;
+use lsm_client::proto::v1::{
+    BatchWriteRequest, BatchWriteResponse, DeleteRequest, DeleteResponse, GetRequest, GetResponse,
+    Header, PutRequest, PutResponse, ScanRequest, ScanResponse,
+};
+use lsm_raft::command::Op;
+use tonic::{Request, Response, Status};
+
+use super::context::{Asked, Context};
+use super::leader::{LeaderCall, Miss};
+use super::scan::Pages;
+use crate::convert;
+use crate::limits::Limits;
+
+pub(super) struct Kv(pub(super) Context);
+
+#[tonic::async_trait]
+impl KvService for Kv {
+    async fn get(&self, request: Request<GetRequest>) -> Result<Response<GetResponse>, Status> {
+        let context = &self.0;
+        let GetRequest { key, consistency } = request.get_ref();
+        convert::check_key(key, &context.limits)?;
+        convert::check_consistency(*consistency)?;
+        if !convert::is_stale(*consistency) {
+            let asked = Asked::new(request.metadata(), context.limits.request_time_max);
+            context.catch_up(&asked).await?;
+        }
+        // Not worth another thread: the tables are mapped.
+        let value = context.replica.reader().get(key).map_err(|error| convert::failed(&error))?;
+        Ok(Response::new(GetResponse {
+            header: Some(context.header()),
+            found: value.is_some(),
+            value: value.map(lsm_core::Value::into_bytes).unwrap_or_default(),
+        }))
+    }
+
+    async fn put(&self, request: Request<PutRequest>) -> Result<Response<PutResponse>, Status> {
+        self.0.lead(request).await
+    }
+
+    async fn delete(
+        &self,
+        request: Request<DeleteRequest>,
+    ) -> Result<Response<DeleteResponse>, Status> {
+        self.0.lead(request).await
+    }
+
+    async fn scan(&self, request: Request<ScanRequest>) -> Result<Response<ScanResponse>, Status> {
+        Ok(Response::new(self.0.scan_page(request).await?))
+    }
+
+    type ScanStreamStream = Pages;
+
+    async fn scan_stream(&self, request: Request<ScanRequest>) -> Result<Response<Pages>, Status> {
+        Ok(Response::new(self.0.scan_stream(request).await?))
+    }
+
+    async fn batch_write(
+        &self,
+        request: Request<BatchWriteRequest>,
+    ) -> Result<Response<BatchWriteResponse>, Status> {
+        self.0.lead(request).await
+    }
+}
+
+impl LeaderCall for PutRequest {
+    fn check(&self, limits: &Limits) -> Result<(), Status> {
+        convert::session(self.session.as_ref())?;
+        convert::check_put(&self.key, &self.value, limits)
+    }
+
+    async fn serve(&self, context: &Context, _asked: &Asked) -> Result<PutResponse, Miss> {
+        let ops = vec![Op::Put { key: &self.key, value: &self.value }];
+        let index = context.write(convert::session(self.session.as_ref())?, ops).await?;
+        Ok(PutResponse { header: Some(context.leader_header()), index })
+    }
+
+    fn set_header(answer: &mut PutResponse, header: Header) {
+        answer.header = Some(header);
+    }
+}
+
+impl LeaderCall for DeleteRequest {
+    fn check(&self, limits: &Limits) -> Result<(), Status> {
+        convert::session(self.session.as_ref())?;
+        convert::check_key(&self.key, limits)
+    }
+
+    async fn serve(&self, context: &Context, _asked: &Asked) -> Result<DeleteResponse, Miss> {
+        let ops = vec![Op::Delete { key: &self.key }];
+        let index = context.write(convert::session(self.session.as_ref())?, ops).await?;
+        Ok(DeleteResponse { header: Some(context.leader_header()), index })
+    }
+
+    fn set_header(answer: &mut DeleteResponse, header: Header) {
+        answer.header = Some(header);
+    }
+}
+
+impl LeaderCall for BatchWriteRequest {
+    fn check(&self, limits: &Limits) -> Result<(), Status> {
+        convert::session(self.session.as_ref())?;
+        convert::check_batch(&self.writes, limits)
+    }
+
+    async fn serve(&self, context: &Context, _asked: &Asked) -> Result<BatchWriteResponse, Miss> {
+        let ops = convert::ops(&self.writes);
+        let index = context.write(convert::session(self.session.as_ref())?, ops).await?;
+        Ok(BatchWriteResponse { header: Some(context.leader_header()), index })
+    }
+
+    fn set_header(answer: &mut BatchWriteResponse, header: Header) {
+        answer.header = Some(header);
+    }
+}

@@ -1,0 +1,159 @@
+//! Requests that only the leader serves: here if this node leads, passed on otherwise, tried
+//! again as long as it is certain that nothing was applied.
+
+use lsm_client::proto::v1::Header;
+use lsm_raft::command::{Command, Op, Session};
+use lsm_raft::{Outcome, Refusal};
+use tokio::time::timeout_at;
+use tonic::{Request, Response, Status};
+
+use super::context::{Asked, Context, MAINTENANCE_TIME_MAX, Patience};
+use super::forward::Passed;
+use crate::convert;
+use crate::limits::Limits;
+
+/// Why one try did not serve.
+#[derive(Debug)]
+pub(super) enum Miss {
+    /// The asked node does not lead, or cannot be reached: certainly nothing was done.
+    NotLeader,
+    /// There is no use, or no safety, in trying again.
+    Final(Status),
+}
+
+impl From<Status> for Miss {
+    fn from(status: Status) -> Self {
+        Self::Final(status)
+    }
+}
+
+impl From<Refusal> for Miss {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::NotLeader { .. } => Self::NotLeader,
+            refusal => Self::Final(convert::refused(&refusal)),
+        }
+    }
+}
+
+/// A request that only the leader serves.
+pub(super) trait LeaderCall: Passed + Clone + Sync {
+    /// Whether it is an operator's, and takes as long as it takes.
+    const IS_MAINTENANCE: bool = false;
+
+    /// Judges what can be judged anywhere.
+    fn check(&self, _limits: &Limits) -> Result<(), Status> {
+        Ok(())
+    }
+
+    /// Serves it on this node, which believes to lead.
+    fn serve(
+        &self,
+        context: &Context,
+        asked: &Asked,
+    ) -> impl Future<Output = Result<Self::Answer, Miss>> + Send;
+
+    /// Writes into the answer of another node who was asked here.
+    fn set_header(_answer: &mut Self::Answer, _header: Header) {}
+}
+
+impl Context {
+    /// Gets a request served by the leader.
+    pub(super) async fn lead<C: LeaderCall>(
+        &self,
+        request: Request<C>,
+    ) -> Result<Response<C::Answer>, Status> {
+        request.get_ref().check(&self.limits)?;
+        let time_max =
+            if C::IS_MAINTENANCE { MAINTENANCE_TIME_MAX } else { self.limits.request_time_max };
+        let asked = Asked::new(request.metadata(), time_max);
+        match timeout_at(asked.until, self.find_leader(request.get_ref(), &asked)).await {
+            Ok(answer) => answer.map(Response::new),
+            Err(_) => Err(convert::too_late(C::CHANGES)),
+        }
+    }
+
+    async fn find_leader<C: LeaderCall>(
+        &self,
+        call: &C,
+        asked: &Asked,
+    ) -> Result<C::Answer, Status> {
+        let mut patience = Patience::new(self.limits.leader_wait_max);
+        loop {
+            let leader = self.leader();
+            let served = match leader {
+                Some(leader) if leader == self.node => call.serve(self, asked).await,
+                // Two nodes that take each other for the leader would pass it to and fro.
+                _ if asked.forwarded => Err(Miss::NotLeader),
+                Some(leader) => Box::pin(self.pass_on(leader, call, asked)).await,
+                None => Err(Miss::NotLeader),
+            };
+            match served {
+                Ok(answer) => return Ok(answer),
+                Err(Miss::Final(status)) => return Err(status),
+                Err(Miss::NotLeader) => {}
+            }
+            if asked.forwarded || !patience.wait(&self.status, leader).await {
+                return Err(self.not_leader());
+            }
+        }
+    }
+
+    async fn pass_on<C: LeaderCall>(
+        &self,
+        leader: u64,
+        call: &C,
+        asked: &Asked,
+    ) -> Result<C::Answer, Miss> {
+        let members = self.replica.members();
+        // A leader that this node has not heard of: it is behind, and will.
+        let Some(channel) = self.forward.channel(&members, leader)? else {
+            return Err(Miss::NotLeader);
+        };
+        let mut request = Request::new(call.clone());
+        request.metadata_mut().insert(convert::FORWARDED_KEY, 1.into());
+        request.set_timeout(asked.time_left());
+        match call_of::<C>(self, channel, request).await {
+            Ok(mut answer) => {
+                C::set_header(&mut answer, self.header());
+                Ok(answer)
+            }
+            Err(status) if convert::says(&status, convert::NOT_LEADER) => Err(Miss::NotLeader),
+            Err(status) if convert::never_sent(&status) => Err(Miss::NotLeader),
+            Err(status) if std::error::Error::source(&status).is_none() => {
+                Err(Miss::Final(convert::passed_on(&status)))
+            }
+            // The connection broke after the request may have got through.
+            Err(_) if !C::CHANGES => Err(Miss::NotLeader),
+            Err(status) => Err(Miss::Final(convert::unknown_outcome(format!(
+                "the connection to node {leader}, which leads, broke; the request may or may not \
+                 have taken effect ({})",
+                status.message()
+            )))),
+        }
+    }
+
+    /// Writes, on the node that leads: where in the log that stands.
+    pub(super) async fn write(
+        &self,
+        session: Option<Session>,
+        ops: Vec<Op<'_>>,
+    ) -> Result<u64, Miss> {
+        let command = Command::Write { session, ops }.to_bytes();
+        Ok(convert::written(self.replica.propose(command).await?)?)
+    }
+
+    /// Proposes a command without operands, on the node that leads.
+    pub(super) async fn propose(&self, command: &Command<'_>) -> Result<Outcome, Miss> {
+        Ok(self.replica.propose(command.to_bytes()).await?)
+    }
+}
+
+async fn call_of<C: LeaderCall>(
+    context: &Context,
+    channel: tonic::transport::Channel,
+    request: Request<C>,
+) -> Result<C::Answer, Status> {
+    let bytes_max = context.limits.message_bytes_max();
+    Ok(C::pass(channel, bytes_max, request).await?.into_inner())
+}

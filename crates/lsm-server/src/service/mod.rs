@@ -1,0 +1,24 @@
+//! What clients ask a node for: one file a service, and what they share.
+//!
+//! A request is judged before anything is queued ([`convert`](crate::convert)). What only the
+//! leader serves goes through `leader.rs`, which finds it, here or elsewhere; reads are served
+//! by the node that is asked, once it has caught up.
+//!
+//! Nothing here waits for the disk on the threads of the runtime, but for lookups of one key in
+//! mapped tables.
+
+mod cluster;
+mod context;
+mod forward;
+mod hash_check;
+mod kv;
+mod leader;
+mod pager;
+mod range;
+mod routes;
+mod scan;
+mod session;
+mod storage;
+
+pub(crate) use context::{Context, Peers};
+pub(crate) use routes::routes;

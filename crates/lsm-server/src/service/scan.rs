@@ -1,0 +1,176 @@
+//! Scans over gRPC: one page, or all pages of one moment as a stream.
+//!
+//! The engine is read on threads for blocking work; a task hands the pages of a stream over, so
+//! that nobody blocks while a client is slow. At most [`PAGES_MAX`] pages wait for it. A client
+//! that takes none for as long as a request may last is given up.
+
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context as Task, Poll, ready};
+use std::time::Duration;
+
+use lsm_client::proto::v1::{Header, ScanRequest, ScanResponse};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_stream::Stream;
+use tonic::{Request, Status};
+
+use super::context::{Asked, Context};
+use super::pager::{Page, Pager};
+use super::range::PageSize;
+use crate::convert;
+
+/// Pages of a stream that wait for the client.
+const PAGES_MAX: usize = 2;
+/// How long a scan waits for others to end.
+const TURN_TIME_MAX: Duration = Duration::from_millis(100);
+
+impl Context {
+    /// One page.
+    pub(super) async fn scan_page(
+        &self,
+        request: Request<ScanRequest>,
+    ) -> Result<ScanResponse, Status> {
+        let (permit, asked) = self.begin_scan(&request).await?;
+        let pager = self.pager(request.get_ref());
+        let read = timeout_at(asked.until, read_page(pager, permit)).await;
+        let (_, _, page) = read.map_err(|_| convert::too_late(false))??;
+        Ok(answer(page, self.header(), true))
+    }
+
+    /// All pages.
+    pub(super) async fn scan_stream(&self, request: Request<ScanRequest>) -> Result<Pages, Status> {
+        let (permit, _) = self.begin_scan(&request).await?;
+        let end = convert::timeout(request.metadata()).map(|time| Instant::now() + time);
+        let (sender, pages) = mpsc::channel(PAGES_MAX);
+        let ended = Arc::new(OnceLock::new());
+        let feeder = Feeder {
+            sender,
+            end,
+            page_time_max: self.limits.request_time_max,
+            header: self.header(),
+        };
+        let (pager, outcome) = (self.pager(request.get_ref()), Arc::clone(&ended));
+        tokio::spawn(async move {
+            let fed = feeder.feed(pager, permit).await;
+            let _ = outcome.set(fed);
+            // Only now: whoever sees the end of the pages looks for the outcome.
+            drop(feeder);
+        });
+        Ok(Pages { pages, ended, failed: false })
+    }
+
+    /// Judges, takes its turn, and waits until the state is new enough.
+    async fn begin_scan(
+        &self,
+        request: &Request<ScanRequest>,
+    ) -> Result<(OwnedSemaphorePermit, Asked), Status> {
+        convert::check_scan(request.get_ref(), &self.limits)?;
+        let asked = Asked::new(request.metadata(), self.limits.request_time_max);
+        let turn = Arc::clone(&self.scans).acquire_owned();
+        let Ok(Ok(permit)) = timeout(TURN_TIME_MAX.min(asked.time_left()), turn).await else {
+            let max = self.limits.scans_max;
+            return Err(convert::busy(format!("{max} scans are running; try again later")));
+        };
+        if !convert::is_stale(request.get_ref().consistency) {
+            self.catch_up(&asked).await?;
+        }
+        Ok((permit, asked))
+    }
+
+    fn pager(&self, request: &ScanRequest) -> Pager {
+        let snapshot = self.replica.reader().snapshot();
+        Pager::new(&snapshot, request, PageSize::of(&self.limits))
+    }
+}
+
+/// The permit goes along: reading goes on when whoever asked has gone.
+async fn read_page(
+    mut pager: Pager,
+    permit: OwnedSemaphorePermit,
+) -> Result<(Pager, OwnedSemaphorePermit, Page), Status> {
+    let read = tokio::task::spawn_blocking(move || {
+        let page = pager.next_page();
+        (pager, permit, page)
+    });
+    match read.await {
+        Ok((pager, permit, Ok(page))) => Ok((pager, permit, page)),
+        Ok((_, _, Err(error))) => Err(convert::engine_failed(&error)),
+        Err(error) => Err(Status::internal(format!("the scan broke off: {error}"))),
+    }
+}
+
+/// `resume` is only for the end: in the middle of a stream the next page follows on its own.
+fn answer(page: Page, header: Header, is_last: bool) -> ScanResponse {
+    let resume = page.resume.filter(|_| is_last);
+    ScanResponse {
+        header: Some(header),
+        entries: page.entries,
+        more: resume.is_some(),
+        resume: resume.unwrap_or_default(),
+    }
+}
+
+/// Reads pages and hands them over.
+struct Feeder {
+    sender: mpsc::Sender<ScanResponse>,
+    /// When the client loses patience.
+    end: Option<Instant>,
+    page_time_max: Duration,
+    header: Header,
+}
+
+impl Feeder {
+    async fn feed(&self, mut pager: Pager, mut permit: OwnedSemaphorePermit) -> Result<(), Status> {
+        loop {
+            let page;
+            (pager, permit, page) = read_page(pager, permit).await?;
+            let is_last = !pager.goes_on();
+            let page_end = Instant::now() + self.page_time_max;
+            let end = self.end.map_or(page_end, |end| end.min(page_end));
+            let sent = self.sender.send(answer(page, self.header.clone(), is_last));
+            match timeout_at(end, sent).await {
+                Ok(Ok(())) if is_last => return Ok(()),
+                Ok(Ok(())) => {}
+                // The client has gone.
+                Ok(Err(_)) => return Ok(()),
+                Err(_) => {
+                    return Err(Status::deadline_exceeded(
+                        "the pages of the scan were not taken in time",
+                    ));
+                }
+            }
+        }
+    }
+}
+
+/// The pages of a stream, in order. Ends well only if the scan did: a stream that merely
+/// stopped would look complete.
+#[derive(Debug)]
+pub(super) struct Pages {
+    pages: mpsc::Receiver<ScanResponse>,
+    /// What became of the scan. Set before the sender is dropped, unless the task broke off.
+    ended: Arc<OnceLock<Result<(), Status>>>,
+    failed: bool,
+}
+
+impl Stream for Pages {
+    type Item = Result<ScanResponse, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<Option<Self::Item>> {
+        if self.failed {
+            return Poll::Ready(None);
+        }
+        let page = ready!(self.pages.poll_recv(task));
+        if let Some(page) = page {
+            return Poll::Ready(Some(Ok(page)));
+        }
+        let status = match self.ended.get() {
+            Some(Ok(())) => return Poll::Ready(None),
+            Some(Err(status)) => status.clone(),
+            None => Status::internal("the scan broke off: this is a bug"),
+        };
+        self.failed = true;
+        Poll::Ready(Some(Err(status)))
+    }
+}

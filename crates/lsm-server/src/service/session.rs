@@ -1,0 +1,38 @@
+//! SessionService: what makes retries safe.
+
+use lsm_client::proto::v1::session_service_server::SessionService;
+use lsm_client::proto::v1::{Header, OpenSessionRequest, OpenSessionResponse};
+use lsm_raft::Outcome;
+use lsm_raft::command::Command;
+use tonic::{Request, Response, Status};
+
+use super::context::{Asked, Context};
+use super::leader::{LeaderCall, Miss};
+use crate::convert;
+
+pub(super) struct Sessions(pub(super) Context);
+
+#[tonic::async_trait]
+impl SessionService for Sessions {
+    async fn open_session(
+        &self,
+        request: Request<OpenSessionRequest>,
+    ) -> Result<Response<OpenSessionResponse>, Status> {
+        self.0.lead(request).await
+    }
+}
+
+impl LeaderCall for OpenSessionRequest {
+    async fn serve(&self, context: &Context, _asked: &Asked) -> Result<OpenSessionResponse, Miss> {
+        match context.propose(&Command::OpenSession).await? {
+            Outcome::SessionOpened { id } => {
+                Ok(OpenSessionResponse { header: Some(context.leader_header()), id })
+            }
+            other => Err(convert::unexpected(&other).into()),
+        }
+    }
+
+    fn set_header(answer: &mut OpenSessionResponse, header: Header) {
+        answer.header = Some(header);
+    }
+}

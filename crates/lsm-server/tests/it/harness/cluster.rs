@@ -1,0 +1,286 @@
+//! A cluster of processes in a folder of its own.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::process::ExitStatus;
+use std::time::{Duration, Instant};
+
+use lsm_client::proto::v1::cluster_service_client::ClusterServiceClient;
+use lsm_client::proto::v1::kv_service_client::KvServiceClient;
+use lsm_client::proto::v1::{StatusRequest, StatusResponse};
+use lsm_client::{Client, ClientOptions, NodeClient};
+use tempfile::TempDir;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tonic::transport::{Channel, Endpoint};
+
+use super::{Process, free_ports, wait_for};
+
+/// Most nodes of a cluster, those added later among them.
+const NODES_MAX: u16 = 16;
+/// Longest wait for what should take a few seconds, on a machine that does other things, too.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Longest wait for one answer about a node's state.
+const STATUS_TIME_MAX: Duration = Duration::from_millis(500);
+
+/// One cluster at a time.
+static GATE: Semaphore = Semaphore::const_new(1);
+
+/// A cluster, before it is started.
+#[derive(Clone, Debug)]
+pub(crate) struct Builder {
+    count: u16,
+    flags: Vec<String>,
+}
+
+impl Builder {
+    /// Further flags for every node: `"--name value --other"`.
+    pub(crate) fn flags(mut self, flags: &str) -> Self {
+        self.flags.extend(flags.split_whitespace().map(str::to_owned));
+        self
+    }
+
+    /// Starts the nodes, and returns when one leads.
+    pub(crate) async fn start(self) -> Cluster {
+        let permit = GATE.acquire().await.unwrap();
+        let mut cluster = Cluster {
+            dir: tempfile::tempdir().unwrap(),
+            first_port: free_ports(2 * NODES_MAX),
+            founders: (1..=u64::from(self.count)).collect(),
+            flags: self.flags,
+            running: BTreeMap::new(),
+            known: 0,
+            _permit: permit,
+        };
+        for node in cluster.founders.clone() {
+            cluster.run_node(node);
+        }
+        cluster.leader().await;
+        cluster
+    }
+}
+
+/// Nodes that are numbered from 1, each with a folder and two ports that it keeps.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    // Dropped first, so that each prints its log while the folder is there.
+    running: BTreeMap<u64, Process>,
+    founders: Vec<u64>,
+    flags: Vec<String>,
+    first_port: u16,
+    /// The highest number in use.
+    known: u64,
+    dir: TempDir,
+    _permit: SemaphorePermit<'static>,
+}
+
+/// Processes.
+impl Cluster {
+    /// A cluster of founding nodes.
+    pub(crate) fn builder(count: u16) -> Builder {
+        assert!(count <= NODES_MAX);
+        Builder { count, flags: Vec::new() }
+    }
+
+    /// A cluster with the default settings, and a leader.
+    pub(crate) async fn start(count: u16) -> Self {
+        Self::builder(count).start().await
+    }
+
+    /// The arguments that start a node: as a founder, or to be added.
+    pub(crate) fn arguments(&self, node: u64) -> Vec<String> {
+        let mut arguments = vec!["start".to_owned()];
+        let mut flag = |name: &str, value: String| arguments.extend([name.to_owned(), value]);
+        flag("--node", node.to_string());
+        flag("--data", self.data(node).display().to_string());
+        flag("--cluster", "test".to_owned());
+        flag("--listen", self.address(node).to_string());
+        flag("--peer-listen", self.peer_address(node).to_string());
+        if self.founders.contains(&node) {
+            let member =
+                |node: &u64| format!("{node}={}/{}", self.peer_address(*node), self.address(*node));
+            let members: Vec<_> = self.founders.iter().map(member).collect();
+            flag("--members", members.join(","));
+        } else {
+            arguments.push("--join".to_owned());
+        }
+        arguments.extend(self.flags.iter().cloned());
+        arguments
+    }
+
+    /// Starts a node that does not run, on the folder that it has or a new one. Does not wait.
+    pub(crate) fn run_node(&mut self, node: u64) {
+        assert!(!self.running.contains_key(&node), "node {node} runs");
+        assert!((1..=u64::from(NODES_MAX)).contains(&node));
+        self.known = self.known.max(node);
+        let process = Process::start(&self.arguments(node), &self.log(node));
+        self.running.insert(node, process);
+    }
+
+    /// Starts a node that waits to be added to the cluster. Returns its number.
+    pub(crate) fn run_joining_node(&mut self) -> u64 {
+        let node = self.known + 1;
+        self.run_node(node);
+        node
+    }
+
+    /// `kill -9`.
+    pub(crate) fn kill(&mut self, node: u64) {
+        self.running.remove(&node).expect("it runs").kill();
+    }
+
+    /// `kill -9` for several, as close together as can be.
+    pub(crate) fn kill_all(&mut self, nodes: &[u64]) {
+        for node in nodes {
+            self.running[node].signal("KILL");
+        }
+        for node in nodes {
+            self.kill(*node);
+        }
+    }
+
+    /// SIGTERM; returns how, and how fast, the node ended.
+    pub(crate) async fn terminate(&mut self, node: u64) -> (ExitStatus, Duration) {
+        let start = Instant::now();
+        self.process(node).signal("TERM");
+        let status = self.process(node).wait(PATIENCE).await;
+        self.running.remove(&node);
+        (status, start.elapsed())
+    }
+
+    /// SIGSTOP: the node does nothing, and its connections stay.
+    pub(crate) fn pause(&self, node: u64) {
+        self.running[&node].signal("STOP");
+    }
+
+    /// SIGCONT.
+    pub(crate) fn resume(&self, node: u64) {
+        self.running[&node].signal("CONT");
+    }
+
+    /// The process of a node that was started.
+    pub(crate) fn process(&mut self, node: u64) -> &mut Process {
+        self.running.get_mut(&node).expect("it runs")
+    }
+
+    /// Forgets the process of a node that ended on its own; says how it ended and the end of
+    /// its log.
+    pub(crate) async fn wait_for_end(&mut self, node: u64) -> (ExitStatus, String) {
+        let status = self.process(node).wait(PATIENCE).await;
+        let process = self.running.remove(&node).expect("it was there");
+        (status, process.log_end())
+    }
+
+    /// Removes the folder of a node that does not run: its disk is lost.
+    pub(crate) fn wipe(&mut self, node: u64) {
+        assert!(!self.running.contains_key(&node), "node {node} runs");
+        std::fs::remove_dir_all(self.data(node)).unwrap();
+    }
+
+    /// The nodes whose processes were started and not ended by the test.
+    pub(crate) fn running(&self) -> Vec<u64> {
+        self.running.keys().copied().collect()
+    }
+
+    /// The folder of a node.
+    pub(crate) fn data(&self, node: u64) -> PathBuf {
+        self.dir.path().join(format!("node-{node}"))
+    }
+
+    /// What a node said, over all its lives.
+    pub(crate) fn log(&self, node: u64) -> PathBuf {
+        self.dir.path().join(format!("node-{node}.log"))
+    }
+
+    /// Where a node serves clients.
+    pub(crate) fn address(&self, node: u64) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.first_port + 2 * (node as u16 - 1)).into()
+    }
+
+    /// Where a node serves nodes.
+    pub(crate) fn peer_address(&self, node: u64) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.address(node).port() + 1).into()
+    }
+}
+
+/// Requests.
+impl Cluster {
+    /// A client that knows all nodes.
+    pub(crate) async fn client(&self) -> Client {
+        let addresses: Vec<_> =
+            (1..=self.known).map(|node| self.address(node).to_string()).collect();
+        ClientOptions::default().timeout(PATIENCE).open(addresses).await.unwrap()
+    }
+
+    /// One node, asked for itself.
+    pub(crate) async fn node(&self, node: u64) -> NodeClient {
+        let address = self.address(node).to_string();
+        let client = ClientOptions::default().timeout(PATIENCE).open([&address]).await.unwrap();
+        client.node(&address).unwrap()
+    }
+
+    /// A connection to a node, for the generated clients. Made when it is first used.
+    pub(crate) fn channel(&self, node: u64) -> Channel {
+        let endpoint = Endpoint::from_shared(format!("http://{}", self.address(node))).unwrap();
+        endpoint.tcp_nodelay(true).connect_timeout(PATIENCE).connect_lazy()
+    }
+
+    /// The generated client of a node's KVService.
+    pub(crate) fn kv(&self, node: u64) -> KvServiceClient<Channel> {
+        KvServiceClient::new(self.channel(node))
+    }
+
+    /// What a node knows, if it answers at all.
+    pub(crate) async fn status(&self, node: u64) -> Option<StatusResponse> {
+        let mut client = ClusterServiceClient::new(self.channel(node));
+        let answer = tokio::time::timeout(STATUS_TIME_MAX, client.status(StatusRequest {})).await;
+        Some(answer.ok()?.ok()?.into_inner())
+    }
+
+    /// Waits until all running nodes agree on who leads.
+    pub(crate) async fn leader(&self) -> u64 {
+        self.leader_within(PATIENCE).await
+    }
+
+    /// Waits until all running nodes agree on who leads, but not longer.
+    pub(crate) async fn leader_within(&self, time_max: Duration) -> u64 {
+        self.leader_of(&self.running(), time_max).await
+    }
+
+    /// Waits until these nodes agree that one of them leads.
+    pub(crate) async fn leader_of(&self, nodes: &[u64], time_max: Duration) -> u64 {
+        wait_for("a leader", time_max, async || {
+            let mut leaders = Vec::new();
+            for node in nodes {
+                let status = self.status(*node).await?;
+                leaders.push((status.leader, status.term));
+            }
+            let (leader, term) = *leaders.first()?;
+            let agreed = leaders.iter().all(|other| *other == (leader, term));
+            (agreed && nodes.contains(&leader)).then_some(leader)
+        })
+        .await
+    }
+
+    /// Waits until all running nodes have applied what the leader has committed now.
+    pub(crate) async fn caught_up(&self) {
+        let leader = self.leader().await;
+        let committed = self.status(leader).await.expect("the leader answers").committed;
+        for node in self.running() {
+            wait_for("catching up", PATIENCE, async || {
+                let applied = self.status(node).await?.applied;
+                (applied >= committed).then_some(())
+            })
+            .await;
+        }
+    }
+
+    /// Asserts that all running nodes hold the same state.
+    pub(crate) async fn assert_equal_states(&self) {
+        self.caught_up().await;
+        let check = self.client().await.hash_check().await.unwrap();
+        assert!(check.equal, "{check:?}");
+        let hashed = check.hashes.iter().filter(|hash| hash.error.is_empty()).count();
+        assert!(hashed >= self.running.len(), "{check:?}");
+    }
+}

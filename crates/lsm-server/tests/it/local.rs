@@ -1,0 +1,130 @@
+//! `lsm-server local`.
+
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::process::{Child, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use crate::harness::{free_ports, program, run};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A cluster that was started by `local`, and what it prints.
+struct Local {
+    child: Child,
+    lines: Receiver<String>,
+    port: u16,
+}
+
+impl Local {
+    fn start(flags: &[&str]) -> Self {
+        let port = free_ports(3);
+        let mut command = program();
+        command.args(["local", "--nodes", "3", "--port", &port.to_string()]).args(flags);
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            for line in output.lines() {
+                let _ = sender.send(line.unwrap());
+            }
+        });
+        Self { child, lines, port }
+    }
+
+    /// The next line with this in it.
+    fn line_with(&self, part: &str) -> String {
+        let mut seen = Vec::new();
+        loop {
+            match self.lines.recv_timeout(PATIENCE) {
+                Ok(line) if line.contains(part) => return line,
+                Ok(line) => seen.push(line),
+                Err(_) => panic!("{part:?} was not printed; but: {seen:#?}"),
+            }
+        }
+    }
+
+    fn signal(&self, name: &str, pid: u32) {
+        let arguments = [format!("-{name}"), pid.to_string()];
+        assert!(std::process::Command::new("kill").args(arguments).status().unwrap().success());
+    }
+
+    fn ask(&self, words: &[&str]) -> String {
+        let to = format!("127.0.0.1:{},127.0.0.1:{}", self.port, self.port + 1);
+        let ended = run(words.iter().copied().chain(["--to", &to]));
+        assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+        String::from_utf8(ended.stdout).unwrap()
+    }
+
+    /// Waits until nothing listens at the nodes' ports.
+    fn assert_nodes_end(&self) {
+        let start = Instant::now();
+        for port in self.port..self.port + 3 {
+            while TcpListener::bind(("127.0.0.1", port)).is_err() {
+                assert!(start.elapsed() < PATIENCE, "the node at {port} goes on");
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+    }
+}
+
+impl Drop for Local {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_local_cluster_runs_tells_what_happens_and_leaves_nothing() {
+    let mut local = Local::start(&[]);
+    let first = local.line_with("3 nodes on this machine");
+    let dir = first.split("data in ").nth(1).unwrap().split(' ').next().unwrap().to_owned();
+    let row = local.line_with("  3  ");
+    let pid = row.split_whitespace().nth(1).unwrap().parse().unwrap();
+    local.line_with("leads (term");
+    local.ask(&["put", "hello", "world"]);
+
+    local.signal("KILL", pid);
+    local.line_with("node 3 has ended");
+    let command = local.line_with("start --node 3");
+    assert_eq!(local.ask(&["get", "hello"]), "world\n");
+    // As it says.
+    let mut again = std::process::Command::new("sh")
+        .args(["-c", &format!("exec {}", command.trim())])
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    local.line_with("node 3 is back");
+    again.kill().unwrap();
+    again.wait().unwrap();
+
+    local.signal("TERM", local.child.id());
+    local.line_with("stopping the nodes");
+    assert!(local.child.wait().unwrap().success());
+    assert!(!std::path::Path::new(&dir).exists(), "{dir}");
+    local.assert_nodes_end();
+}
+
+#[test]
+fn nodes_do_not_outlive_their_parent() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut local = Local::start(&["--data", dir.path().to_str().unwrap()]);
+    local.line_with("leads (term");
+    local.child.kill().unwrap();
+    local.child.wait().unwrap();
+    local.assert_nodes_end();
+    assert!(dir.path().join("node-1").exists());
+}
+
+#[test]
+fn a_taken_port_is_named() {
+    let port = free_ports(2);
+    let _taken = TcpListener::bind(("127.0.0.1", port + 1)).unwrap();
+    let ended = run(["local", "--nodes", "3", "--port", &port.to_string()]);
+    let said = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!(ended.status.code(), Some(1));
+    assert!(said.contains(&format!("127.0.0.1:{}", port + 1)), "{said}");
+    assert!(said.contains("node 2") && said.contains("--port"), "{said}");
+}

@@ -1,0 +1,11 @@
+//! Clusters of real processes on this machine: what a user sees of them, and what they survive.
+
+#![allow(clippy::disallowed_methods, reason = "tests of whole processes, in real time and files")]
+
+mod admin;
+mod crash;
+mod harness;
+mod local;
+mod seed;
+mod start;
+mod stop;

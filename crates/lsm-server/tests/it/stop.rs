@@ -1,0 +1,74 @@
+//! Nodes that are asked to stop, or that cannot go on.
+
+use std::time::Duration;
+
+use crate::harness::{Cluster, Load};
+
+#[tokio::test]
+async fn a_leader_that_is_asked_to_stop_hands_over() {
+    let mut cluster = Cluster::start(3).await;
+    let client = cluster.client().await;
+    let load = Load::start(&client, 4);
+    load.more(100).await;
+    let old = cluster.leader().await;
+    let (status, time) = cluster.terminate(old).await;
+    println!("node {old} stopped within {time:?}");
+    assert_eq!(status.code(), Some(0));
+    assert!(time < Duration::from_secs(5), "{time:?}");
+    assert_ne!(cluster.leader().await, old);
+    load.more(100).await;
+    let written = load.stop().await;
+    assert_eq!(written.errors, [""; 0]);
+    // An election would have taken longer.
+    println!("no writer waited longer than {:?}", written.longest_gap);
+    assert!(written.longest_gap < Duration::from_secs(1), "{:?}", written.longest_gap);
+    cluster.run_node(old);
+    written.assert_kept(&client).await;
+    cluster.assert_equal_states().await;
+}
+
+#[tokio::test]
+async fn all_nodes_may_stop_and_come_back() {
+    let mut cluster = Cluster::start(5).await;
+    let client = cluster.client().await;
+    for i in 0..100 {
+        client.put(format!("k{i}"), format!("v{i}")).await.unwrap();
+    }
+    for node in 1..=5 {
+        let (status, _) = cluster.terminate(node).await;
+        assert_eq!(status.code(), Some(0), "node {node}");
+    }
+    for node in 1..=5 {
+        cluster.run_node(node);
+    }
+    cluster.leader().await;
+    for i in 0..100 {
+        let value = client.get(format!("k{i}")).await.unwrap();
+        assert_eq!(value.as_deref(), Some(format!("v{i}").as_bytes()));
+    }
+    cluster.assert_equal_states().await;
+}
+
+#[tokio::test]
+async fn a_folder_in_use_or_of_another_node_is_refused() {
+    let mut cluster = Cluster::start(3).await;
+    cluster.terminate(3).await;
+    let start_with = |cluster: &Cluster, from: &str, to: &str| {
+        let arguments = cluster.arguments(3);
+        let replaced: Vec<_> = arguments.iter().map(|word| word.replace(from, to)).collect();
+        let ended = crate::harness::run(replaced.iter().map(String::as_str));
+        (ended.status.code(), String::from_utf8_lossy(&ended.stderr).into_owned())
+    };
+    let (code, said) = start_with(&cluster, "node-3", "node-1");
+    assert_eq!(code, Some(1));
+    assert!(said.contains("in use by another process"), "{said}");
+
+    cluster.kill(2);
+    let (code, said) = start_with(&cluster, "node-3", "node-2");
+    assert_eq!(code, Some(1));
+    assert!(said.contains("belongs to node 2, not 3"), "{said}");
+
+    let (code, said) = start_with(&cluster, "test", "other");
+    assert_eq!(code, Some(1));
+    assert!(said.contains("belongs to cluster test, not other"), "{said}");
+}
