@@ -29,5 +29,5 @@ mod transport;
 mod wire;
 
 pub(crate) use identify::identify;
-pub(crate) use receiver::{Receiver, server};
+pub(crate) use receiver::server;
 pub(crate) use transport::PeerTransport;
