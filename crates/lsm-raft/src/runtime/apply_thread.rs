@@ -149,16 +149,21 @@ impl ApplyThread {
         }
     }
 
-    fn make_snapshot(&mut self) {
-        match self.machine.checkpoint() {
+    /// Beside applying: the checkpoint says itself which index it is of.
+    fn make_snapshot(&self) {
+        let (shared, reader) = (Arc::clone(&self.shared), self.machine.reader());
+        let work = move || match reader.checkpoint() {
             Ok(snapshot) => {
                 tracing::info!(index = snapshot.header().index, "made a snapshot for a follower");
-                self.shared.slot.made(Some(Arc::new(snapshot)));
+                shared.slot.made(Some(Arc::new(snapshot)));
             }
             Err(error) => {
                 tracing::warn!(%error, "no snapshot could be made; it will be tried again");
-                self.shared.slot.made(None);
+                shared.slot.made(None);
             }
+        };
+        if std::thread::Builder::new().name("snapshot".into()).spawn(work).is_err() {
+            self.shared.slot.made(None);
         }
     }
 
