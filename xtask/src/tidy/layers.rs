@@ -255,7 +255,23 @@ service/            L3
     leader.rs
     context.rs
     forward.rs
-peer.rs             L2
+peer/               L2
+    replica_test.rs
+    exchange_test.rs
+    fake.rs
+    proxy.rs
+    identify.rs
+    receiver.rs
+    transport.rs
+    snapshot.rs
+    link.rs
+    hash.rs
+    queue.rs
+    caller.rs
+    handshake.rs
+    directory.rs
+    group.rs
+    wire.rs
 local/              L2
     run.rs
     view.rs
