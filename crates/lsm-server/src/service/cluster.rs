@@ -162,8 +162,9 @@ fn lag_of(status: &NodeStatus, node: u64) -> Result<(), String> {
     if peer.snapshot {
         return Err(format!("node {node} is being sent a snapshot"));
     }
-    if !peer.active {
-        return Err(format!("node {node} has not answered lately"));
+    // A node that was just added counts as active until an election timeout has passed.
+    if !peer.active || peer.matched == 0 {
+        return Err(format!("node {node} has not answered, or not lately"));
     }
     let lag = status.last.saturating_sub(peer.matched);
     if lag > LAG_MAX {

@@ -10,6 +10,8 @@
 mod cluster;
 mod context;
 mod forward;
+#[cfg(test)]
+mod group_test;
 mod hash_check;
 mod kv;
 mod leader;
@@ -17,8 +19,12 @@ mod pager;
 mod range;
 mod routes;
 mod scan;
+#[cfg(test)]
+mod server_test;
 mod session;
 mod storage;
+#[cfg(test)]
+mod test_group;
 
 pub(crate) use context::{Context, Peers};
 pub(crate) use routes::routes;

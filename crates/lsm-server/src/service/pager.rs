@@ -53,10 +53,10 @@ impl Pager {
     ///
     /// The engine's.
     pub(super) fn next_page(&mut self) -> lsm_core::Result<Page> {
+        let begins = !std::mem::replace(&mut self.begun, true);
         let Some(cursor) = &mut self.cursor else { return Ok(Page::default()) };
         let step = |cursor: &mut Cursor| if self.reverse { cursor.prev() } else { cursor.next() };
-        if !self.begun {
-            self.begun = true;
+        if begins {
             self.has_next = step(cursor)?;
         }
         let mut page = Filling::default();
@@ -216,6 +216,7 @@ mod tests {
                 ScanRequest { start: start.into(), end: end.into(), ..ScanRequest::default() };
             let mut pager = Pager::new(&db.snapshot(), &request, SMALL);
             assert_eq!(pager.next_page().unwrap(), Page::default());
+            assert!(!pager.goes_on(), "or a stream would never end");
         }
     }
 }

@@ -141,7 +141,9 @@ mod tests {
             let (start, end, prefix, key) = (key(), key(), key(), key());
             let wanted = key >= start && (end.is_empty() || key < end) && key.starts_with(&prefix);
             let range = KeyRange::of(&request(&start, &end, &prefix));
-            let found = range.is_some_and(|range| range.bounds().contains(&key.as_slice()));
+            let found = range.is_some_and(|range| {
+                RangeBounds::<[u8]>::contains(&range.bounds(), key.as_slice())
+            });
             assert_eq!(found, wanted, "{start:?} {end:?} {prefix:?} {key:?}, seed {seed}");
         }
     }

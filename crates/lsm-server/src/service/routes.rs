@@ -21,6 +21,15 @@ use super::storage::Storage;
 /// How often the health of the node is looked at.
 const HEALTH_INTERVAL: Duration = Duration::from_millis(200);
 
+/// The services that reflection lists.
+const DESCRIBED: [&str; 5] = [
+    "lsm.v1.KVService",
+    "lsm.v1.SessionService",
+    "lsm.v1.StorageService",
+    "lsm.v1.ClusterService",
+    "grpc.health.v1.Health",
+];
+
 /// The services of the client port. To be called in the runtime: starts a task that keeps the
 /// health up to date until the node stops.
 ///
@@ -41,10 +50,12 @@ pub(crate) fn routes(context: &Context) -> Result<Routes, tonic_reflection::serv
     let cluster = ClusterServiceServer::new(Cluster(context.clone()))
         .max_decoding_message_size(bytes_max)
         .max_encoding_message_size(bytes_max);
+    // The descriptions hold the service of the other port too.
     let describe = || {
-        tonic_reflection::server::Builder::configure()
+        let builder = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(DESCRIPTORS)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
+        DESCRIBED.iter().fold(builder, |builder, name| builder.with_service_name(*name))
     };
     let (reporter, health) = tonic_health::server::health_reporter();
     tokio::spawn(watch_health(context.clone(), reporter));

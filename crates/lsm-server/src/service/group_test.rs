@@ -1,0 +1,234 @@
+//! Three nodes: requests find the leader, wherever they are asked.
+
+use std::time::Duration;
+
+use lsm_client::proto::v1::{
+    AddLearnerRequest, BatchWriteRequest, DeleteRequest, GetRequest, HashCheckRequest,
+    MembersRequest, OpenSessionRequest, PromoteRequest, PutOp, PutRequest, RemoveRequest, Role,
+    ScanRequest, Session, StatusRequest, TransferLeadershipRequest, Write, write,
+};
+use tonic::{Code, Request, Status};
+
+use super::test_group::Group;
+use crate::convert;
+use crate::limits::Limits;
+
+fn put(key: &str, value: &str) -> PutRequest {
+    PutRequest { key: key.to_owned().into(), value: value.to_owned().into(), session: None }
+}
+
+async fn value(group: &Group, node: u64, key: &str) -> Option<String> {
+    let request = GetRequest { key: key.to_owned().into(), consistency: 0 };
+    let answer = group.kv(node).get(request).await.unwrap().into_inner();
+    answer.found.then(|| String::from_utf8(answer.value.to_vec()).unwrap())
+}
+
+fn says(status: &Status, code: Code, word: &str) {
+    let said = convert::says(status, word);
+    assert!(status.code() == code && said, "{word} was expected, not {status:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_node_takes_writes_and_reads_what_any_took() {
+    let group = Group::start(3, Limits::default()).await;
+    let leader = group.leader().await;
+    for node in 1..=3 {
+        let key = format!("k{node}");
+        let answer = group.kv(node).put(put(&key, "1")).await.unwrap().into_inner();
+        let header = answer.header.unwrap();
+        assert_eq!((header.node, header.leader), (node, leader));
+        let address = if node == leader { "" } else { &group.addresses[leader as usize - 1] };
+        assert_eq!(header.leader_address, address);
+        for asked in 1..=3 {
+            assert_eq!(value(&group, asked, &key).await.as_deref(), Some("1"), "node {asked}");
+            let scan = group.kv(asked).scan(ScanRequest::default()).await.unwrap().into_inner();
+            assert_eq!(scan.entries.len(), node as usize);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_that_changes_is_passed_on() {
+    let group = Group::start(3, Limits::default()).await;
+    let follower = group.follower().await;
+    let mut kv = group.kv(follower);
+    let opened = group.sessions(follower).open_session(OpenSessionRequest {}).await.unwrap();
+    let opened = opened.into_inner();
+    assert_eq!(opened.header.unwrap().node, follower);
+    let op = PutOp { key: "a".into(), value: "1".into() };
+    let batch = BatchWriteRequest {
+        writes: vec![Write { op: Some(write::Op::Put(op)) }],
+        session: Some(Session { id: opened.id, sequence: 1 }),
+    };
+    let first = kv.batch_write(batch.clone()).await.unwrap().into_inner();
+    let again = kv.batch_write(batch.clone()).await.unwrap().into_inner();
+    assert_eq!((again.index, again.header.unwrap().node), (first.index, follower));
+    let deleted = kv.delete(DeleteRequest { key: "a".into(), session: None }).await.unwrap();
+    assert!(deleted.into_inner().index > first.index);
+    assert_eq!(value(&group, follower, "a").await, None);
+    let session = Some(Session { id: opened.id + 1, sequence: 1 });
+    let status = kv.batch_write(BatchWriteRequest { session, ..batch }).await.unwrap_err();
+    says(&status, Code::FailedPrecondition, "session-unknown");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_passed_on_is_not_passed_on_again() {
+    let group = Group::start(3, Limits::default()).await;
+    let (leader, follower) = (group.leader().await, group.follower().await);
+    let mut request = Request::new(put("a", "1"));
+    request.metadata_mut().insert(convert::FORWARDED_KEY, 1.into());
+    let status = group.kv(follower).put(request).await.unwrap_err();
+    says(&status, Code::Unavailable, "not-leader");
+    let address = status.metadata().get(convert::LEADER_KEY).unwrap();
+    assert_eq!(*address, *group.addresses[leader as usize - 1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_quorum_requests_end_in_time_and_say_what_is_known() {
+    let limits = Limits { leader_wait_max: Duration::from_millis(200), ..Limits::default() };
+    let group = Group::start(3, limits).await;
+    let (leader, follower) = (group.leader().await, group.follower().await);
+    (1..=3).for_each(|node| group.net.cut(node));
+    let mut request = Request::new(put("a", "1"));
+    request.set_timeout(Duration::from_millis(100));
+    let status = group.kv(leader).put(request).await.unwrap_err();
+    says(&status, Code::DeadlineExceeded, "unknown-outcome");
+    assert!(status.message().contains("may still take effect"), "{status:?}");
+    let mut status = group.replica(follower).watch();
+    status.wait_for(|status| status.leader.is_none()).await.unwrap();
+    let refused = group.kv(follower).put(put("a", "1")).await.unwrap_err();
+    says(&refused, Code::Unavailable, "not-leader");
+    let get = GetRequest { key: "a".into(), consistency: 0 };
+    let refused = group.kv(follower).get(get.clone()).await.unwrap_err();
+    says(&refused, Code::Unavailable, "not-leader");
+    // What is there can be read all the same.
+    let stale = group.kv(follower).get(GetRequest { consistency: 1, ..get }).await.unwrap();
+    assert_eq!(stale.into_inner().header.unwrap().leader, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_waits_for_the_next_leader() {
+    let group =
+        Group::start(3, Limits { leader_wait_max: Duration::from_secs(15), ..Limits::default() })
+            .await;
+    let (leader, follower) = (group.leader().await, group.follower().await);
+    group.net.cut(leader);
+    let mut status = group.replica(follower).watch();
+    status.wait_for(|status| status.leader != Some(leader)).await.unwrap();
+    group.kv(follower).put(put("a", "1")).await.unwrap();
+    assert_eq!(value(&group, follower, "a").await.as_deref(), Some("1"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leadership_is_handed_over_where_the_operator_wants_it() {
+    let group = Group::start(3, Limits::default()).await;
+    let (leader, to) = (group.leader().await, group.follower().await);
+    let other = 6 - leader - to;
+    let request = TransferLeadershipRequest { to };
+    let answer = group.cluster(other).transfer_leadership(request).await.unwrap();
+    assert_eq!(answer.into_inner().leader, to);
+    assert_eq!(group.leader().await, to);
+    let again = group.cluster(other).transfer_leadership(request).await.unwrap();
+    assert_eq!(again.into_inner().leader, to, "it leads already");
+    let anyone = TransferLeadershipRequest { to: 0 };
+    let answer = group.cluster(to).transfer_leadership(anyone).await.unwrap();
+    assert_ne!(answer.into_inner().leader, to);
+    let nobody = TransferLeadershipRequest { to: 9 };
+    let status = group.cluster(1).transfer_leadership(nobody).await.unwrap_err();
+    says(&status, Code::InvalidArgument, "invalid");
+    group.kv(other).put(put("a", "1")).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_are_added_promoted_and_removed() {
+    let group = Group::start(3, Limits::default()).await;
+    let follower = group.follower().await;
+    let mut cluster = group.cluster(follower);
+    let add = AddLearnerRequest { id: 4, peer_address: "d:1".into(), client_address: "d:2".into() };
+    let members = cluster.add_learner(add.clone()).await.unwrap().into_inner().members;
+    assert!(members.len() == 4 && members[3].role() == Role::Learner, "{members:?}");
+    assert_eq!((&*members[3].peer_address, &*members[3].client_address), ("d:1", "d:2"));
+    says(&cluster.add_learner(add).await.unwrap_err(), Code::InvalidArgument, "invalid");
+
+    // Nothing runs there: as a voter it would only be in the way.
+    let promote = PromoteRequest { id: 4, force: false };
+    let status = cluster.promote(promote).await.unwrap_err();
+    says(&status, Code::FailedPrecondition, "invalid");
+    assert!(status.message().contains("use force"), "{status:?}");
+    let promote = PromoteRequest { id: 4, force: true };
+    let members = cluster.promote(promote).await.unwrap().into_inner().members;
+    assert_eq!(members[3].role(), Role::Voter);
+    let members = cluster.remove(RemoveRequest { id: 4 }).await.unwrap().into_inner().members;
+    assert_eq!(members.iter().map(|member| member.id).collect::<Vec<_>>(), [1, 2, 3]);
+    let back =
+        AddLearnerRequest { id: 4, peer_address: "d:1".into(), client_address: "d:2".into() };
+    says(&cluster.add_learner(back).await.unwrap_err(), Code::InvalidArgument, "invalid");
+    says(
+        &cluster.remove(RemoveRequest { id: 4 }).await.unwrap_err(),
+        Code::InvalidArgument,
+        "invalid",
+    );
+
+    let listed = cluster.members(MembersRequest {}).await.unwrap().into_inner().members;
+    assert_eq!(listed.len(), 3);
+    assert_eq!(listed[0].client_address, group.addresses[0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_hands_over_before_it_is_removed() {
+    for by_leader in [false, true] {
+        let group = Group::start(3, Limits::default()).await;
+        let (leader, follower) = (group.leader().await, group.follower().await);
+        let asked = if by_leader { leader } else { follower };
+        let members = group.cluster(asked).remove(RemoveRequest { id: leader }).await.unwrap();
+        let members = members.into_inner().members;
+        assert!(members.len() == 2 && members.iter().all(|member| member.id != leader));
+        group.kv(follower).put(put("a", "1")).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_voter_stays() {
+    let group = Group::start(1, Limits::default()).await;
+    let status = group.cluster(1).remove(RemoveRequest { id: 1 }).await.unwrap_err();
+    says(&status, Code::InvalidArgument, "invalid");
+    assert!(status.message().contains("at least one voter"), "{status:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_nodes_hash_the_same() {
+    let group = Group::start(3, Limits::default()).await;
+    for i in 0..50 {
+        group.kv(1).put(put(&format!("k{i}"), "1")).await.unwrap();
+    }
+    let (leader, follower) = (group.leader().await, group.follower().await);
+    let check = group.cluster(follower).hash_check(HashCheckRequest {}).await.unwrap().into_inner();
+    assert!(check.equal && check.index > 50, "{check:?}");
+    let nodes: Vec<_> = check.hashes.iter().map(|hash| hash.node).collect();
+    assert_eq!(nodes, [1, 2, 3]);
+    assert!(check.hashes.iter().all(|hash| hash.hash.len() == 16 && hash.error.is_empty()));
+    assert_eq!(check.hashes[0].hash, check.hashes[2].hash);
+
+    let away = 6 - leader - follower;
+    group.net.cut(away);
+    let check = group.cluster(leader).hash_check(HashCheckRequest {}).await.unwrap().into_inner();
+    let (silent, rest): (Vec<_>, Vec<_>) = check.hashes.iter().partition(|hash| hash.node == away);
+    assert!(check.equal && !silent[0].error.is_empty() && rest.len() == 2, "{check:?}");
+    // The other state is no longer equal, and the index no longer the same.
+    assert_eq!(rest[0].hash, rest[1].hash);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_tells_how_far_the_others_are() {
+    let group = Group::start(3, Limits::default()).await;
+    let leader = group.leader().await;
+    for i in 0..5 {
+        group.kv(leader).put(put(&format!("k{i}"), "1")).await.unwrap();
+    }
+    for node in 1..=3 {
+        let status = group.cluster(node).status(StatusRequest {}).await.unwrap().into_inner();
+        assert_eq!((status.node, status.leader), (node, leader));
+        assert_eq!(status.followers.len(), if node == leader { 2 } else { 0 });
+        assert!(status.followers.iter().all(|follower| follower.id != leader));
+    }
+}

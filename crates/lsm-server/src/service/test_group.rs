@@ -1,0 +1,218 @@
+//! A group of replicas in one process, each behind a real server, for tests.
+//!
+//! Messages of raft go from replica to replica by hand; clients and forwarded requests go over
+//! TCP.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use lsm_client::proto::v1::cluster_service_client::ClusterServiceClient;
+use lsm_client::proto::v1::kv_service_client::KvServiceClient;
+use lsm_client::proto::v1::session_service_client::SessionServiceClient;
+use lsm_client::proto::v1::storage_service_client::StorageServiceClient;
+use lsm_core::SystemClock;
+use lsm_core::fs::OsFs;
+use lsm_raft::raft::eraftpb::Message;
+use lsm_raft::{Config, Member, Members, Outgoing, Replica, ReplicaOptions, Role, Transport};
+use parking_lot::Mutex;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::{Channel, Endpoint, Server};
+
+use super::context::{Context, Peers};
+use super::routes::routes;
+use crate::limits::Limits;
+
+/// Long enough for an election on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(20);
+const TICK: Duration = Duration::from_millis(20);
+
+/// Carries messages between the replicas.
+#[derive(Default)]
+pub(super) struct Net {
+    replicas: Mutex<HashMap<u64, Replica>>,
+    cut: Mutex<HashSet<u64>>,
+}
+
+/// One end of the net.
+struct Wire {
+    net: Arc<Net>,
+    node: u64,
+}
+
+impl Net {
+    fn between(&self, from: u64, to: u64) -> Option<Replica> {
+        let cut = self.cut.lock();
+        if cut.contains(&from) || cut.contains(&to) {
+            return None;
+        }
+        self.replicas.lock().get(&to).cloned()
+    }
+
+    /// Lets no message to or from a node through.
+    pub(super) fn cut(&self, node: u64) {
+        self.cut.lock().insert(node);
+    }
+}
+
+impl Transport for Wire {
+    fn send(&self, messages: Vec<Message>) {
+        for message in messages {
+            if let Some(replica) = self.net.between(self.node, message.to) {
+                replica.deliver(vec![message]);
+            }
+        }
+    }
+
+    fn send_snapshot(&self, message: Message, _: Arc<Outgoing>) {
+        if let Some(replica) = self.net.between(self.node, self.node) {
+            replica.snapshot_sent(message.to, false);
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl Peers for Wire {
+    async fn state_hash(&self, node: u64, index: u64) -> Result<Vec<u8>, String> {
+        loop {
+            let replica = self.net.between(self.node, node);
+            let replica = replica.ok_or_else(|| format!("node {node} cannot be reached"))?;
+            if let Some(hash) = replica.hash(index) {
+                return hash.map(|hash| hash.to_vec());
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+/// A group, its nodes numbered from 1. Gone when dropped.
+pub(super) struct Group {
+    pub(super) net: Arc<Net>,
+    pub(super) addresses: Vec<String>,
+    channels: Vec<Channel>,
+    servers: Vec<JoinHandle<()>>,
+    /// After all else: the replicas work in there.
+    _dir: tempfile::TempDir,
+}
+
+impl Group {
+    pub(super) async fn start(count: u64, limits: Limits) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (net, limits) = (Arc::new(Net::default()), Arc::new(limits));
+        let (mut listeners, mut addresses, mut members) =
+            (Vec::new(), Vec::new(), Members::default());
+        for node in 1..=count {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap().to_string();
+            let member = Member {
+                role: Role::Voter,
+                peer_address: format!("peer-{node}:1"),
+                client_address: address.clone(),
+                incarnation: None,
+            };
+            members.nodes.insert(node, member);
+            listeners.push(listener);
+            addresses.push(address);
+        }
+        let (mut channels, mut servers) = (Vec::new(), Vec::new());
+        for (node, listener) in (1..).zip(listeners) {
+            let wire = Arc::new(Wire { net: Arc::clone(&net), node });
+            let options = options(node, members.clone());
+            let replica =
+                options.open(dir.path().join(node.to_string()), Arc::clone(&wire) as _).unwrap();
+            net.replicas.lock().insert(node, replica.clone());
+            let context = Context::new(replica, Arc::clone(&limits), wire);
+            let routes = routes(&context).unwrap();
+            servers.push(tokio::spawn(async move {
+                let incoming = TcpListenerStream::new(listener);
+                Server::builder().add_routes(routes).serve_with_incoming(incoming).await.unwrap();
+            }));
+            let endpoint = format!("http://{}", addresses[node as usize - 1]);
+            channels.push(Endpoint::from_shared(endpoint).unwrap().connect_lazy());
+        }
+        let group = Self { net, addresses, channels, servers, _dir: dir };
+        group.leader().await;
+        group
+    }
+
+    pub(super) fn replica(&self, node: u64) -> Replica {
+        self.net.replicas.lock()[&node].clone()
+    }
+
+    /// Waits until all nodes that are not cut off agree on a leader.
+    pub(super) async fn leader(&self) -> u64 {
+        let agreed = async {
+            loop {
+                let cut = self.net.cut.lock().clone();
+                let replicas: Vec<_> = self.net.replicas.lock().values().cloned().collect();
+                let there =
+                    replicas.iter().filter(|replica| !cut.contains(&replica.identity().node));
+                let leaders: HashSet<_> = there.map(|replica| replica.status().leader).collect();
+                match leaders.iter().next() {
+                    Some(&Some(leader)) if leaders.len() == 1 && !cut.contains(&leader) => {
+                        return leader;
+                    }
+                    _ => tokio::time::sleep(TICK).await,
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, agreed).await.expect("a leader is elected in time")
+    }
+
+    /// Some node that does not lead.
+    pub(super) async fn follower(&self) -> u64 {
+        let leader = self.leader().await;
+        (1..).find(|node| *node != leader).unwrap()
+    }
+
+    pub(super) fn channel(&self, node: u64) -> Channel {
+        self.channels[node as usize - 1].clone()
+    }
+
+    pub(super) fn kv(&self, node: u64) -> KvServiceClient<Channel> {
+        KvServiceClient::new(self.channel(node)).max_decoding_message_size(usize::MAX)
+    }
+
+    pub(super) fn sessions(&self, node: u64) -> SessionServiceClient<Channel> {
+        SessionServiceClient::new(self.channel(node))
+    }
+
+    pub(super) fn storage(&self, node: u64) -> StorageServiceClient<Channel> {
+        StorageServiceClient::new(self.channel(node))
+    }
+
+    pub(super) fn cluster(&self, node: u64) -> ClusterServiceClient<Channel> {
+        ClusterServiceClient::new(self.channel(node))
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        for server in &self.servers {
+            server.abort();
+        }
+        // No farewells: a leader would look for an heir.
+        let nodes: Vec<u64> = self.net.replicas.lock().keys().copied().collect();
+        nodes.iter().for_each(|&node| self.net.cut(node));
+        let replicas = std::mem::take(&mut *self.net.replicas.lock());
+        let stops =
+            replicas.into_values().map(|replica| std::thread::spawn(move || replica.stop()));
+        stops.collect::<Vec<_>>().into_iter().for_each(|stop| stop.join().unwrap());
+    }
+}
+
+fn options(node: u64, members: Members) -> ReplicaOptions {
+    ReplicaOptions {
+        config: Config { tick: TICK, ..Config::new(node) },
+        cluster: "test".into(),
+        founders: Some(members),
+        engine: lsm_core::Options::default(),
+        log_segment_bytes: 1 << 20,
+        log_cache_bytes: 4 << 20,
+        fs: Arc::new(OsFs),
+        clock: Arc::new(SystemClock::new()),
+        nonce: fastrand::u64(..),
+    }
+}
