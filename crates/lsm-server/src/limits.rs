@@ -19,8 +19,12 @@ pub struct Limits {
     pub scans_max: usize,
     /// Requests of one connection that run at the same time.
     pub streams_max: u32,
-    /// Connections from clients.
+    /// Connections from clients, and as many from nodes.
     pub connections_max: usize,
+    /// Requests of clients that are served at the same time.
+    pub requests_max: usize,
+    /// Bytes of the requests that are served at the same time.
+    pub intake_bytes_max: usize,
     /// Longest time for a request, whatever its own deadline says.
     pub request_time_max: Duration,
     /// Longest wait for a leader, before a request fails as unavailable.
@@ -42,6 +46,8 @@ impl Default for Limits {
             scans_max: 64,
             streams_max: 1024,
             connections_max: 4096,
+            requests_max: 16_384,
+            intake_bytes_max: 256 << 20,
             request_time_max: Duration::from_secs(10),
             leader_wait_max: Duration::from_secs(3),
             keepalive_interval: Duration::from_secs(20),

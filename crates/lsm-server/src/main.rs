@@ -3,6 +3,7 @@
 mod admin;
 mod config;
 mod convert;
+mod intake;
 mod limits;
 mod listener;
 mod local;

@@ -278,6 +278,7 @@ local/              L2
     processes.rs
     plan.rs
 admin.rs            L2
+intake.rs           L2
 convert.rs          L1
 listener.rs         L1
 signals.rs          L1
