@@ -3,6 +3,8 @@
 pub mod command;
 mod config;
 mod error;
+#[cfg(feature = "testkit")]
+pub mod fuzzing;
 mod log_store;
 mod members;
 mod outcome;

@@ -154,11 +154,14 @@ testkit/            any
 lib.rs              L4
 runtime.rs          L3
 node.rs             L2
+fuzzing.rs          L3
 snapshot.rs         L2
 state_machine.rs    L2
 log_store/          L2
     crash_test.rs
+    document_test.rs
     test_log.rs
+    fuzzing.rs
     open.rs
     replay.rs
     writer.rs
