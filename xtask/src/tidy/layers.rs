@@ -160,6 +160,7 @@ runtime/            L4
     apply_thread.rs
     shared.rs
     queues.rs
+fuzzing.rs          L4
 storage.rs          L3
 node/               L2
     step_test.rs
@@ -183,7 +184,9 @@ state_machine/      L2
     layout.rs
 log_store/          L2
     crash_test.rs
+    document_test.rs
     test_log.rs
+    fuzzing.rs
     open.rs
     replay.rs
     writer.rs
