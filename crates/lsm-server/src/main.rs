@@ -22,6 +22,10 @@ use crate::admin::AdminCommand;
 use crate::config::{Settings, StartArgs};
 use crate::local::LocalArgs;
 
+/// A request is many small allocations, made on one thread and freed on another.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// A replicated key-value store on a log-structured merge tree.
 #[derive(Debug, Parser)]
 #[command(version, arg_required_else_help = true)]

@@ -160,6 +160,7 @@ runtime/            L4
     apply_thread.rs
     shared.rs
     queues.rs
+fuzzing.rs          L4
 storage.rs          L3
 node/               L2
     step_test.rs
@@ -183,7 +184,9 @@ state_machine/      L2
     layout.rs
 log_store/          L2
     crash_test.rs
+    document_test.rs
     test_log.rs
+    fuzzing.rs
     open.rs
     replay.rs
     writer.rs
@@ -240,7 +243,9 @@ proto.rs            L0
 main.rs             L5
 node.rs             L4
 service/            L3
-    service_test.rs
+    server_test.rs
+    group_test.rs
+    test_group.rs
     routes.rs
     kv.rs
     session.rs
@@ -253,7 +258,23 @@ service/            L3
     leader.rs
     context.rs
     forward.rs
-peer.rs             L2
+peer/               L2
+    replica_test.rs
+    exchange_test.rs
+    fake.rs
+    proxy.rs
+    identify.rs
+    receiver.rs
+    transport.rs
+    snapshot.rs
+    link.rs
+    hash.rs
+    queue.rs
+    caller.rs
+    handshake.rs
+    directory.rs
+    group.rs
+    wire.rs
 local/              L2
     run.rs
     view.rs

@@ -88,7 +88,7 @@ pub(crate) struct Given {
     /// How lines of the log look [default: text]
     #[arg(long, env = "LSM_LOG_FORMAT", value_name = "FORMAT")]
     pub(crate) log_format: Option<LogFormat>,
-    /// Threads that serve requests [default: 2]
+    /// Threads that serve requests [default: half of the cores]
     #[arg(long, env = "LSM_THREADS", value_name = "N")]
     pub(crate) threads: Option<u64>,
 

@@ -127,6 +127,11 @@ impl Settings {
 }
 
 /// What is used where nothing is given. Addresses to advertise follow from others.
+/// Half of the cores: the node's own threads want the rest.
+fn threads() -> u64 {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64 / 2).max(1)
+}
+
 pub(super) fn defaults() -> Given {
     let limits = Limits::default();
     let raft = Config::new(1);
@@ -138,7 +143,7 @@ pub(super) fn defaults() -> Given {
         join: Some(false),
         log_level: Some("info".into()),
         log_format: Some(LogFormat::Text),
-        threads: Some(2),
+        threads: Some(threads()),
         value_bytes_max: bytes(limits.value_bytes_max),
         batch_bytes_max: bytes(limits.batch_bytes_max),
         page_bytes_max: bytes(limits.page_bytes_max),

@@ -21,7 +21,7 @@ const TRIES_FIRST: u32 = 15;
 
 /// Runs until the group has agreed on this node's folder and addresses, or the replica stops.
 /// A node that turns out to be an impostor is told to.
-pub async fn identify(
+pub(crate) async fn identify(
     replica: Replica,
     transport: Arc<PeerTransport>,
     peer_address: String,

@@ -18,12 +18,16 @@ mod handshake;
 mod hash;
 mod identify;
 mod link;
+#[cfg(test)]
+mod proxy;
 mod queue;
 mod receiver;
+#[cfg(test)]
+mod replica_test;
 mod snapshot;
 mod transport;
 mod wire;
 
-pub use identify::identify;
-pub use receiver::{Receiver, server};
-pub use transport::PeerTransport;
+pub(crate) use identify::identify;
+pub(crate) use receiver::server;
+pub(crate) use transport::PeerTransport;

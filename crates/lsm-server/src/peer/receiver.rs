@@ -31,7 +31,7 @@ const STREAMS_MAX: usize = 2 * MEMBERS_MAX;
 const FRAME_BYTES_MORE: usize = 4 << 20;
 
 /// The service of one node.
-pub struct Receiver {
+pub(crate) struct Receiver {
     group: Arc<dyn Group>,
     directory: Arc<Directory>,
     limits: Arc<Limits>,
@@ -47,7 +47,7 @@ impl std::fmt::Debug for Receiver {
 }
 
 /// The service for other nodes. What callers say of where they are reached goes to `transport`.
-pub fn server(
+pub(crate) fn server(
     replica: Replica,
     limits: Arc<Limits>,
     transport: &PeerTransport,

@@ -182,7 +182,7 @@ pub(super) async fn receive(
     tracing::info!(from, index = header.index, bytes = header.bytes(), "receiving a snapshot");
     let begin = Arc::clone(&group);
     let mut receipt = blocking(move || {
-        Ok(Receipt { incoming: begin.begin_snapshot(header).map_err(of_receiving)?, place })
+        Ok(Receipt { incoming: begin.begin_snapshot(header).map_err(of_receiving)?, _place: place })
     })
     .await?;
     while let Some(part) = next(&mut parts).await? {
@@ -203,7 +203,7 @@ pub(super) async fn receive(
 struct Receipt {
     // Goes first: when the place is free, nothing is written any more.
     incoming: Incoming,
-    place: OwnedMutexGuard<()>,
+    _place: OwnedMutexGuard<()>,
 }
 
 impl Receipt {

@@ -24,7 +24,7 @@ use super::{hash, link};
 use crate::limits::Limits;
 
 /// Carries messages and snapshots to other nodes.
-pub struct PeerTransport {
+pub(crate) struct PeerTransport {
     cluster: String,
     group: u64,
     node: u64,
@@ -50,7 +50,7 @@ impl std::fmt::Debug for PeerTransport {
 
 impl PeerTransport {
     /// The transport of a node. What is sent before [`attach`](Self::attach) is dropped.
-    pub fn new(
+    pub(crate) fn new(
         cluster: &str,
         group: u64,
         node: u64,
@@ -75,7 +75,7 @@ impl PeerTransport {
     /// # Panics
     ///
     /// If the replica is of another node than the transport was made for.
-    pub fn attach(&self, replica: Replica) {
+    pub(crate) fn attach(&self, replica: Replica) {
         self.attach_group(Arc::new(replica));
     }
 
@@ -90,7 +90,7 @@ impl PeerTransport {
     }
 
     /// Ends all connections and lets go of the replica; what is sent from now on is dropped.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         *self.caller.write() = None;
         for link in std::mem::take(&mut *self.links.write()).into_values() {
             link.task.abort();
@@ -129,7 +129,7 @@ impl PeerTransport {
     ///
     /// A sentence: the node cannot be reached, or has no such hash within the longest time of
     /// a request.
-    pub async fn state_hash(&self, node: u64, index: u64) -> Result<Vec<u8>, String> {
+    pub(crate) async fn state_hash(&self, node: u64, index: u64) -> Result<Vec<u8>, String> {
         let caller = self.caller().ok_or("this node is stopping")?;
         let time_max = self.limits.request_time_max;
         if node == self.node {
