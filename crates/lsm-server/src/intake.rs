@@ -95,7 +95,7 @@ where
 
 /// What one request takes up, until it is answered and its bytes are gone.
 #[derive(Debug)]
-struct Held {
+pub(crate) struct Held {
     shared: Arc<Shared>,
     bytes: AtomicUsize,
     _request: OwnedSemaphorePermit,

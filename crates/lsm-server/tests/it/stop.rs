@@ -77,6 +77,8 @@ async fn a_folder_in_use_or_of_another_node_is_refused() {
 async fn a_node_that_lost_its_disk_is_not_let_in_again() {
     let mut cluster = Cluster::start(3).await;
     cluster.client().await.put("k", "v").await.unwrap();
+    // Nodes tell the group about their folders soon after they know it; nothing shows when.
+    tokio::time::sleep(Duration::from_secs(2)).await;
     cluster.kill(3);
     cluster.wipe(3);
     cluster.run_node(3);
