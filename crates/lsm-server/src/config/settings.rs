@@ -127,11 +127,6 @@ impl Settings {
 }
 
 /// What is used where nothing is given. Addresses to advertise follow from others.
-/// Half of the cores: the node's own threads want the rest.
-fn threads() -> u64 {
-    std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64 / 2).max(1)
-}
-
 pub(super) fn defaults() -> Given {
     let limits = Limits::default();
     let raft = Config::new(1);
@@ -165,6 +160,11 @@ pub(super) fn defaults() -> Given {
         log_keep_bytes: Some(Bytes(raft.log_keep_bytes)),
         ..Given::default()
     }
+}
+
+/// Half of the cores: the node's own threads want the rest.
+fn threads() -> u64 {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64 / 2).clamp(1, 256)
 }
 
 fn need<T>(setting: &'static str, given: Option<T>) -> Result<T, Error> {

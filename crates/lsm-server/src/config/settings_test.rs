@@ -45,7 +45,7 @@ fn the_least_that_is_needed_gives_the_defaults() {
     let default = Config::new(1);
     assert_eq!(format!("{:?}", settings.raft), format!("{default:?}"));
     assert_eq!(settings.founders.unwrap().nodes.len(), 1);
-    assert_eq!(settings.threads, 2);
+    assert_eq!(settings.threads as u64, threads());
 }
 
 #[test]
@@ -100,6 +100,7 @@ fn the_help_tells_the_true_defaults() {
         };
         let said = said.strip_suffix(']').unwrap();
         match defaults.get(name) {
+            Some(_) if name == "threads" => assert_eq!(said, "half of the cores"),
             Some(toml::Value::String(text)) => assert_eq!(said, text, "{name}"),
             Some(other) => assert_eq!(said, other.to_string(), "{name}"),
             None => assert!(said.starts_with("as in --members"), "{name}"),
