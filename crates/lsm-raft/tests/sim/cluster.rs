@@ -1,6 +1,7 @@
 //! The simulated cluster: time, events and what they lead to.
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -320,13 +321,14 @@ impl Cluster {
         let host = self.host(node);
         let paused = host.paused_until > host.clock_set_at;
         let Some(running) = host.running.as_mut().filter(|_| !paused) else { return };
-        match work(running, now) {
-            Ok(effects) => self.absorb(node, effects),
-            Err(error) if self.hosts[&node].fs.crashed() => {
-                drop(error);
-                self.crash(node);
-            }
-            Err(error) => panic!("node {node} failed at {}: {error}", self.now),
+        let worked = std::panic::catch_unwind(AssertUnwindSafe(|| work(running, now)));
+        let crashed = self.hosts[&node].fs.crashed();
+        match worked {
+            Ok(Ok(effects)) => self.absorb(node, effects),
+            // raft panics if the log cannot be read: the process ends either way.
+            Ok(Err(_)) | Err(_) if crashed => self.crash(node),
+            Ok(Err(error)) => panic!("node {node} failed at {}: {error}", self.now),
+            Err(cause) => std::panic::resume_unwind(cause),
         }
     }
 

@@ -5,6 +5,7 @@
 mod admin;
 mod crash;
 mod harness;
+mod history;
 mod local;
 mod seed;
 mod start;
