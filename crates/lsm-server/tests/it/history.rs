@@ -121,7 +121,7 @@ async fn kills_and_pauses_are_not_seen_in_what_clients_are_told() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_was_away_for_long_gets_a_snapshot() {
-    let flags = "--write-buffer-bytes 256KiB --log-keep-bytes 256KiB";
+    let flags = "--write-buffer-bytes 256KiB --log-keep-bytes 1MiB";
     let mut cluster = Cluster::builder(5).flags(flags).start().await;
     let client = cluster.client().await;
     let away = cluster.leader().await % 5 + 1;
