@@ -27,7 +27,7 @@ impl StorageService for Storage {
         &self,
         request: Request<FlushMemTableRequest>,
     ) -> Result<Response<FlushMemTableResponse>, Status> {
-        self.0.maintain(request.metadata(), |db| db.flush()).await?;
+        self.0.maintain(request.metadata(), Db::flush).await?;
         Ok(Response::new(FlushMemTableResponse {}))
     }
 
