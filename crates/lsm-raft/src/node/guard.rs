@@ -37,46 +37,8 @@ pub(super) fn judge<S: NodeStorage>(raft: &raft::Raft<S>, message: &Message) -> 
     }
     let log = &raft.raft_log;
     match message.get_msg_type() {
-        MessageType::MsgAppend => {
-            if !in_order(message.index, &message.entries) {
-                return Ok(Verdict::Drop("its entries are not in order"));
-            }
-            if raft.state == StateRole::Leader && message.term == raft.term {
-                return Ok(Verdict::Drop("two nodes lead in one term"));
-            }
-            let known = message
-                .entries
-                .iter()
-                .filter(|entry| entry.index <= log.committed && entry.index >= log.first_index());
-            for entry in known {
-                // An error here is a log that was cut meanwhile: nothing to compare with.
-                if log.term(entry.index).is_ok_and(|term| term != entry.term) {
-                    return Err(Error::corrupt(
-                        "the log",
-                        format!(
-                            "node {} leads with another entry at {}, which is committed here",
-                            message.from, entry.index
-                        ),
-                    ));
-                }
-            }
-        }
-        MessageType::MsgHeartbeat => {
-            if message.commit > log.last_index() {
-                return Err(Error::corrupt(
-                    "the log",
-                    format!(
-                        "it ends at {}, but node {} knows that it held {}: entries were lost",
-                        log.last_index(),
-                        message.from,
-                        message.commit
-                    ),
-                ));
-            }
-            if raft.state == StateRole::Leader && message.term == raft.term {
-                return Ok(Verdict::Drop("two nodes lead in one term"));
-            }
-        }
+        MessageType::MsgAppend => return judge_append(raft, message),
+        MessageType::MsgHeartbeat => return judge_heartbeat(raft, message),
         MessageType::MsgAppendResponse => {
             if !message.reject && message.index > log.last_index() {
                 return Ok(Verdict::Drop("it acknowledges what was never sent"));
@@ -104,6 +66,43 @@ pub(super) fn judge<S: NodeStorage>(raft: &raft::Raft<S>, message: &Message) -> 
         | MessageType::MsgTimeoutNow => {}
         // Proposals are passed on as requests, never as messages; the rest is local.
         _ => return Ok(Verdict::Drop("nodes do not send this")),
+    }
+    Ok(Verdict::Step)
+}
+
+fn judge_append<S: NodeStorage>(raft: &raft::Raft<S>, message: &Message) -> Result<Verdict> {
+    let log = &raft.raft_log;
+    if !in_order(message.index, &message.entries) {
+        return Ok(Verdict::Drop("its entries are not in order"));
+    }
+    if raft.state == StateRole::Leader && message.term == raft.term {
+        return Ok(Verdict::Drop("two nodes lead in one term"));
+    }
+    let known = log.first_index()..=log.committed;
+    for entry in message.entries.iter().filter(|entry| known.contains(&entry.index)) {
+        // An error here is a log that was cut meanwhile: nothing to compare with.
+        if log.term(entry.index).is_ok_and(|term| term != entry.term) {
+            let reason = format!(
+                "node {} leads with another entry at {}, which is committed here",
+                message.from, entry.index
+            );
+            return Err(Error::corrupt("the log", reason));
+        }
+    }
+    Ok(Verdict::Step)
+}
+
+fn judge_heartbeat<S: NodeStorage>(raft: &raft::Raft<S>, message: &Message) -> Result<Verdict> {
+    let last = raft.raft_log.last_index();
+    if message.commit > last {
+        let reason = format!(
+            "it ends at {last}, but node {} knows that it held {}: entries were lost",
+            message.from, message.commit
+        );
+        return Err(Error::corrupt("the log", reason));
+    }
+    if raft.state == StateRole::Leader && message.term == raft.term {
+        return Ok(Verdict::Drop("two nodes lead in one term"));
     }
     Ok(Verdict::Step)
 }
