@@ -169,11 +169,7 @@ pub(crate) fn says(status: &Status, word: &str) -> bool {
 /// Whether there was no connection to send the request on.
 pub(crate) fn never_sent(status: &Status) -> bool {
     let mut causes = iter::successors(status.source(), |&error| error.source());
-<<<<<<< HEAD
-    causes.any(<dyn std::error::Error>::is::<ConnectError>)
-=======
     causes.any(<dyn StdError>::is::<ConnectError>)
->>>>>>> ca529176fe8e2fb5a3d247315c7ae16c3eee94ab
 }
 
 /// A key that is read or written.
