@@ -69,3 +69,26 @@ pub use proto::v1::{
 };
 pub use scan::{Page, Scan};
 pub use scan_stream::ScanStream;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn handles_go_from_task_to_task() {
+        fn shared<T: Clone + Send + Sync + 'static>() {}
+        fn sent<T: Send>(_: T) {}
+        shared::<Client>();
+        shared::<NodeClient>();
+        shared::<Error>();
+        #[expect(dead_code, reason = "it compiles")]
+        fn futures(client: &Client, mut scan: ScanStream) {
+            sent(client.get("k"));
+            sent(client.put("k", "v"));
+            sent(client.write(Batch::new()));
+            sent(client.hash_check());
+            sent(scan.next());
+            sent(scan);
+        }
+    }
+}

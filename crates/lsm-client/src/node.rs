@@ -28,6 +28,13 @@ const PING_TIMEOUT: Duration = Duration::from_secs(3);
 /// Requests that wait for the connection to take them; more wait before that.
 const WAITING_MAX: usize = 4096;
 
+/// Bytes of one answer that are on their way or wait to be looked at. A scan whose reader is
+/// slow holds so much.
+const STREAM_WINDOW: u32 = 1 << 20;
+/// The same for all answers together: so much that scans with slow readers never keep another
+/// answer from coming in, which the reader of such a scan may be waiting for.
+const CONNECTION_WINDOW: u32 = 1 << 30;
+
 /// A node that did not answer is not asked first for so long.
 const SILENT_FOR: Duration = Duration::from_secs(1);
 
@@ -58,6 +65,8 @@ impl Node {
         let endpoint = Endpoint::from_shared(format!("http://{address}"))
             .map_err(invalid)?
             .connect_timeout(options.connect_timeout)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
             .http2_keep_alive_interval(PING_AFTER)
             .keep_alive_timeout(PING_TIMEOUT)
             .keep_alive_while_idle(true)

@@ -3,7 +3,7 @@
 //! The document has fenced blocks `hex NAME`: bytes in hexadecimal, `#` starts a comment; and a
 //! table of numbers with rows of the form `` | `NAME` | VALUE | ``. Each folder says in a
 //! `document_test` of its own what its encoders write under these names. Names on one side
-//! only are errors too.
+//! only are errors too; but `raft-` begins the names that `lsm-raft` compares.
 
 use std::collections::BTreeMap;
 
@@ -112,6 +112,7 @@ fn hex(bytes: &[u8]) -> String {
 #[test]
 fn examples_are_what_is_written() {
     let mut documented = documented_examples();
+    documented.retain(|name, _| !name.starts_with("raft-"));
     let mut wrong = String::new();
     for (name, written) in examples() {
         if documented.remove(name).as_ref() != Some(&written) {

@@ -10,6 +10,8 @@
 pub mod command;
 mod config;
 mod error;
+#[cfg(feature = "testkit")]
+pub mod fuzzing;
 mod identity;
 mod log_store;
 mod members;

@@ -169,7 +169,7 @@ pub(crate) fn says(status: &Status, word: &str) -> bool {
 /// Whether there was no connection to send the request on.
 pub(crate) fn never_sent(status: &Status) -> bool {
     let mut causes = iter::successors(status.source(), |&error| error.source());
-    causes.any(|error| error.is::<ConnectError>())
+    causes.any(<dyn std::error::Error>::is::<ConnectError>)
 }
 
 /// A key that is read or written.
@@ -187,13 +187,18 @@ fn check_len(what: &str, len: usize, max: usize) -> Result<(), Status> {
     Ok(())
 }
 
-/// The bounds of a scan. They need not be keys.
+/// What to scan.
 pub(crate) fn check_scan(request: &v1::ScanRequest, limits: &Limits) -> Result<(), Status> {
-    let max = limits.key_bytes_max + BOUND_SPARE;
-    check_len("start of the range", request.start.len(), max)?;
-    check_len("end of the range", request.end.len(), max)?;
-    check_len("prefix", request.prefix.len(), max)?;
+    check_range(&request.start, &request.end, limits)?;
+    check_len("prefix", request.prefix.len(), limits.key_bytes_max + BOUND_SPARE)?;
     check_consistency(request.consistency)
+}
+
+/// The bounds of a range, which need not be keys.
+pub(crate) fn check_range(start: &[u8], end: &[u8], limits: &Limits) -> Result<(), Status> {
+    let max = limits.key_bytes_max + BOUND_SPARE;
+    check_len("start of the range", start.len(), max)?;
+    check_len("end of the range", end.len(), max)
 }
 
 /// A number that stands for no consistency is refused: it may ask for more than there is.

@@ -4,31 +4,35 @@ use std::time::Duration;
 
 /// Bounds of one node. The defaults are for production; `config` lets people change some.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// Longest key, in bytes.
-    pub key_bytes_max: usize,
+    pub(crate) key_bytes_max: usize,
     /// Longest value, in bytes.
-    pub value_bytes_max: usize,
+    pub(crate) value_bytes_max: usize,
     /// Most bytes of keys and values in one batch.
-    pub batch_bytes_max: usize,
+    pub(crate) batch_bytes_max: usize,
     /// Entries of one page of a scan.
-    pub page_entries_max: usize,
+    pub(crate) page_entries_max: usize,
     /// Bytes of one page of a scan; a single larger entry is a page of its own.
-    pub page_bytes_max: usize,
+    pub(crate) page_bytes_max: usize,
     /// Scans that run at the same time.
-    pub scans_max: usize,
+    pub(crate) scans_max: usize,
     /// Requests of one connection that run at the same time.
-    pub streams_max: u32,
-    /// Connections from clients.
-    pub connections_max: usize,
+    pub(crate) streams_max: u32,
+    /// Connections from clients, and as many from nodes.
+    pub(crate) connections_max: usize,
+    /// Requests of clients that are served at the same time.
+    pub(crate) requests_max: usize,
+    /// Bytes of the requests that are served at the same time.
+    pub(crate) intake_bytes_max: usize,
     /// Longest time for a request, whatever its own deadline says.
-    pub request_time_max: Duration,
+    pub(crate) request_time_max: Duration,
     /// Longest wait for a leader, before a request fails as unavailable.
-    pub leader_wait_max: Duration,
+    pub(crate) leader_wait_max: Duration,
     /// Silence after which a connection is probed.
-    pub keepalive_interval: Duration,
+    pub(crate) keepalive_interval: Duration,
     /// How long the answer to a probe may take.
-    pub keepalive_timeout: Duration,
+    pub(crate) keepalive_timeout: Duration,
 }
 
 impl Default for Limits {
@@ -42,6 +46,8 @@ impl Default for Limits {
             scans_max: 64,
             streams_max: 1024,
             connections_max: 4096,
+            requests_max: 16_384,
+            intake_bytes_max: 256 << 20,
             request_time_max: Duration::from_secs(10),
             leader_wait_max: Duration::from_secs(3),
             keepalive_interval: Duration::from_secs(20),
@@ -55,7 +61,7 @@ const MESSAGE_OVERHEAD: usize = 1 << 20;
 
 impl Limits {
     /// Longest message that a client may send, in bytes.
-    pub fn message_bytes_max(&self) -> usize {
+    pub(crate) fn message_bytes_max(&self) -> usize {
         self.batch_bytes_max + MESSAGE_OVERHEAD
     }
 }

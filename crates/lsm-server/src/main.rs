@@ -3,6 +3,7 @@
 mod admin;
 mod config;
 mod convert;
+mod intake;
 mod limits;
 mod listener;
 mod local;
@@ -20,6 +21,10 @@ use clap::Parser;
 use crate::admin::AdminCommand;
 use crate::config::{Settings, StartArgs};
 use crate::local::LocalArgs;
+
+/// A request is many small allocations, made on one thread and freed on another.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// A replicated key-value store on a log-structured merge tree.
 #[derive(Debug, Parser)]

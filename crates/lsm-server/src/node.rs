@@ -29,6 +29,7 @@ use tokio::time::timeout;
 use tonic::transport::Server;
 
 use crate::config::Settings;
+use crate::intake::Intake;
 use crate::limits::Limits;
 use crate::listener;
 use crate::peer::{self, PeerTransport};
@@ -179,8 +180,11 @@ impl Node {
             let _ = closed.wait_for(|closing| *closing).await;
         };
         let incoming = listener::incoming(clients, limits.connections_max);
-        let client_server =
-            server(&limits).add_routes(routes).serve_with_incoming_shutdown(incoming, closed);
+        let client_server = server(&limits).serve_with_incoming_shutdown(
+            Intake::new(routes, &limits),
+            incoming,
+            closed,
+        );
         let incoming = listener::incoming(peers, limits.connections_max);
         let peer_server = server(&limits)
             .add_service(peer::server(replica.clone(), Arc::clone(&limits), &transport))

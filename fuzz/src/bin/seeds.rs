@@ -15,6 +15,8 @@ use lsm_core::{
     Compression, Db, Durability, KeyspaceOptions, Options, Result, WriteBatch, fuzzing,
 };
 
+use lsm_raft::command::{Command, Op, Session, collect};
+
 /// Longer files make poor seeds.
 const SEED_LEN_MAX: usize = 64 << 10;
 
@@ -37,6 +39,7 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
         live(&variant, &fs)?;
         count += corpus.collect(variant.name, &fs)?;
     }
+    count += corpus.replicated()?;
     println!("{count} seeds in {}", corpus.root.display());
     Ok(())
 }
@@ -154,6 +157,42 @@ impl Corpus {
                 }
                 _ => {}
             }
+        }
+        Ok(count)
+    }
+}
+
+impl Corpus {
+    /// Entries of one command and of all, and log records with them.
+    fn replicated(&self) -> std::io::Result<usize> {
+        let ops = vec![Op::Put { key: b"user/1", value: b"ada" }, Op::Delete { key: b"user/2" }];
+        let session = Some(Session { id: 300, sequence: 7 });
+        let (peer_address, client_address) = ("a:7001".to_owned(), "a:7000".to_owned());
+        let mut entries = vec![Vec::new()];
+        for command in [
+            Command::Write { session: None, ops: ops.clone() },
+            Command::Write { session, ops },
+            Command::OpenSession,
+            Command::Identify { node: 3, incarnation: 1 << 60, peer_address, client_address },
+            Command::Hash,
+        ] {
+            let mut one = Vec::new();
+            collect(&command.to_bytes(), &mut one);
+            entries[0].extend_from_slice(&one);
+            entries.push(one);
+        }
+        let mut count = 0;
+        let mut put = |target: &str, i: usize, bytes: &[u8]| {
+            let dir = self.root.join(target);
+            fs::create_dir_all(&dir)?;
+            count += 1;
+            fs::write(dir.join(format!("raft-{i}")), bytes)
+        };
+        for (i, entry) in entries.iter().enumerate() {
+            put("command", i, entry)?;
+        }
+        for (i, record) in lsm_raft::fuzzing::log_records(&entries).iter().enumerate() {
+            put("raft_log", i, record)?;
         }
         Ok(count)
     }

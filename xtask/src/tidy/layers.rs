@@ -160,6 +160,7 @@ runtime/            L4
     apply_thread.rs
     shared.rs
     queues.rs
+fuzzing.rs          L4
 storage.rs          L3
 node/               L2
     step_test.rs
@@ -183,7 +184,9 @@ state_machine/      L2
     layout.rs
 log_store/          L2
     crash_test.rs
+    document_test.rs
     test_log.rs
+    fuzzing.rs
     open.rs
     replay.rs
     writer.rs
@@ -240,7 +243,9 @@ proto.rs            L0
 main.rs             L5
 node.rs             L4
 service/            L3
-    service_test.rs
+    server_test.rs
+    group_test.rs
+    test_group.rs
     routes.rs
     kv.rs
     session.rs
@@ -276,6 +281,7 @@ local/              L2
     processes.rs
     plan.rs
 admin.rs            L2
+intake.rs           L2
 convert.rs          L1
 listener.rs         L1
 signals.rs          L1

@@ -21,6 +21,9 @@ use tonic::{Code, Status};
 
 use crate::services::Service;
 
+const WAIT: Duration = Duration::from_millis(2);
+const WAITS_MAX: usize = 10_000;
+
 /// How a request goes wrong.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Fault {
@@ -236,9 +239,24 @@ impl Fake {
             runtime.shutdown_background();
         }
         let address = self.world().addresses[node];
-        while TcpStream::connect(address).await.is_ok() {
-            tokio::time::sleep(Duration::from_millis(1)).await;
+        for _ in 0..WAITS_MAX {
+            if TcpStream::connect(address).await.is_err() {
+                return;
+            }
+            tokio::time::sleep(WAIT).await;
         }
+        panic!("node {node} does not die");
+    }
+
+    /// Waits until something is so.
+    pub(crate) async fn until(&self, what: &str, mut is_so: impl FnMut(&World) -> bool) {
+        for _ in 0..WAITS_MAX {
+            if is_so(&self.world()) {
+                return;
+            }
+            tokio::time::sleep(WAIT).await;
+        }
+        panic!("in vain: {what}");
     }
 
     /// Starts a killed node where it was.

@@ -93,13 +93,8 @@ async fn members_are_learned_anew_after_a_failure() {
     tokio::time::sleep(Duration::from_millis(1100)).await;
     fake.fault("get", Fault::Fail(Code::Unavailable));
     client.get("k").await.unwrap();
-    for _ in 0..1000 {
-        if client.addresses().len() == 4 {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    assert_eq!(client.addresses().len(), 4, "three members, and the address it was given");
+    let what = "three members, and the address it was given";
+    fake.until(what, |_| client.addresses().len() == 4).await;
     fake.kill(0).await;
     fake.kill(1).await;
     fake.world().leader = Some(3);

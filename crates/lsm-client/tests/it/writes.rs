@@ -56,9 +56,7 @@ async fn a_write_survives_the_death_of_the_leader() {
         let client = client.clone();
         async move { client.put("k", "2").await }
     });
-    while fake.world().history.len() < 2 {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    fake.until("the write is applied", |world| world.history.len() == 2).await;
     fake.world().leader = Some(2);
     fake.kill(0).await;
     assert_eq!(writer.await.unwrap().unwrap(), 2);
@@ -198,4 +196,29 @@ async fn a_cluster_that_stays_busy_is_busy() {
     assert_eq!(error.kind(), ErrorKind::Busy);
     assert!(error.is_safe_to_retry());
     assert!(fake.world().count("put") < 20, "it waits longer each time");
+}
+
+#[tokio::test]
+async fn a_refusal_after_a_lost_try_leaves_the_outcome_unknown() {
+    let fake = Fake::start(2).await;
+    let client = fake.client(0).await;
+    fake.fault("put", Fault::LoseAnswer);
+    fake.fault("put", Fault::Fail(Code::PermissionDenied));
+    let error = client.put("k", "v").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unknown, "{error}");
+    assert_eq!(fake.world().history.len(), 1);
+}
+
+#[tokio::test]
+async fn without_sessions_a_write_that_was_never_sent_is_repeated() {
+    let mut fake = Fake::start(3).await;
+    let client = fake.client_with(0, without_sessions()).await;
+    fake.world().leader = Some(1);
+    for node in [0, 2] {
+        fake.kill(node).await;
+    }
+    // The connections to the dead nodes are known to be dead by now.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    client.put("k", "v").await.unwrap();
+    assert_eq!(fake.world().history.len(), 1);
 }

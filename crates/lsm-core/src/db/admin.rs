@@ -64,9 +64,6 @@ impl Engine {
         let tree = trees.iter().find(|tree| tree.name == name);
         let tree =
             tree.ok_or_else(|| Error::invalid(format!("there is no keyspace \"{name}\"")))?;
-        // Unlogged writes of other keyspaces may share a batch with this one's: the edit that
-        // drops must not become durable without them.
-        self.published.wait_for(commit.last_seq);
         let edit = Edit { drop_keyspaces: vec![tree.id], ..Edit::default() };
         self.set.apply(edit, |_| {}).map_err(|error| self.fail(error))?;
         tree.mark_dropped();

@@ -2,7 +2,6 @@
 //!
 //! Operations are collected for a few megabytes of log and inserted in key order: each insert
 //! then finds the part of the skip list it needs in the caches, where the one before left it.
-//! Measured on 2 M entries of 16 + 100 bytes, that is three times as fast as one by one.
 
 use std::collections::BTreeMap;
 use std::ops::Range;

@@ -184,10 +184,15 @@ impl Engine {
         };
         self.rotate_into(commit, next)?;
         drop(ahead);
-        self.jobs.lock().segment_wanted = true;
-        self.announce();
+        self.want_segment();
         self.bound_logs(commit);
         Ok(())
+    }
+
+    /// Has the segment that the log will go on in made ahead.
+    fn want_segment(&self) {
+        self.jobs.lock().segment_wanted = true;
+        self.announce();
     }
 
     fn rotate_into(&self, commit: &mut Commit, next: Segment) -> Result<()> {
@@ -209,15 +214,22 @@ impl Engine {
         if has_room(commit) {
             return Ok(());
         }
-        // The batch gets a segment of its own size. Segments are used in the order of their
-        // numbers, so the one made ahead, if there is one again, goes first.
+        self.rotate_to_own(commit, batch_bytes)
+    }
+
+    /// Gives a batch a segment of its own size. Segments are used in the order of their numbers,
+    /// so the one made ahead, if there is one again, goes first; it is missed then.
+    fn rotate_to_own(&self, commit: &mut Commit, batch_bytes: usize) -> Result<()> {
         let mut ahead = self.next_segment.lock();
         if let Some(segment) = ahead.take() {
             self.rotate_into(commit, segment)?;
         }
         let needed = Writer::segment_bytes_for(batch_bytes);
         let own = self.new_segment(needed, None, false)?;
-        self.rotate_into(commit, own)
+        self.rotate_into(commit, own)?;
+        drop(ahead);
+        self.want_segment();
+        Ok(())
     }
 
     /// Seals the memtables that keep the oldest log alive once there is too much of it.
@@ -285,3 +297,7 @@ fn insert(batch: &WriteBatch, targets: &Targets, first: SeqNo) {
         }));
     }
 }
+
+#[cfg(test)]
+#[path = "write_test.rs"]
+mod tests;

@@ -23,6 +23,10 @@
 
 #[cfg(test)]
 mod crash_test;
+#[cfg(test)]
+mod document_test;
+#[cfg(feature = "testkit")]
+pub(crate) mod fuzzing;
 mod index;
 mod live;
 mod open;

@@ -254,6 +254,7 @@ fn start(
     found: Found,
 ) -> Result<(LogStore, LogWriter)> {
     let action = "begin a segment of the raft log";
+    let LogOptions { fs, owner, segment_bytes, .. } = options;
     let Replay { hard, truncated, index, live, .. } = found.replay;
     // Above every number that is in use, and that a file that was just removed had.
     let number = listed.last().map_or(Some(1), |newest| newest.number.0.checked_add(1));
@@ -262,13 +263,13 @@ fn start(
         reason: "a segment has the greatest number there is: it is none of ours".to_owned(),
     })?;
     let shared = Arc::new(Shared {
-        fs: Arc::clone(&options.fs),
+        fs,
         dir: dir.to_owned(),
         state: Mutex::new(StoreState::new(hard, index)),
         disk_bytes: AtomicU64::new(0),
     });
-    let bytes = options.segment_bytes.min(FIRST_SEGMENT_BYTES_MAX);
-    let segment = wal::prepare(&*options.fs, dir, number, bytes, None, true);
+    let bytes = segment_bytes.min(FIRST_SEGMENT_BYTES_MAX);
+    let segment = wal::prepare(&*shared.fs, dir, number, bytes, None, true);
     let segment = segment.map_err(Error::storage(action))?;
     let lengths = |started: &StartedSegment| {
         let same = listed.iter().find(|segment| segment.number == started.number);
@@ -278,11 +279,11 @@ fn start(
     let mut segments: VecDeque<SegmentInfo> = found.started.iter().map(lengths).collect();
     segments.push_back(SegmentInfo { number, bytes: segment.bytes });
     let syncer = Arc::new(Syncer::new(found.end));
-    let (owner, sequence) = (options.owner, found.last_sequence);
+    let sequence = found.last_sequence;
     let writer = Writer::start(owner, segment, found.end, sequence, Arc::clone(&syncer));
     let mut writer = LogWriter {
         shared: Arc::clone(&shared),
-        segment_bytes: options.segment_bytes,
+        segment_bytes,
         syncer,
         writer: writer.map_err(Error::storage(action))?,
         sequence,

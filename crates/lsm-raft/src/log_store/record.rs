@@ -196,3 +196,80 @@ impl<'a> StoredEntry<'a> {
         Some(Self { kind, term, context: decoder.bytes()?, data: decoder.bytes()? })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(kind: EntryType, term: u64, context: &'static str, data: &'static str) -> Entry {
+        let (context, data) = (context.into(), data.into());
+        Entry { entry_type: kind, term, index: 9, context, data, ..Entry::default() }
+    }
+
+    fn samples() -> Vec<Vec<u8>> {
+        let hard = Hard { term: u64::MAX, vote: 0, commit: 300 };
+        let truncated = Place { index: 200, term: 6 };
+        let mut all = Vec::new();
+        let mut push = |encode: &dyn Fn(&mut Vec<u8>)| {
+            let mut out = Vec::new();
+            encode(&mut out);
+            all.push(out);
+        };
+        push(&|out| State { hard, truncated, first_segment: FileNumber(9) }.encode(out));
+        push(&|out| encode_append(out, None, 0, 0));
+        push(&|out| encode_append(out, Some(hard), 0, 0));
+        push(&|out| {
+            encode_append(out, Some(hard), 9, 3);
+            encode_entry(out, &entry(EntryType::EntryNormal, 0, "", ""));
+            encode_entry(out, &entry(EntryType::EntryConfChange, 128, "ctx", ""));
+            encode_entry(out, &entry(EntryType::EntryConfChangeV2, u64::MAX, "", "data"));
+        });
+        all
+    }
+
+    #[test]
+    fn entries_come_back() {
+        let payload = Bytes::from(samples().pop().unwrap());
+        let Ok(Record::Append { hard, first, at, entries }) = Record::decode(&payload) else {
+            panic!("an append record");
+        };
+        assert_eq!((hard.unwrap().commit, first, entries.len()), (300, 9, 3));
+        let last = entries[2].to_entry(11, &payload);
+        let written = entry(EntryType::EntryConfChangeV2, u64::MAX, "", "data");
+        assert_eq!(last, Entry { index: 11, ..written });
+        let lengths: usize = entries.iter().map(|e| entry_len(&e.to_entry(1, &payload))).sum();
+        assert_eq!(at + lengths, payload.len());
+    }
+
+    #[test]
+    fn every_cut_is_refused_and_every_flipped_bit_read_without_panic() {
+        for bytes in samples() {
+            assert!(Record::decode(&bytes).is_ok());
+            for len in 0..bytes.len() {
+                assert!(Record::decode(&bytes[..len]).is_err(), "{bytes:?} cut to {len}");
+            }
+            assert!(Record::decode(&[&bytes[..], &[0]].concat()).is_err());
+            for at in 0..bytes.len() * 8 {
+                let mut bad = bytes.clone();
+                bad[at / 8] ^= 1 << (at % 8);
+                let _ = Record::decode(&bad);
+            }
+        }
+    }
+
+    #[test]
+    fn impossible_indexes_are_refused() {
+        for (first, count) in [(0, 1), (u64::MAX, 1), (u64::MAX - 1, 2)] {
+            let mut out = Vec::new();
+            encode_append(&mut out, None, first, count);
+            for _ in 0..count {
+                encode_entry(&mut out, &entry(EntryType::EntryNormal, 1, "", ""));
+            }
+            assert!(Record::decode(&out).is_err(), "{count} entries from {first} on");
+        }
+        // A count that is not there reserves nothing.
+        let mut out = Vec::new();
+        encode_append(&mut out, None, 1, usize::MAX >> 2);
+        assert!(Record::decode(&out).is_err());
+    }
+}

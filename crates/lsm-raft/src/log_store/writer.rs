@@ -72,6 +72,7 @@ impl LogWriter {
         if hard.is_none() && entries.is_empty() {
             return Ok(());
         }
+        self.syncer.check().map_err(Error::storage("write the raft log"))?;
         let mut rest = entries;
         let mut part = first_part(rest);
         while part < rest.len() {
@@ -86,6 +87,9 @@ impl LogWriter {
 
     fn write_record(&mut self, hard: Option<Hard>, entries: &[Entry]) -> Result<()> {
         let first = entries.first().map_or(0, |entry| entry.index);
+        let follows = self.truncated.index < first && first <= self.live.last() + 1;
+        let last = self.live.last();
+        assert!(entries.is_empty() || follows, "entries from {first} on do not follow {last}");
         self.buffer.clear();
         encode_append(&mut self.buffer, hard, first, entries.len());
         let at = self.buffer.len();
@@ -104,8 +108,6 @@ impl LogWriter {
             (self.hard, state.hard) = (hard, hard);
         }
         if let Some(last) = entries.last() {
-            let follows = self.truncated.index < first && first <= self.live.last() + 1;
-            assert!(follows, "entries from {first} on do not follow {}", self.live.last());
             let written = Written { segment, offset, payload_len: buffer.len(), first };
             state.index.written(written, entries, at);
             self.live.wrote(segment, first, last.index);

@@ -421,7 +421,7 @@ impl<S: NodeStorage, W> Node<S, W> {
         if persisted {
             self.raw.on_persist_ready(number);
         }
-        self.commit(committed)?;
+        self.commit(&committed)?;
         for state in read_states {
             if let Some(waiters) = self.reads.answered(&state.request_ctx, &self.config) {
                 self.outputs.push(Output::Read { index: state.index, waiters });
@@ -501,10 +501,10 @@ impl<S: NodeStorage, W> Node<S, W> {
         self.promising = Some(ready);
     }
 
-    fn commit(&mut self, entries: Vec<Entry>) -> Result<()> {
+    fn commit(&mut self, entries: &[Entry]) -> Result<()> {
         let Some(through) = entries.last().map(|entry| entry.index) else { return Ok(()) };
         let (mut conf, mut waiters, mut lost) = (Vec::new(), Vec::new(), Vec::new());
-        for entry in &entries {
+        for entry in entries {
             let mut waiting = self.proposals.committed(entry.index, entry.term, &mut lost);
             if guard::is_change(entry) {
                 let conf_state = self.apply_change(entry)?;

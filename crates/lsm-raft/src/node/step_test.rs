@@ -351,8 +351,7 @@ fn messages_that_no_correct_node_sends_do_nothing() {
         message.term = term;
     }
     bad[6].index = 1_000_000;
-    let mut entry = Entry::default();
-    entry.index = 77;
+    let entry = Entry { index: 77, ..Entry::default() };
     let mut gap = message(MessageType::MsgAppend, 2);
     gap.set_entries(vec![entry].into());
     bad.push(gap);

@@ -52,7 +52,7 @@ impl ApplyThread {
                 }
             }
             Err(error) => {
-                self.shared.fail(error);
+                self.shared.fail(&error);
                 // Whoever waits hears that the node stops. What was asked for cannot be done.
                 while self.jobs.recv().is_ok() {}
             }

@@ -168,13 +168,14 @@ impl Replica {
     /// A snapshot is here whole, from the node that leads in `term`.
     pub fn deliver_snapshot(&self, from: u64, term: u64, staged: Staged) {
         let message = snapshot_message(from, self.shared.identity.node, term, staged.header());
-        let _ = self.inbox.send(Event::Snapshot(message, staged));
+        let _ = self.inbox.send(Event::Snapshot(Box::new(message), staged));
     }
 
     /// The group refuses this node, or what it runs on is about to fail: it hands over and
     /// stops.
+    #[allow(clippy::needless_pass_by_value, reason = "it ends here")]
     pub fn fail(&self, error: Error) {
-        self.shared.fail(error);
+        self.shared.fail(&error);
     }
 
     /// Returns when the node has stopped: with the reason, unless it was told to.

@@ -25,7 +25,7 @@ impl LogThread {
         let _guard = PanicGuard(Arc::clone(&self.shared), "log");
         while let Ok(job) = self.jobs.recv() {
             if let Err(error) = self.work(job) {
-                self.shared.fail(error);
+                self.shared.fail(&error);
                 break;
             }
         }

@@ -37,7 +37,7 @@ pub(super) enum Event {
     Input(Input<Waiter>),
     Messages(Vec<Message>),
     /// A snapshot was received whole, and this message announces it.
-    Snapshot(Message, Staged),
+    Snapshot(Box<Message>, Staged),
     Stop,
 }
 

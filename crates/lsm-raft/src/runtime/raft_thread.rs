@@ -100,7 +100,7 @@ impl RaftThread {
                 .try_for_each(|message| self.node.step(Input::Message(message), now)),
             Event::Snapshot(message, staged) => {
                 self.staged = Some(staged);
-                self.node.step(Input::Message(message), now)?;
+                self.node.step(Input::Message(*message), now)?;
                 // It is switched to at once, or never.
                 let outputs = self.node.outputs(now)?;
                 self.carry_out(outputs, now)?;

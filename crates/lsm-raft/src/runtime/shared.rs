@@ -64,7 +64,7 @@ impl Hashes {
 impl Shared {
     /// The node can persist nothing any more: lets it hand over and stop. The first reason
     /// stays.
-    pub(super) fn fail(&self, error: Error) {
+    pub(super) fn fail(&self, error: &Error) {
         let first = self.life.send_if_modified(|life| {
             let running = matches!(life, Life::Running);
             if running {
@@ -97,7 +97,7 @@ pub(super) struct PanicGuard(pub(super) Arc<Shared>, pub(super) &'static str);
 impl Drop for PanicGuard {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.fail(Error::Raft(format!("the {} thread panicked: this is a bug", self.1)));
+            self.0.fail(&Error::Raft(format!("the {} thread panicked: this is a bug", self.1)));
             if self.1 == "raft" {
                 self.0.stopped(None);
             }

@@ -11,8 +11,8 @@ use lsm_core::{Db, KEY_LEN_MAX, Keyspace, KeyspaceOptions, VALUE_LEN_MAX, WriteB
 use raft::eraftpb::{ConfState, Entry, EntryType};
 
 use super::layout::{
-    APPLIED_KEY, AppliedRow, CONF_KEY, KEYSPACE, MEMBERS_KEY, SessionRow, decode_conf, encode_conf,
-    session_id, session_key, sorted,
+    APPLIED_KEY, AppliedRow, CONF_KEY, KEYSPACE, MEMBERS_KEY, SESSIONS_A_ROW, decode_conf,
+    decode_sessions, encode_conf, encode_sessions, group_in_key, session_key, sorted,
 };
 use super::sessions::{SESSIONS_MAX, Sessions, Verdict};
 use crate::command::{Command, Commands, Op, Session};
@@ -25,8 +25,8 @@ use crate::outcome::Outcome;
 const ENTRY_BYTES_MAX: usize = 384 << 20;
 /// What an operation takes in a batch beside its key and value, at most.
 const OP_BYTES: usize = 16;
-/// What a change of a session takes: its own row, and the removal of another's.
-const SESSION_BYTES: usize = 2 * (OP_BYTES + 9) + 20;
+/// What a change of a session takes: the row that it stands in, and that of one that is given up.
+const SESSION_BYTES: usize = 2 * (OP_BYTES + 9 + 21 * SESSIONS_A_ROW as usize);
 
 /// The replicated bookkeeping.
 #[derive(Debug)]
@@ -77,8 +77,8 @@ impl Book {
                 APPLIED_KEY => applied = Some(AppliedRow::decode(&value)?),
                 CONF_KEY => book.conf = decode_conf(&value)?,
                 MEMBERS_KEY => book.members = Arc::new(Members::decode(&value)?),
-                key => match session_id(key) {
-                    Some(id) => sessions.push((id, SessionRow::decode(&value)?)),
+                key => match group_in_key(key) {
+                    Some(group) => sessions.extend(decode_sessions(group, &value)?),
                     None => return Err(Error::corrupt("the state", format!("a row {key:?}"))),
                 },
             }
@@ -255,10 +255,11 @@ impl Book {
 
     /// Adds the rows that changed since the last call to a batch, and the applied row.
     pub(super) fn write_rows(&mut self, rows: &Keyspace, batch: &mut WriteBatch) {
-        for (id, row) in self.sessions.take_changed() {
-            match row {
-                Some(row) => batch.put_in(rows, session_key(id), row.encode()),
-                None => batch.delete_in(rows, session_key(id)),
+        for (group, sessions) in self.sessions.take_changed() {
+            if sessions.is_empty() {
+                batch.delete_in(rows, session_key(group));
+            } else {
+                batch.put_in(rows, session_key(group), encode_sessions(&sessions));
             }
         }
         if std::mem::take(&mut self.members_changed) {

@@ -7,9 +7,9 @@
 //! * `by_use` holds each session of `by_id` once, under the index of its last applied request.
 //! * At most `max` sessions are held; ids are given out once, from 1 up.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
-use super::layout::SessionRow;
+use super::layout::{SessionRow, ids_of_group, session_group};
 use crate::command::Session;
 
 /// How many sessions are kept. One more, and the one whose last request lies furthest back in
@@ -43,8 +43,8 @@ pub(super) struct Sessions {
     by_id: HashMap<u64, SessionRow>,
     /// Index of the last use and id; of several in one entry, the oldest session goes first.
     by_use: BTreeSet<(u64, u64)>,
-    /// Rows to write; `None` for those to remove.
-    changed: BTreeMap<u64, Option<SessionRow>>,
+    /// Groups of sessions whose row is to be written.
+    changed: BTreeSet<u64>,
 }
 
 impl Sessions {
@@ -55,7 +55,7 @@ impl Sessions {
             opened: 0,
             by_id: HashMap::new(),
             by_use: BTreeSet::new(),
-            changed: BTreeMap::new(),
+            changed: BTreeSet::new(),
         }
     }
 
@@ -63,7 +63,7 @@ impl Sessions {
     pub(super) fn load(max: usize, opened: u64, rows: Vec<(u64, SessionRow)>) -> Self {
         let by_use = rows.iter().map(|(id, row)| (row.index, *id)).collect();
         let by_id = rows.into_iter().collect();
-        Self { max, opened, by_id, by_use, changed: BTreeMap::new() }
+        Self { max, opened, by_id, by_use, changed: BTreeSet::new() }
     }
 
     /// How many were ever opened.
@@ -77,7 +77,7 @@ impl Sessions {
             && let Some((_, oldest)) = self.by_use.pop_first()
         {
             self.by_id.remove(&oldest);
-            self.changed.insert(oldest, None);
+            self.changed.insert(session_group(oldest));
         }
         self.opened += 1;
         self.set(self.opened, SessionRow { sequence: 0, index });
@@ -109,12 +109,17 @@ impl Sessions {
     fn set(&mut self, id: u64, row: SessionRow) {
         self.by_id.insert(id, row);
         self.by_use.insert((row.index, id));
-        self.changed.insert(id, Some(row));
+        self.changed.insert(session_group(id));
     }
 
-    /// The rows that changed since they were last taken; `None` for those that are gone.
-    pub(super) fn take_changed(&mut self) -> BTreeMap<u64, Option<SessionRow>> {
-        std::mem::take(&mut self.changed)
+    /// The groups that changed since they were last taken, with all their sessions in order; a
+    /// group without any is gone.
+    pub(super) fn take_changed(&mut self) -> Vec<(u64, Vec<(u64, SessionRow)>)> {
+        let groups = std::mem::take(&mut self.changed).into_iter();
+        let sessions = |group: u64| {
+            ids_of_group(group).filter_map(|id| Some((id, *self.by_id.get(&id)?))).collect()
+        };
+        groups.map(|group| (group, sessions(group))).collect()
     }
 }
 

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use fastrand::Rng;
 
 use super::*;
@@ -40,22 +42,23 @@ impl Model {
 #[derive(Default)]
 struct Stored {
     opened: u64,
-    rows: BTreeMap<u64, SessionRow>,
+    rows: BTreeMap<u64, Vec<(u64, SessionRow)>>,
 }
 
 impl Stored {
     fn save(&mut self, sessions: &mut Sessions) {
         self.opened = sessions.opened();
-        for (id, row) in sessions.take_changed() {
-            match row {
-                Some(row) => _ = self.rows.insert(id, row),
-                None => _ = self.rows.remove(&id),
+        for (group, sessions) in sessions.take_changed() {
+            if sessions.is_empty() {
+                self.rows.remove(&group);
+            } else {
+                self.rows.insert(group, sessions);
             }
         }
     }
 
     fn load(&self, max: usize) -> Sessions {
-        Sessions::load(max, self.opened, self.rows.iter().map(|(id, row)| (*id, *row)).collect())
+        Sessions::load(max, self.opened, self.rows.values().flatten().copied().collect())
     }
 }
 

@@ -132,7 +132,7 @@ impl Cluster {
     pub(crate) fn new(seed: u64, print: bool) -> Self {
         let mut rng = Rng::with_seed(seed);
         let recorder = Arc::new(Recorder::new(OPERATIONS_MAX));
-        let lease_reads = seed % 3 == 0;
+        let lease_reads = seed.is_multiple_of(3);
         let mut cluster = Self {
             seed,
             print,
@@ -344,7 +344,7 @@ impl Cluster {
         self.report.snapshots += u64::from(effects.restored);
         self.report.truncations += u64::from(effects.truncated);
         for message in effects.messages {
-            self.carry(node, message);
+            self.carry(node, &message);
         }
         for (attempt, reply) in effects.replies {
             let delay = self.rng.u64(100..2_000);
@@ -369,10 +369,10 @@ impl Cluster {
         }
     }
 
-    fn carry(&mut self, from: u64, message: Message) {
+    fn carry(&mut self, from: u64, message: &Message) {
         assert_eq!(message.from, from, "a node speaks for itself");
         if message.get_msg_type() == MessageType::MsgSnapshot {
-            self.carry_snapshot(from, &message);
+            self.carry_snapshot(from, message);
             return;
         }
         for delay in self.network.fates(&mut self.rng, from, message.to) {
@@ -591,7 +591,7 @@ impl Cluster {
         let newest = self
             .hosts
             .values()
-            .max_by_key(|host| host.running.as_ref().map_or(0, |running| running.applied()));
+            .max_by_key(|host| host.running.as_ref().map_or(0, Running::applied));
         let members = newest.and_then(|host| Some(host.running.as_ref()?.machine.members()));
         let members = members.expect("all were restarted");
         // One that was removed may never hear of it.

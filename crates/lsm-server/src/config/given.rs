@@ -88,7 +88,7 @@ pub(crate) struct Given {
     /// How lines of the log look [default: text]
     #[arg(long, env = "LSM_LOG_FORMAT", value_name = "FORMAT")]
     pub(crate) log_format: Option<LogFormat>,
-    /// Threads that serve requests [default: 2]
+    /// Threads that serve requests [default: half of the cores]
     #[arg(long, env = "LSM_THREADS", value_name = "N")]
     pub(crate) threads: Option<u64>,
 
@@ -110,6 +110,12 @@ pub(crate) struct Given {
     /// Connections of clients, and of nodes [default: 4096]
     #[arg(long, env = "LSM_CONNECTIONS_MAX", value_name = "N", help_heading = "Limits")]
     pub(crate) connections_max: Option<u64>,
+    /// Requests that are served at the same time [default: 16384]
+    #[arg(long, env = "LSM_REQUESTS_MAX", value_name = "N", help_heading = "Limits")]
+    pub(crate) requests_max: Option<u64>,
+    /// Bytes of the requests that are served at the same time [default: 256MiB]
+    #[arg(long, env = "LSM_INTAKE_BYTES_MAX", value_name = "BYTES", help_heading = "Limits")]
+    pub(crate) intake_bytes_max: Option<Bytes>,
     /// Longest time for a request, whatever its own deadline says [default: 10s]
     #[arg(long, env = "LSM_REQUEST_TIME_MAX", value_name = "TIME", help_heading = "Limits")]
     pub(crate) request_time_max: Option<Time>,
@@ -173,6 +179,8 @@ impl Given {
             scans_max: self.scans_max.or(other.scans_max),
             streams_max: self.streams_max.or(other.streams_max),
             connections_max: self.connections_max.or(other.connections_max),
+            requests_max: self.requests_max.or(other.requests_max),
+            intake_bytes_max: self.intake_bytes_max.or(other.intake_bytes_max),
             request_time_max: self.request_time_max.or(other.request_time_max),
             leader_wait_max: self.leader_wait_max.or(other.leader_wait_max),
             keepalive_interval: self.keepalive_interval.or(other.keepalive_interval),

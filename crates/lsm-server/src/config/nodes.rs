@@ -10,12 +10,6 @@ use lsm_raft::{ADDRESS_LEN_MAX, MEMBERS_MAX, Member, Members, Role};
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Address(String);
 
-impl Address {
-    pub(crate) fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -101,7 +95,7 @@ mod tests {
     #[test]
     fn names_and_both_kinds_of_ip_are_addresses() {
         for text in ["localhost:1", "node-1.db_x.example:65535", "10.0.0.1:4001", "[::1]:4001"] {
-            assert_eq!(text.parse::<Address>().unwrap().as_str(), text);
+            assert_eq!(text.parse::<Address>().unwrap().0, text);
         }
     }
 

@@ -70,7 +70,7 @@ impl Settings {
     /// The first thing that is wrong.
     pub(crate) fn new(args: StartArgs) -> Result<Self, Error> {
         let file = args.config.as_deref().map(Given::read).transpose()?;
-        Self::check(args.given.or(file.unwrap_or_default()).or(defaults()))
+        Self::check(&args.given.or(file.unwrap_or_default()).or(defaults()))
     }
 
     /// All settings as they are now, as a file that `--config` would read.
@@ -78,8 +78,7 @@ impl Settings {
         self.effective.to_toml()
     }
 
-    fn check(given: Given) -> Result<Self, Error> {
-        let effective = given.clone();
+    fn check(given: &Given) -> Result<Self, Error> {
         let node = check_node(given.node)?;
         let data = given.data.clone().filter(|data| !data.as_os_str().is_empty());
         let data = data.ok_or_else(|| Error::setting("data", "a node needs a folder"))?;
@@ -89,7 +88,7 @@ impl Settings {
             let reason = format!("both are {listen}; clients and nodes need ports of their own");
             return Err(Error::contradiction("listen", "peer-listen", reason));
         }
-        let founders = founders(&given, node)?;
+        let founders = founders(given, node)?;
         let own = founders.as_ref().and_then(|members| members.nodes.get(&node));
         let advertise = advertised(
             ("advertise", "listen"),
@@ -107,7 +106,7 @@ impl Settings {
             let reason = format!("both are {advertise}; clients and nodes need ports of their own");
             return Err(Error::contradiction("advertise", "advertise-peer", reason));
         }
-        let limits = limits(&given)?;
+        let limits = limits(given)?;
         Ok(Self {
             node,
             data,
@@ -117,17 +116,22 @@ impl Settings {
             advertise,
             advertise_peer,
             founders,
-            log: log(&given)?,
+            log: log(given)?,
             threads: number("threads", given.threads, 1, 256)? as usize,
-            raft: raft(&given, node, &limits)?,
-            engine: engine(&given)?,
+            raft: raft(given, node, &limits)?,
+            engine: engine(given)?,
             limits,
-            effective,
+            effective: given.clone(),
         })
     }
 }
 
 /// What is used where nothing is given. Addresses to advertise follow from others.
+/// Half of the cores: the node's own threads want the rest.
+fn threads() -> u64 {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64 / 2).max(1)
+}
+
 pub(super) fn defaults() -> Given {
     let limits = Limits::default();
     let raft = Config::new(1);
@@ -139,13 +143,15 @@ pub(super) fn defaults() -> Given {
         join: Some(false),
         log_level: Some("info".into()),
         log_format: Some(LogFormat::Text),
-        threads: Some(2),
+        threads: Some(threads()),
         value_bytes_max: bytes(limits.value_bytes_max),
         batch_bytes_max: bytes(limits.batch_bytes_max),
         page_bytes_max: bytes(limits.page_bytes_max),
         scans_max: Some(limits.scans_max as u64),
         streams_max: Some(limits.streams_max.into()),
         connections_max: Some(limits.connections_max as u64),
+        requests_max: Some(limits.requests_max as u64),
+        intake_bytes_max: bytes(limits.intake_bytes_max),
         request_time_max: Some(Time(limits.request_time_max)),
         leader_wait_max: Some(Time(limits.leader_wait_max)),
         keepalive_interval: Some(Time(limits.keepalive_interval)),
@@ -293,38 +299,46 @@ fn log(given: &Given) -> Result<Log, Error> {
 }
 
 fn limits(given: &Given) -> Result<Limits, Error> {
+    let count = |setting, given, most| number(setting, given, 1, most).map(|n| n as usize);
+    let bytes = |setting, given, least, most| size(setting, given, least, most).map(|n| n as usize);
     let limits = Limits {
-        value_bytes_max: size("value-bytes-max", given.value_bytes_max, 1 << 10, 64 << 20)?
-            as usize,
-        batch_bytes_max: size("batch-bytes-max", given.batch_bytes_max, 1 << 10, 64 << 20)?
-            as usize,
-        page_bytes_max: size("page-bytes-max", given.page_bytes_max, 1 << 10, 16 << 20)? as usize,
-        scans_max: number("scans-max", given.scans_max, 1, 10_000)? as usize,
+        value_bytes_max: bytes("value-bytes-max", given.value_bytes_max, 1 << 10, 64 << 20)?,
+        batch_bytes_max: bytes("batch-bytes-max", given.batch_bytes_max, 1 << 10, 64 << 20)?,
+        page_bytes_max: bytes("page-bytes-max", given.page_bytes_max, 1 << 10, 16 << 20)?,
+        scans_max: count("scans-max", given.scans_max, 10_000)?,
         streams_max: number("streams-max", given.streams_max, 1, 100_000)? as u32,
-        connections_max: number("connections-max", given.connections_max, 1, 60_000)? as usize,
+        connections_max: count("connections-max", given.connections_max, 60_000)?,
+        requests_max: count("requests-max", given.requests_max, 1_000_000)?,
+        intake_bytes_max: bytes("intake-bytes-max", given.intake_bytes_max, 2 << 20, 1 << 40)?,
         request_time_max: time("request-time-max", given.request_time_max, 10, 600_000)?,
         leader_wait_max: time("leader-wait-max", given.leader_wait_max, 0, 600_000)?,
         keepalive_interval: time("keepalive-interval", given.keepalive_interval, 1000, 3_600_000)?,
         keepalive_timeout: time("keepalive-timeout", given.keepalive_timeout, 1000, 600_000)?,
         ..Limits::default()
     };
+    check_limits(&limits)?;
+    Ok(limits)
+}
+
+/// Limits that fit the ranges, but not each other.
+fn check_limits(limits: &Limits) -> Result<(), Error> {
+    let bytes = |bytes: usize| Bytes(bytes as u64);
     if limits.batch_bytes_max < limits.value_bytes_max {
-        let reason = format!(
-            "a batch of {} cannot hold a value of {}",
-            Bytes(limits.batch_bytes_max as u64),
-            Bytes(limits.value_bytes_max as u64)
-        );
+        let (batch, value) = (bytes(limits.batch_bytes_max), bytes(limits.value_bytes_max));
+        let reason = format!("a batch of {batch} cannot hold a value of {value}");
         return Err(Error::contradiction("batch-bytes-max", "value-bytes-max", reason));
     }
+    if limits.intake_bytes_max < limits.message_bytes_max() {
+        let (all, one) = (bytes(limits.intake_bytes_max), bytes(limits.message_bytes_max()));
+        let reason = format!("all requests in {all} leave no room for a single one of {one}");
+        return Err(Error::contradiction("intake-bytes-max", "batch-bytes-max", reason));
+    }
     if limits.leader_wait_max > limits.request_time_max {
-        let reason = format!(
-            "a request of {} cannot wait {} for a leader",
-            Time(limits.request_time_max),
-            Time(limits.leader_wait_max)
-        );
+        let (request, wait) = (Time(limits.request_time_max), Time(limits.leader_wait_max));
+        let reason = format!("a request of {request} cannot wait {wait} for a leader");
         return Err(Error::contradiction("leader-wait-max", "request-time-max", reason));
     }
-    Ok(limits)
+    Ok(())
 }
 
 fn raft(given: &Given, node: u64, limits: &Limits) -> Result<Config, Error> {

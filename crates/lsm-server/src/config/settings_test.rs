@@ -19,7 +19,7 @@ fn settings_with_file(flags: &str, file: &str) -> Result<Settings, Error> {
     let words = std::iter::once("lsm-server").chain(flags.split_whitespace());
     let args = Program::try_parse_from(words).unwrap_or_else(|error| panic!("{error}")).start;
     let file = Given::parse(file).unwrap_or_else(|error| panic!("{error}"));
-    Settings::check(args.given.or(file).or(defaults()))
+    Settings::check(&args.given.or(file).or(defaults()))
 }
 
 fn error(flags: &str) -> String {
@@ -39,8 +39,8 @@ fn the_least_that_is_needed_gives_the_defaults() {
     let settings = settings(LEAST).unwrap();
     assert_eq!(settings.node, 1);
     assert_eq!(settings.cluster, "lsm");
-    assert_eq!(settings.advertise.as_str(), "127.0.0.1:4001");
-    assert_eq!(settings.advertise_peer.as_str(), "127.0.0.1:5001");
+    assert_eq!(settings.advertise.to_string(), "127.0.0.1:4001");
+    assert_eq!(settings.advertise_peer.to_string(), "127.0.0.1:5001");
     assert_eq!(settings.limits, Limits::default());
     let default = Config::new(1);
     assert_eq!(format!("{:?}", settings.raft), format!("{default:?}"));
@@ -69,8 +69,8 @@ fn a_file_alone_is_enough() {
     let file = "node = 2\ndata = \"d\"\nlisten = \"0.0.0.0:4001\"\npeer-listen = \"[::]:5001\"\n\
                 members = [\"1=a:5001/a:4001\", \"2=b:5001/b:4001\"]\nlease-reads = true";
     let settings = settings_with_file("", file).unwrap();
-    assert_eq!(settings.advertise.as_str(), "b:4001");
-    assert_eq!(settings.advertise_peer.as_str(), "b:5001");
+    assert_eq!(settings.advertise.to_string(), "b:4001");
+    assert_eq!(settings.advertise_peer.to_string(), "b:5001");
     assert!(settings.raft.lease_reads);
 }
 
@@ -204,7 +204,7 @@ fn addresses_must_be_of_use() {
     assert_error(&format!("{join} --advertise nonsense"), &["advertise", "no port"]);
     assert_error(&format!("{join} --advertise a:1 --advertise-peer a:1"), &["both are a:1"]);
     let told = settings(&format!("{join} --listen 0.0.0.0:4001 --advertise a:4001")).unwrap();
-    assert_eq!(told.advertise.as_str(), "a:4001");
+    assert_eq!(told.advertise.to_string(), "a:4001");
 }
 
 #[test]
@@ -229,6 +229,8 @@ fn every_limit_is_named_with_its_range() {
         ("scans-max", "0", "1 to 10000"),
         ("streams-max", "0", "1 to 100000"),
         ("connections-max", "70000", "1 to 60000"),
+        ("requests-max", "0", "1 to 1000000"),
+        ("intake-bytes-max", "1MiB", "2MiB to 1TiB"),
         ("request-time-max", "9ms", "10ms to 600s"),
         ("leader-wait-max", "601s", "0s to 600s"),
         ("keepalive-interval", "1ms", "1s to 3600s"),
@@ -249,6 +251,10 @@ fn limits_that_contradict_each_other_are_both_named() {
     assert_error(
         &format!("{LEAST} --batch-bytes-max 1MiB"),
         &["--batch-bytes-max", "--value-bytes-max", "1MiB", "8MiB"],
+    );
+    assert_error(
+        &format!("{LEAST} --intake-bytes-max 4MiB"),
+        &["--intake-bytes-max", "--batch-bytes-max", "4MiB", "17MiB"],
     );
     assert_error(
         &format!("{LEAST} --leader-wait-max 11s"),

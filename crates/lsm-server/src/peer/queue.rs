@@ -163,8 +163,7 @@ mod tests {
     use super::*;
 
     fn append(bytes: usize, index: u64) -> Message {
-        let mut entry = Entry::default();
-        entry.data = Bytes::from(vec![0; bytes]);
+        let entry = Entry { data: Bytes::from(vec![0; bytes]), ..Entry::default() };
         let mut message = Message::default();
         message.set_msg_type(MessageType::MsgAppend);
         message.index = index;

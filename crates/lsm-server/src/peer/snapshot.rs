@@ -182,7 +182,10 @@ pub(super) async fn receive(
     tracing::info!(from, index = header.index, bytes = header.bytes(), "receiving a snapshot");
     let begin = Arc::clone(&group);
     let mut receipt = blocking(move || {
-        Ok(Receipt { incoming: begin.begin_snapshot(header).map_err(of_receiving)?, _place: place })
+        Ok(Receipt {
+            incoming: begin.begin_snapshot(header).map_err(|error| of_receiving(&error))?,
+            _place: place,
+        })
     })
     .await?;
     while let Some(part) = next(&mut parts).await? {
@@ -192,7 +195,7 @@ pub(super) async fn receive(
         receipt = blocking(move || receipt.write(chunk)).await?;
     }
     blocking(move || {
-        let staged = receipt.incoming.finish().map_err(of_receiving)?;
+        let staged = receipt.incoming.finish().map_err(|error| of_receiving(&error))?;
         group.deliver_snapshot(from, term, staged);
         Ok(())
     })
@@ -208,7 +211,7 @@ struct Receipt {
 
 impl Receipt {
     fn write(mut self, chunk: proto::SnapshotChunk) -> Result<Self, Status> {
-        self.incoming.write(&chunk_from_wire(chunk)).map_err(of_receiving)?;
+        self.incoming.write(&chunk_from_wire(chunk)).map_err(|error| of_receiving(&error))?;
         Ok(self)
     }
 }
@@ -234,7 +237,7 @@ async fn blocking<T: Send + 'static>(
     done.unwrap_or_else(|_| Err(Status::internal("receiving the snapshot failed: this is a bug")))
 }
 
-fn of_receiving(error: Error) -> Status {
+fn of_receiving(error: &Error) -> Status {
     match error {
         Error::Corrupt { .. } => Status::invalid_argument(error.to_string()),
         _ => Status::internal(error.to_string()),
@@ -260,12 +263,14 @@ fn header_to_wire(term: u64, header: &Header) -> proto::SnapshotHeader {
 }
 
 fn header_from_wire(wire: proto::SnapshotHeader) -> Header {
-    let mut conf_state = ConfState::default();
-    conf_state.voters = wire.voters;
-    conf_state.learners = wire.learners;
-    conf_state.voters_outgoing = wire.voters_outgoing;
-    conf_state.learners_next = wire.learners_next;
-    conf_state.auto_leave = wire.auto_leave;
+    let conf_state = ConfState {
+        voters: wire.voters,
+        learners: wire.learners,
+        voters_outgoing: wire.voters_outgoing,
+        learners_next: wire.learners_next,
+        auto_leave: wire.auto_leave,
+        ..ConfState::default()
+    };
     let files = wire.files.into_iter();
     Header {
         index: wire.index,
@@ -291,12 +296,14 @@ mod tests {
 
     #[test]
     fn descriptions_and_pieces_come_back_as_they_were() {
-        let mut conf_state = ConfState::default();
-        conf_state.voters = vec![1, 2];
-        conf_state.learners = vec![3];
-        conf_state.voters_outgoing = vec![4];
-        conf_state.learners_next = vec![5];
-        conf_state.auto_leave = true;
+        let conf_state = ConfState {
+            voters: vec![1, 2],
+            learners: vec![3],
+            voters_outgoing: vec![4],
+            learners_next: vec![5],
+            auto_leave: true,
+            ..ConfState::default()
+        };
         let files = vec![
             SnapshotFile { name: "000001.table".into(), bytes: 7 },
             SnapshotFile { name: "CURRENT".into(), bytes: u64::MAX },

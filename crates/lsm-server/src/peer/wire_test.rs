@@ -139,8 +139,7 @@ fn damaged_frames_never_panic_and_what_is_taken_is_sent_alike() {
 #[test]
 fn an_entry_is_a_slice_of_its_frame() {
     let mut sent = message(MessageType::MsgAppend, &mut rng());
-    let mut entry = Entry::default();
-    entry.data = Bytes::from(vec![7; 1000]);
+    let entry = Entry { data: Bytes::from(vec![7; 1000]), ..Entry::default() };
     sent.set_entries(vec![entry].into());
     let frame = Bytes::from(to_wire(sent).unwrap().encode_to_vec());
     let range = frame.as_ptr() as usize..frame.as_ptr() as usize + frame.len();

@@ -18,8 +18,10 @@ use crate::limits::Limits;
 pub(super) const MAINTENANCE_TIME_MAX: Duration = Duration::from_secs(3600);
 /// Works of operators that run at the same time.
 const MAINTENANCE_MAX: usize = 8;
-/// How long a node that refused is left alone, unless the leader changes before.
-const RETRY_PAUSE: Duration = Duration::from_millis(10);
+/// How long a leader that did not serve is left alone the first time, unless another is known
+/// before; then twice as long each time, up to the greatest.
+const RETRY_PAUSE: Duration = Duration::from_millis(5);
+const RETRY_PAUSE_MAX: Duration = Duration::from_millis(200);
 /// What is kept of a request's time for its answer, as a part and at most: the answer must be
 /// there before the transport gives up, which could not say what it means.
 const ANSWER_PART: u32 = 10;
@@ -153,11 +155,12 @@ impl Asked {
 pub(super) struct Patience {
     time_max: Duration,
     end: Option<Instant>,
+    pause: Duration,
 }
 
 impl Patience {
     pub(super) fn new(time_max: Duration) -> Self {
-        Self { time_max, end: None }
+        Self { time_max, end: None, pause: RETRY_PAUSE }
     }
 
     /// After `tried` did not serve: waits for another leader, or a moment if there is one that
@@ -172,13 +175,14 @@ impl Patience {
         if now >= end {
             return false;
         }
-        let pause = match tried {
-            Some(_) => end.min(now + RETRY_PAUSE),
+        let until = match tried {
+            Some(_) => end.min(now + self.pause),
             None => end,
         };
+        self.pause = RETRY_PAUSE_MAX.min(self.pause * 2);
         let mut status = status.clone();
         let another = status.wait_for(|status| status.leader.is_some() && status.leader != tried);
         // The replica keeps the other end: the wait does not fail.
-        timeout_at(pause, another).await.is_ok() || tried.is_some()
+        timeout_at(until, another).await.is_ok() || tried.is_some()
     }
 }

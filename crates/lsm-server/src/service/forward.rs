@@ -141,3 +141,58 @@ passed! {
         ClusterServiceClient.transfer_leadership, changes: true;
     HashCheckRequest -> HashCheckResponse: ClusterServiceClient.hash_check, changes: false;
 }
+
+#[cfg(test)]
+mod tests {
+    use lsm_raft::{Member, Role};
+
+    use super::*;
+
+    fn members(addresses: &[(u64, &str)]) -> Arc<Members> {
+        let mut members = Members::default();
+        for &(node, address) in addresses {
+            let member = Member {
+                role: Role::Voter,
+                peer_address: "peer:1".into(),
+                client_address: address.into(),
+                incarnation: None,
+            };
+            members.nodes.insert(node, member);
+        }
+        Arc::new(members)
+    }
+
+    fn known(forward: &Forward) -> Vec<(u64, String)> {
+        let channels = forward.channels.lock();
+        let known = channels.by_node.iter().map(|(&node, (address, _))| (node, address.clone()));
+        let mut known: Vec<_> = known.collect();
+        known.sort();
+        known
+    }
+
+    #[tokio::test]
+    async fn channels_are_those_of_the_members() {
+        let forward = Forward::new(Arc::new(Limits::default()));
+        let first = members(&[(1, "a:1"), (2, "b:1"), (3, "c:1")]);
+        for node in [1, 2, 3, 2] {
+            assert!(forward.channel(&first, node).unwrap().is_some());
+        }
+        assert!(forward.channel(&first, 4).unwrap().is_none(), "no member");
+        let all = [(1, "a:1".to_owned()), (2, "b:1".to_owned()), (3, "c:1".to_owned())];
+        assert_eq!(known(&forward), all);
+        // One is removed, one has moved.
+        let second = members(&[(1, "a:1"), (2, "b:2")]);
+        assert!(forward.channel(&second, 1).unwrap().is_some());
+        assert_eq!(known(&forward), [(1, "a:1".to_owned())]);
+        assert!(forward.channel(&second, 2).unwrap().is_some());
+        assert_eq!(known(&forward)[1], (2, "b:2".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn an_address_that_is_none_is_told() {
+        let forward = Forward::new(Arc::new(Limits::default()));
+        let status = forward.channel(&members(&[(1, "no address")]), 1).unwrap_err();
+        assert!(convert::says(&status, convert::NOT_LEADER), "nothing was sent: {status:?}");
+        assert!(status.message().contains("no address"));
+    }
+}

@@ -1,5 +1,7 @@
 //! Three nodes: requests find the leader, wherever they are asked.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use lsm_client::proto::v1::{
@@ -7,6 +9,8 @@ use lsm_client::proto::v1::{
     MembersRequest, OpenSessionRequest, PromoteRequest, PutOp, PutRequest, RemoveRequest, Role,
     ScanRequest, Session, StatusRequest, TransferLeadershipRequest, Write, write,
 };
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 use tonic::{Code, Request, Status};
 
 use super::test_group::Group;
@@ -117,6 +121,45 @@ async fn a_request_waits_for_the_next_leader() {
     status.wait_for(|status| status.leader != Some(leader)).await.unwrap();
     group.kv(follower).put(put("a", "1")).await.unwrap();
     assert_eq!(value(&group, follower, "a").await.as_deref(), Some("1"));
+}
+
+/// Certainly not applied, so it is tried again, as long as there is patience.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_cannot_be_reached_was_asked_for_nothing() {
+    let limits = Limits { leader_wait_max: Duration::from_millis(300), ..Limits::default() };
+    let nowhere = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let group = Group::start_behind(Some(&nowhere.to_string()), 3, limits).await;
+    let follower = group.follower().await;
+    let status = group.kv(follower).put(put("a", "1")).await.unwrap_err();
+    says(&status, Code::Unavailable, "not-leader");
+}
+
+/// It may have been applied: only one who knows how to try again safely may do so.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_breaks_leaves_the_outcome_open() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let group = Group::start_behind(Some(&address), 3, Limits::default()).await;
+    let calls = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&calls);
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            // HTTP/2's empty settings; then all that comes, until the request is there.
+            stream.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap();
+            let mut received = Vec::new();
+            while !received.windows(5).any(|window| window == b"value") {
+                if stream.read_buf(&mut received).await.unwrap() == 0 {
+                    break;
+                }
+            }
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    let follower = group.follower().await;
+    let status = group.kv(follower).put(put("a", "value")).await.unwrap_err();
+    says(&status, Code::Unavailable, "unknown-outcome");
+    assert_eq!(calls.load(Ordering::Relaxed), 1, "it was tried once");
 }
 
 #[tokio::test(flavor = "multi_thread")]

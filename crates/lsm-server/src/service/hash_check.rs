@@ -9,7 +9,7 @@ use lsm_raft::{Outcome, Replica};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::context::{Asked, Context, Peers};
+use super::context::{Asked, Context};
 use super::leader::{LeaderCall, Miss};
 use crate::convert;
 

@@ -219,4 +219,29 @@ mod tests {
             assert!(!pager.goes_on(), "or a stream would never end");
         }
     }
+
+    /// The least key behind the longest is longer than any: seeking it must be fine.
+    #[test]
+    fn bounds_may_be_longer_than_keys() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = Db::open(dir.path()).unwrap();
+        let longest = vec![b'k'; lsm_core::KEY_LEN_MAX];
+        db.put(&longest, "1").unwrap();
+        db.flush().unwrap();
+        db.put("z", "2").unwrap();
+        let mut behind = longest.clone();
+        behind.push(0);
+        let behind = Bytes::from(behind);
+        let request = ScanRequest { start: behind.clone(), ..ScanRequest::default() };
+        let page = Pager::new(&db.snapshot(), &request, SMALL).next_page().unwrap();
+        assert_eq!(keys(&page), ["z"]);
+        for reverse in [false, true] {
+            let request = ScanRequest { end: behind.clone(), reverse, ..ScanRequest::default() };
+            let page = Pager::new(&db.snapshot(), &request, SMALL).next_page().unwrap();
+            assert!(page.entries.len() == 1 && page.entries[0].key == longest);
+        }
+        let request = ScanRequest { prefix: behind, ..ScanRequest::default() };
+        let page = Pager::new(&db.snapshot(), &request, SMALL).next_page().unwrap();
+        assert_eq!(page, Page::default());
+    }
 }

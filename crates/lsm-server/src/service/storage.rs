@@ -27,7 +27,7 @@ impl StorageService for Storage {
         &self,
         request: Request<FlushMemTableRequest>,
     ) -> Result<Response<FlushMemTableResponse>, Status> {
-        self.0.maintain(request.metadata(), |db| db.flush()).await?;
+        self.0.maintain(request.metadata(), Db::flush).await?;
         Ok(Response::new(FlushMemTableResponse {}))
     }
 
@@ -36,6 +36,7 @@ impl StorageService for Storage {
         request: Request<TriggerCompactionRequest>,
     ) -> Result<Response<TriggerCompactionResponse>, Status> {
         let (metadata, _, TriggerCompactionRequest { start, end }) = request.into_parts();
+        convert::check_range(&start, &end, &self.0.limits)?;
         let start = if start.is_empty() { Bound::Unbounded } else { Bound::Included(start) };
         let end = if end.is_empty() { Bound::Unbounded } else { Bound::Excluded(end) };
         self.0.maintain(&metadata, |db| db.compact_range((start, end))).await?;

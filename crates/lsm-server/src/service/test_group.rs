@@ -99,6 +99,12 @@ pub(super) struct Group {
 
 impl Group {
     pub(super) async fn start(count: u64, limits: Limits) -> Self {
+        Self::start_behind(None, count, limits).await
+    }
+
+    /// A group whose members say that clients reach all of them at `address`.
+    pub(super) async fn start_behind(address: Option<&str>, count: u64, limits: Limits) -> Self {
+        let said = address;
         let dir = tempfile::tempdir().unwrap();
         let (net, limits) = (Arc::new(Net::default()), Arc::new(limits));
         let (mut listeners, mut addresses, mut members) =
@@ -109,7 +115,7 @@ impl Group {
             let member = Member {
                 role: Role::Voter,
                 peer_address: format!("peer-{node}:1"),
-                client_address: address.clone(),
+                client_address: said.unwrap_or(&address).to_owned(),
                 incarnation: None,
             };
             members.nodes.insert(node, member);

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use lsm_client::proto::v1::GetRequest;
+
 use crate::harness::{Cluster, Load};
 
 /// In which a dead leader is replaced.
@@ -74,5 +76,30 @@ async fn two_dead_nodes_of_five_are_survived() {
     cluster.run_node(other);
     written.assert_kept(&client).await;
     assert_eq!(client.get("k").await.unwrap().as_deref(), Some(&b"w"[..]));
+    cluster.assert_equal_states().await;
+}
+
+#[tokio::test]
+async fn a_leader_that_was_asleep_leads_no_more() {
+    let cluster = Cluster::start(5).await;
+    let client = cluster.client().await;
+    let load = Load::start(&client, 8);
+    load.more(200).await;
+    let old = cluster.leader().await;
+    cluster.pause(old);
+    let others: Vec<_> = cluster.running().into_iter().filter(|node| *node != old).collect();
+    let new = cluster.leader_of(&others, ELECTION_TIME_MAX).await;
+    load.more(200).await;
+    client.put("k", "new").await.unwrap();
+    cluster.resume(old);
+    // Asked at once, while it may still believe that it leads.
+    let request = GetRequest { key: "k".into(), ..GetRequest::default() };
+    let answer = cluster.kv(old).get(request).await.unwrap().into_inner();
+    assert_eq!(answer.value, &b"new"[..]);
+    assert_eq!(cluster.leader().await, new);
+    let written = load.stop().await;
+    assert_eq!(written.errors, [""; 0]);
+    written.assert_kept(&client).await;
+    assert_eq!(cluster.node(old).await.get_stale("k").await.unwrap().as_deref(), Some(&b"new"[..]));
     cluster.assert_equal_states().await;
 }

@@ -72,3 +72,31 @@ async fn a_folder_in_use_or_of_another_node_is_refused() {
     assert_eq!(code, Some(1));
     assert!(said.contains("belongs to cluster test, not other"), "{said}");
 }
+
+#[tokio::test]
+async fn a_node_that_lost_its_disk_is_not_let_in_again() {
+    let mut cluster = Cluster::start(3).await;
+    cluster.client().await.put("k", "v").await.unwrap();
+    // Nodes tell the group about their folders soon after they know it; nothing shows when.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    cluster.kill(3);
+    cluster.wipe(3);
+    cluster.run_node(3);
+    let (status, said) = cluster.wait_for_end(3).await;
+    assert_eq!(status.code(), Some(1));
+    assert!(said.contains("lsm-server: the node has stopped: "), "{said}");
+    assert!(said.contains("under a new id"), "{said}");
+    cluster.leader().await;
+}
+
+#[tokio::test]
+async fn the_log_can_be_for_programs() {
+    let mut cluster = Cluster::builder(1).flags("--log-format json").start().await;
+    cluster.terminate(1).await;
+    let log = std::fs::read_to_string(cluster.log(1)).unwrap();
+    let is_object = |line: &str| line.starts_with('{') && line.ends_with('}');
+    assert!(log.lines().all(is_object), "{log}");
+    for part in ["\"level\":\"INFO\"", "\"message\":\"starting\"", "\"node\":1"] {
+        assert!(log.contains(part), "{part}: {log}");
+    }
+}

@@ -14,10 +14,11 @@ use tempfile::TempDir;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tonic::transport::{Channel, Endpoint};
 
-use super::{Process, free_ports, wait_for};
+use super::ports::{BLOCK_LEN, free_ports};
+use super::{Process, wait_for};
 
-/// Most nodes of a cluster, those added later among them.
-const NODES_MAX: u16 = 16;
+/// Most nodes of a cluster, those added later among them; each has two ports.
+const NODES_MAX: u16 = BLOCK_LEN / 2;
 /// Longest wait for what should take a few seconds, on a machine that does other things, too.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Longest wait for one answer about a node's state.

@@ -18,7 +18,7 @@ mod load;
 mod ports;
 mod process;
 
-pub(crate) use cluster::{Builder, Cluster};
+pub(crate) use cluster::Cluster;
 pub(crate) use load::Load;
 pub(crate) use ports::free_ports;
 pub(crate) use process::{Process, program, run};

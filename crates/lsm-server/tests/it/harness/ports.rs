@@ -1,24 +1,29 @@
 //! Ports that nothing uses.
 
-use std::collections::BTreeSet;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, TcpStream, UdpSocket};
 use std::ops::Range;
 use std::sync::Mutex;
 
-/// Below those that the system gives to outgoing connections: a port that is free now is still
-/// free when a node is started again.
-const RANGE: Range<u16> = 10_000..32_000;
+/// Blocks of ports below those that the system gives to outgoing connections: a port that is
+/// free now is still free when a node is started again.
+const BLOCKS: Range<u16> = 10_000 / BLOCK_LEN..32_000 / BLOCK_LEN;
+/// Most ports that are given at once.
+pub(super) const BLOCK_LEN: u16 = 32;
 
-/// `count` ports in a row that nothing listens at, never given before by this process.
+/// The first of `count` ports in a row that nothing listens at. They stay with this process,
+/// also among others that run such tests.
 pub(crate) fn free_ports(count: u16) -> u16 {
-    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
-    let mut given = GIVEN.lock().unwrap();
+    // A block is ours while we hold its first port for UDP, which nothing here speaks.
+    static HELD: Mutex<Vec<UdpSocket>> = Mutex::new(Vec::new());
+    assert!(count <= BLOCK_LEN);
+    // Not tried by listening: a process that is being started at this moment by another thread
+    // would hold the port a little longer than we do.
+    let is_free = |port| TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err();
     for _ in 0..1000 {
-        let first = fastrand::u16(RANGE.start..RANGE.end - count);
-        let ports = first..first + count;
-        let free = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
-        if ports.clone().all(|port| !given.contains(&port) && free(port)) {
-            given.extend(ports);
+        let first = fastrand::u16(BLOCKS) * BLOCK_LEN;
+        let Ok(guard) = UdpSocket::bind((Ipv4Addr::LOCALHOST, first)) else { continue };
+        if (first..first + count).all(is_free) {
+            HELD.lock().unwrap().push(guard);
             return first;
         }
     }

@@ -1,0 +1,194 @@
+//! What requests of clients may bring in at a time, over all connections: so many requests, so
+//! many bytes, and each within a limited time.
+//!
+//! A request is counted from its head to its answer, its bytes from when they come. One too
+//! many is refused as busy, before it has any effect; it does not wait, since those that wait
+//! for each other with half of their bytes here would wait for ever.
+//!
+//! Leaves to others: how large one request may be (its service), how many a connection may
+//! have (the server), and what answers cost.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Sleep, sleep};
+use tonic::Status;
+use tonic::body::Body;
+use tonic::codegen::{Service, http};
+
+use crate::convert;
+use crate::limits::Limits;
+
+/// Calls whose requests are short and must come soon. Others, of reflection and health, may
+/// go on for as long as they like, since they hold next to nothing.
+const TIMED_PREFIX: &str = "/lsm.v1.";
+
+/// Lets requests through to a service.
+#[derive(Clone, Debug)]
+pub(crate) struct Intake<S> {
+    inner: S,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    requests: Arc<Semaphore>,
+    requests_max: usize,
+    /// Bytes that may still come.
+    bytes_left: AtomicUsize,
+    bytes_max: usize,
+    time_max: Duration,
+}
+
+impl<S> Intake<S> {
+    pub(crate) fn new(inner: S, limits: &Limits) -> Self {
+        let shared = Shared {
+            requests: Arc::new(Semaphore::new(limits.requests_max)),
+            requests_max: limits.requests_max,
+            bytes_left: AtomicUsize::new(limits.intake_bytes_max),
+            bytes_max: limits.intake_bytes_max,
+            time_max: limits.request_time_max,
+        };
+        Self { inner, shared: Arc::new(shared) }
+    }
+}
+
+impl<S> Service<http::Request<Body>> for Intake<S>
+where
+    S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>,
+    S::Future: Unpin,
+{
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = Answer<S::Future>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Answer<S::Future> {
+        let Ok(permit) = Arc::clone(&self.shared.requests).try_acquire_owned() else {
+            let most = self.shared.requests_max;
+            return Answer::Refused(Some(convert::busy(format!(
+                "{most} requests are being served already"
+            ))));
+        };
+        let held = Arc::new(Held {
+            shared: Arc::clone(&self.shared),
+            bytes: AtomicUsize::new(0),
+            _request: permit,
+        });
+        let timed = request.uri().path().starts_with(TIMED_PREFIX);
+        let request = request.map(|inner| {
+            Body::new(CountedBody { inner, timed, end: None, held: Arc::clone(&held) })
+        });
+        Answer::Coming { inner: self.inner.call(request), _held: held }
+    }
+}
+
+/// What one request takes up, until it is answered and its bytes are gone.
+#[derive(Debug)]
+pub(crate) struct Held {
+    shared: Arc<Shared>,
+    bytes: AtomicUsize,
+    _request: OwnedSemaphorePermit,
+}
+
+impl Held {
+    fn add(&self, bytes: usize) -> Result<(), Status> {
+        let take = |left: usize| left.checked_sub(bytes);
+        let taken = self.shared.bytes_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
+        if taken.is_err() {
+            return Err(convert::busy(format!(
+                "the requests that are being served have {} bytes already",
+                self.shared.bytes_max
+            )));
+        }
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.shared.bytes_left.fetch_add(*self.bytes.get_mut(), Ordering::Relaxed);
+    }
+}
+
+/// The answer to a request.
+#[derive(Debug)]
+pub(crate) enum Answer<F> {
+    /// What the service will say.
+    Coming { inner: F, _held: Arc<Held> },
+    /// One too many.
+    Refused(Option<Status>),
+}
+
+impl<F> Future for Answer<F>
+where
+    F: Future<Output = Result<http::Response<Body>, Infallible>> + Unpin,
+{
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        match &mut *self {
+            Self::Coming { inner, .. } => Pin::new(inner).poll(context),
+            Self::Refused(status) => {
+                let status = status.take().expect("an answer is asked for once");
+                Poll::Ready(Ok(status.into_http()))
+            }
+        }
+    }
+}
+
+/// The bytes of a request, counted as they come.
+struct CountedBody {
+    inner: Body,
+    timed: bool,
+    /// Runs from the first wait: most requests come in one piece, and need none.
+    end: Option<Pin<Box<Sleep>>>,
+    held: Arc<Held>,
+}
+
+impl http_body::Body for CountedBody {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let this = &mut *self;
+        let Poll::Ready(frame) = Pin::new(&mut this.inner).poll_frame(context) else {
+            if this.timed {
+                let time_max = this.held.shared.time_max;
+                let end = this.end.get_or_insert_with(|| Box::pin(sleep(time_max)));
+                ready!(end.as_mut().poll(context));
+                return Poll::Ready(Some(Err(convert::too_late(false))));
+            }
+            return Poll::Pending;
+        };
+        let Some(Ok(frame)) = frame else { return Poll::Ready(frame) };
+        let bytes = frame.data_ref().map_or(0, Bytes::len);
+        Poll::Ready(Some(this.held.add(bytes).map(|()| frame)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+#[cfg(test)]
+#[path = "intake_test.rs"]
+mod tests;

@@ -1,0 +1,167 @@
+use std::collections::VecDeque;
+
+use http_body::Body as _;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tonic::Code;
+
+use super::*;
+
+const MOMENT: Duration = Duration::from_secs(5);
+
+/// A body whose pieces are sent by hand.
+struct Pieces(mpsc::UnboundedReceiver<&'static [u8]>);
+
+impl http_body::Body for Pieces {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let piece = ready!(self.0.poll_recv(context));
+        Poll::Ready(piece.map(|bytes| Ok(Frame::data(Bytes::from_static(bytes)))))
+    }
+}
+
+/// Reads a request to its end, and answers with how that ended and what came.
+#[derive(Clone)]
+struct Reader;
+
+type BoxedAnswer =
+    Pin<Box<dyn Future<Output = Result<http::Response<Body>, Infallible>> + Send + 'static>>;
+
+impl Service<http::Request<Body>> for Reader {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxedAnswer;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> BoxedAnswer {
+        Box::pin(async move {
+            let mut body = request.into_body();
+            let ended = loop {
+                match std::future::poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await
+                {
+                    Some(Ok(_)) => {}
+                    Some(Err(status)) => break status,
+                    None => break Status::ok("all came"),
+                }
+            };
+            Ok(ended.into_http())
+        })
+    }
+}
+
+/// Requests to one intake.
+struct Client {
+    intake: Intake<Reader>,
+    sent: VecDeque<(mpsc::UnboundedSender<&'static [u8]>, tokio::task::JoinHandle<Status>)>,
+}
+
+impl Client {
+    fn new(requests_max: usize, intake_bytes_max: usize, request_time_max: Duration) -> Self {
+        let limits =
+            Limits { requests_max, intake_bytes_max, request_time_max, ..Limits::default() };
+        Self { intake: Intake::new(Reader, &limits), sent: VecDeque::new() }
+    }
+
+    /// Begins a request with this piece.
+    async fn begin(&mut self, path: &str, piece: &'static [u8]) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        sender.send(piece).unwrap();
+        let request = http::Request::builder().uri(path);
+        let request = request.body(Body::new(Pieces(receiver))).unwrap();
+        let answer = self.intake.call(request);
+        let task = tokio::spawn(async move {
+            let answer = answer.await.unwrap();
+            Status::from_header_map(answer.headers()).unwrap()
+        });
+        self.sent.push_back((sender, task));
+        tokio::task::yield_now().await;
+    }
+
+    /// How the oldest request ends, when it is left as it is.
+    async fn answer(&mut self) -> Status {
+        let (_sender, task) = self.sent.pop_front().unwrap();
+        timeout(MOMENT, task).await.expect("it is refused").unwrap()
+    }
+
+    /// How the oldest request ends, when nothing more is sent.
+    async fn end(&mut self) -> Status {
+        let (sender, task) = self.sent.pop_front().unwrap();
+        drop(sender);
+        timeout(MOMENT, task).await.expect("it ends").unwrap()
+    }
+}
+
+#[tokio::test]
+async fn one_request_too_many_is_refused_as_busy() {
+    let mut client = Client::new(2, 1000, MOMENT);
+    client.begin("/lsm.v1.KVService/Get", b"").await;
+    client.begin("/lsm.v1.KVService/Get", b"").await;
+    client.begin("/lsm.v1.KVService/Get", b"").await;
+    let (sender, third) = client.sent.pop_back().unwrap();
+    let status = timeout(MOMENT, third).await.unwrap().unwrap();
+    drop(sender);
+    assert_eq!(status.code(), Code::ResourceExhausted);
+    assert!(convert::says(&status, convert::BUSY), "{status:?}");
+    assert_eq!(client.end().await.code(), Code::Ok);
+    // There is room again.
+    client.begin("/lsm.v1.KVService/Get", b"").await;
+    assert_eq!(client.end().await.code(), Code::Ok);
+    assert_eq!(client.end().await.code(), Code::Ok);
+}
+
+#[tokio::test]
+async fn bytes_are_counted_over_all_requests_until_they_are_answered() {
+    let mut client = Client::new(10, 10, MOMENT);
+    client.begin("/lsm.v1.KVService/Put", b"1234").await;
+    client.begin("/lsm.v1.KVService/Put", b"123456").await;
+    client.begin("/lsm.v1.KVService/Put", b"1").await;
+    let (sender, third) = client.sent.pop_back().unwrap();
+    let status = timeout(MOMENT, third).await.unwrap().unwrap();
+    drop(sender);
+    assert_eq!(status.code(), Code::ResourceExhausted);
+    assert!(convert::says(&status, convert::BUSY), "{status:?}");
+
+    assert_eq!(client.end().await.code(), Code::Ok);
+    client.begin("/lsm.v1.KVService/Put", b"1234").await;
+    client.sent[1].0.send(b"5").unwrap();
+    assert_eq!(client.sent.len(), 2);
+    let (_, last) = client.sent.pop_back().unwrap();
+    assert_eq!(timeout(MOMENT, last).await.unwrap().unwrap().code(), Code::ResourceExhausted);
+    assert_eq!(client.end().await.code(), Code::Ok);
+    assert_eq!(client.intake.shared.bytes_left.load(Ordering::Relaxed), 10);
+}
+
+#[tokio::test]
+async fn a_request_that_does_not_come_to_its_end_is_given_up() {
+    let mut client = Client::new(10, 100, Duration::from_millis(50));
+    client.begin("/lsm.v1.KVService/Put", b"begun").await;
+    let status = client.answer().await;
+    assert_eq!(status.code(), Code::DeadlineExceeded);
+    assert_eq!(client.intake.shared.bytes_left.load(Ordering::Relaxed), 100);
+
+    // The questions of reflection come one after the other, when somebody asks.
+    client.begin("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", b"ask").await;
+    sleep(Duration::from_millis(200)).await;
+    assert_eq!(client.end().await.code(), Code::Ok);
+}
+
+#[tokio::test]
+async fn a_request_that_is_given_up_gives_back_what_it_held() {
+    let mut client = Client::new(1, 100, MOMENT);
+    client.begin("/lsm.v1.KVService/Put", b"begun").await;
+    let (_sender, task) = client.sent.pop_back().unwrap();
+    assert_eq!(client.intake.shared.bytes_left.load(Ordering::Relaxed), 95);
+    task.abort();
+    assert!(task.await.is_err());
+    assert_eq!(client.intake.shared.bytes_left.load(Ordering::Relaxed), 100);
+    client.begin("/lsm.v1.KVService/Put", b"again").await;
+    assert_eq!(client.end().await.code(), Code::Ok);
+}
