@@ -65,6 +65,11 @@ impl GroupStorage {
     }
 }
 
+fn is_member(conf_state: &ConfState, node: u64) -> bool {
+    let ConfState { voters, learners, voters_outgoing, learners_next, .. } = conf_state;
+    [voters, learners, voters_outgoing, learners_next].iter().any(|ids| ids.contains(&node))
+}
+
 /// What raft knows of a snapshot: not its files.
 fn to_raft(header: &Header) -> Snapshot {
     let mut snapshot = Snapshot::default();
@@ -113,12 +118,15 @@ impl Storage for GroupStorage {
         Ok(self.log.last_index())
     }
 
-    fn snapshot(&self, request_index: u64, _to: u64) -> raft::Result<Snapshot> {
+    fn snapshot(&self, request_index: u64, to: u64) -> raft::Result<Snapshot> {
         let mut slot = self.slot.shared.lock();
         let useful = slot.offered.as_ref().filter(|snapshot| {
-            let index = snapshot.header().index;
-            // The log must go on right behind it.
-            index >= request_index && index + 1 >= self.log.first_index()
+            let Header { index, conf_state, .. } = snapshot.header();
+            // The log must go on right behind it; and raft takes no snapshot that is from before
+            // its node was a member.
+            *index >= request_index
+                && index + 1 >= self.log.first_index()
+                && is_member(conf_state, to)
         });
         if let Some(snapshot) = useful {
             return Ok(to_raft(snapshot.header()));

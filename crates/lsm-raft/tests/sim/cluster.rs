@@ -32,6 +32,7 @@ const OPERATIONS_MAX: usize = 1 << 20;
 pub(crate) enum Event {
     Deliver(Message),
     Snapshot { from: u64, to: u64, term: u64, header: Header, pieces: Vec<Piece> },
+    SnapshotEnded { node: u64, life: u64, to: u64, whole: bool },
     Tick { node: u64, life: u64 },
     Persist { node: u64, life: u64 },
     Apply { node: u64, life: u64 },
@@ -217,6 +218,13 @@ impl Cluster {
             }
             Event::Snapshot { from, to, term, header, pieces } => {
                 self.snapshot_arrived(from, to, term, &header, pieces);
+            }
+            Event::SnapshotEnded { node, life, to, whole } => {
+                // Not lost while the sender is paused: it does not come through the network.
+                if self.is_alive(node, life, Event::SnapshotEnded { node, life, to, whole }) {
+                    let ended = Input::SnapshotSent { node: to, whole };
+                    self.with(node, |running, now| running.step(ended, now));
+                }
             }
             Event::Tick { node, life } => self.tick(node, life),
             Event::Persist { node, life } => {
@@ -407,7 +415,7 @@ impl Cluster {
             .hosts
             .get(&to)
             .is_some_and(|host| host.running.is_some() && host.paused_until <= self.now);
-        if !up || self.network.is_cut(from, to) {
+        if !up || self.network.is_cut(from, to) || self.hosts[&to].fs.crashed() {
             return self.snapshot_ended(from, to, false);
         }
         if self.rng.u8(..10) == 0 {
@@ -426,7 +434,9 @@ impl Cluster {
 
     fn snapshot_ended(&mut self, from: u64, to: u64, whole: bool) {
         self.trace("snapshot", to, u64::from(whole));
-        self.with(from, |running, now| running.step(Input::SnapshotSent { node: to, whole }, now));
+        if let Some(life) = self.hosts.get(&from).map(|host| host.life) {
+            self.schedule(0, Event::SnapshotEnded { node: from, life, to, whole });
+        }
     }
 
     fn tick(&mut self, node: u64, life: u64) {
@@ -543,7 +553,11 @@ impl Cluster {
             return;
         }
         let running = self.hosts[&node].running.as_ref().expect("it answers");
-        let value = running.machine.reader().get(client.key()).expect("the state can be read");
+        let value = match running.machine.reader().get(client.key()) {
+            Ok(value) => value,
+            Err(_) if self.hosts[&node].fs.crashed() => return,
+            Err(error) => panic!("node {node} cannot read its state: {error}"),
+        };
         let value = value.map(|value| value.to_vec());
         let delay = self.rng.u64(100..2_000);
         self.schedule(delay, Event::Value { attempt, value });

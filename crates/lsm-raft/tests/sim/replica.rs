@@ -269,10 +269,11 @@ impl Running {
     pub(crate) fn maintain(&mut self, flush: bool, now: Duration) -> Result<Effects> {
         if flush {
             self.machine.flush()?;
+            // Now and then: an old one is offered to others meanwhile.
+            self.slot.retire();
         }
         self.machine.reader().db().step().map_err(Error::storage("work in the background"))?;
         let index = self.machine.flushed_index();
-        self.slot.retire();
         self.step(Input::Flushed { index }, now)
     }
 
@@ -283,7 +284,8 @@ impl Running {
         let index = message.get_snapshot().get_metadata().index;
         let header = offered.header().clone();
         let pieces: Result<Vec<_>> = offered.pieces().collect();
-        (header.index == index).then(|| (header, pieces.expect("a checkpoint can be read")))
+        // It cannot be read on a disk that is about to be found dead.
+        pieces.ok().filter(|_| header.index == index).map(|pieces| (header, pieces))
     }
 
     /// A snapshot arrived.
