@@ -70,7 +70,7 @@ impl Group {
             (id, replica)
         };
         let nodes: BTreeMap<_, _> = (1..=3).map(open).collect();
-        wire.0.set(nodes.clone()).ok().expect("the wire is new");
+        wire.0.set(nodes.clone()).expect("the wire is new");
         Self { nodes, disks }
     }
 
