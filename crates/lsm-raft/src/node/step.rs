@@ -20,7 +20,7 @@ const TRUNCATE_TICKS: u64 = 10;
 /// The log is cut once this part of what is kept is too much.
 const CUT_PART: u64 = 4;
 
-/// One node of the group. See the [module](super).
+/// One node of the group: steps on its inputs, and says what is to be done.
 pub struct Node<S: NodeStorage, W> {
     config: Config,
     raw: RawNode<S>,
