@@ -87,7 +87,8 @@ impl Cluster {
     async fn agreed_leader<T: Target>(&self) -> Result<usize, String> {
         let mut standings = Vec::new();
         for client in &self.clients {
-            let standing = timeout(STATUS_TIME, T::standing(Connection::to(client)?)).await;
+            let connection = Connection::to(client).await?;
+            let standing = timeout(STATUS_TIME, T::standing(connection)).await;
             match standing {
                 Ok(Ok(standing)) => standings.push(standing),
                 Ok(Err(status)) => return Err(format!("{client}: {status}")),

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use bytes::Bytes;
+use http::Uri;
 use tonic::Status;
 
 use super::target::{Addresses, Client, Connection, Standing, Target};
@@ -89,29 +90,35 @@ impl Target for Etcd {
     }
 
     async fn standing(mut connection: Connection) -> Result<Standing, Status> {
-        let path = "/etcdserverpb.Maintenance/Status";
-        let status: StatusResponse = connection.call(path, StatusRequest {}).await?;
+        let method = connection.method("/etcdserverpb.Maintenance/Status");
+        let status: StatusResponse = connection.call(method, &StatusRequest {}).await?;
         let node = status.header.map_or(0, |header| header.member_id);
         Ok(Standing { node, leader: status.leader })
     }
 
     async fn client(connection: Connection, _sessions: bool) -> Result<EtcdClient, Status> {
-        Ok(EtcdClient(connection))
+        let put = connection.method("/etcdserverpb.KV/Put");
+        let get = connection.method("/etcdserverpb.KV/Range");
+        Ok(EtcdClient { connection, put, get })
     }
 }
 
-pub(crate) struct EtcdClient(Connection);
+pub(crate) struct EtcdClient {
+    connection: Connection,
+    put: Uri,
+    get: Uri,
+}
 
 impl Client for EtcdClient {
     async fn put(&mut self, key: Bytes, value: Bytes) -> Result<(), Status> {
         let request = PutRequest { key, value };
-        let _: PutResponse = self.0.call("/etcdserverpb.KV/Put", request).await?;
+        let _: PutResponse = self.connection.call(self.put.clone(), &request).await?;
         Ok(())
     }
 
     async fn get(&mut self, key: Bytes) -> Result<Option<Bytes>, Status> {
         let request = RangeRequest { key };
-        let mut answer: RangeResponse = self.0.call("/etcdserverpb.KV/Range", request).await?;
+        let mut answer: RangeResponse = self.connection.call(self.get.clone(), &request).await?;
         Ok(answer.kvs.pop().map(|entry| entry.value))
     }
 }

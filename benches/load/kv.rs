@@ -1,9 +1,11 @@
 //! This project's cluster, with its default settings.
 
+use std::env;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use bytes::Bytes;
+use http::Uri;
 use lsm_client::proto::v1::{
     Consistency, GetRequest, GetResponse, OpenSessionRequest, OpenSessionResponse, PutRequest,
     PutResponse, Session, StatusRequest, StatusResponse,
@@ -22,7 +24,10 @@ impl Target for Lsm {
         let members = cluster.iter().enumerate();
         let members = members.map(|(at, node)| format!("{}={}/{}", at + 1, node.peer, node.client));
         let members: Vec<_> = members.collect();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_lsm-server"));
+        // Another build to compare with, or else the one of this source.
+        let program = env::var_os("LSM_BENCH_SERVER");
+        let program = program.unwrap_or_else(|| env!("CARGO_BIN_EXE_lsm-server").into());
+        let mut command = Command::new(program);
         command.arg("start").arg("--node").arg((index + 1).to_string());
         command.arg("--data").arg(dir).arg("--cluster").arg("load");
         command.arg("--listen").arg(&cluster[index].client);
@@ -33,24 +38,29 @@ impl Target for Lsm {
     }
 
     async fn standing(mut connection: Connection) -> Result<Standing, Status> {
-        let path = "/lsm.v1.ClusterService/Status";
-        let status: StatusResponse = connection.call(path, StatusRequest {}).await?;
+        let method = connection.method("/lsm.v1.ClusterService/Status");
+        let status: StatusResponse = connection.call(method, &StatusRequest {}).await?;
         Ok(Standing { node: status.node, leader: status.leader })
     }
 
     async fn client(mut connection: Connection, sessions: bool) -> Result<LsmClient, Status> {
         let mut session = None;
         if sessions {
-            let path = "/lsm.v1.SessionService/OpenSession";
-            let opened: OpenSessionResponse = connection.call(path, OpenSessionRequest {}).await?;
+            let method = connection.method("/lsm.v1.SessionService/OpenSession");
+            let opened: OpenSessionResponse =
+                connection.call(method, &OpenSessionRequest {}).await?;
             session = Some(Session { id: opened.id, sequence: 0 });
         }
-        Ok(LsmClient { connection, session })
+        let put = connection.method("/lsm.v1.KVService/Put");
+        let get = connection.method("/lsm.v1.KVService/Get");
+        Ok(LsmClient { connection, put, get, session })
     }
 }
 
 pub(crate) struct LsmClient {
     connection: Connection,
+    put: Uri,
+    get: Uri,
     /// With the number of the last request.
     session: Option<Session>,
 }
@@ -61,13 +71,13 @@ impl Client for LsmClient {
             session.sequence += 1;
         }
         let request = PutRequest { key, value, session: self.session };
-        let _: PutResponse = self.connection.call("/lsm.v1.KVService/Put", request).await?;
+        let _: PutResponse = self.connection.call(self.put.clone(), &request).await?;
         Ok(())
     }
 
     async fn get(&mut self, key: Bytes) -> Result<Option<Bytes>, Status> {
         let request = GetRequest { key, consistency: Consistency::Linearizable.into() };
-        let answer: GetResponse = self.connection.call("/lsm.v1.KVService/Get", request).await?;
+        let answer: GetResponse = self.connection.call(self.get.clone(), &request).await?;
         Ok(answer.found.then_some(answer.value))
     }
 }

@@ -19,6 +19,9 @@ mod data;
 mod etcd;
 #[path = "../common/folder.rs"]
 mod folder;
+#[allow(dead_code, unused_imports, reason = "a part is used here")]
+#[path = "../../crates/lsm-server/src/gather.rs"]
+mod gather;
 mod kv;
 mod process;
 mod report;
@@ -92,7 +95,7 @@ async fn measure_cluster<T: Target>(
     let mut is_filled = false;
     for (seed, (mode, clients)) in (round * 64..).zip(args.cases()) {
         let leader = cluster.leader::<T>().await?;
-        let connections = connect(args, &cluster, leader, args.connections(clients))?;
+        let connections = connect(args, &cluster, leader, args.connections(clients)).await?;
         if mode != Mode::Put && !args.check && !is_filled {
             is_filled = true;
             closed_loop::fill::<T>(&data, args.sessions, &connections).await?;
@@ -105,7 +108,7 @@ async fn measure_cluster<T: Target>(
     Ok(())
 }
 
-fn connect(
+async fn connect(
     args: &Args,
     cluster: &Cluster,
     leader: usize,
@@ -115,7 +118,11 @@ fn connect(
         To::Leader => &cluster.clients()[leader..=leader],
         To::All => cluster.clients(),
     };
-    addresses.iter().cycle().take(count as usize).map(|address| Connection::to(address)).collect()
+    let mut connections = Vec::new();
+    for address in addresses.iter().cycle().take(count as usize) {
+        connections.push(Connection::to(address).await?);
+    }
+    Ok(connections)
 }
 
 async fn measure<T: Target>(

@@ -4,43 +4,95 @@
 use std::path::Path;
 use std::process::Command;
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes, BytesMut};
+use h2::client::{Builder, ResponseFuture, SendRequest};
+use http::{Method, Request, Uri};
 use prost::Message;
-use tonic::client::Grpc;
-use tonic::codegen::http::uri::PathAndQuery;
-use tonic::transport::{Channel, Endpoint};
-use tonic::{Request, Status};
-use tonic_prost::ProstCodec;
+use tokio::net::TcpStream;
+use tonic::{Code, Status};
 
-/// Requests of one connection that may wait to be sent.
-const WAITING_MAX: usize = 4096;
+use super::gather::Gathered;
 
-/// A connection; clones share it.
+/// Bytes of answers on their way, on a stream and on the connection.
+const WINDOW_BYTES: u32 = 4 << 20;
+/// In front of a message: whether it is packed, and its length.
+const FRAME_HEAD_LEN: usize = 5;
+
+/// A connection; clones share it. A client's requests cost as little as they can, since the
+/// generator runs on the machine that it measures: no layer lies between it and HTTP/2.
 #[derive(Clone)]
-pub(crate) struct Connection(Grpc<Channel>);
+pub(crate) struct Connection {
+    requests: SendRequest<Bytes>,
+    address: String,
+}
 
 impl Connection {
-    /// Connected when it is first used. Needs a runtime.
-    ///
     /// # Errors
     ///
-    /// If the address is not `host:port`.
-    pub(crate) fn to(address: &str) -> Result<Self, String> {
-        let endpoint = Endpoint::from_shared(format!("http://{address}"));
-        let endpoint = endpoint.map_err(|error| format!("{address}: {error}"))?;
-        Ok(Self(Grpc::new(endpoint.buffer_size(WAITING_MAX).connect_lazy())))
+    /// If nobody listens at the address, `host:port`, or not for HTTP/2.
+    pub(crate) async fn to(address: &str) -> Result<Self, String> {
+        let connect = async {
+            let stream = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
+            stream.set_nodelay(true).map_err(|error| error.to_string())?;
+            let mut builder = Builder::new();
+            builder.initial_window_size(WINDOW_BYTES).initial_connection_window_size(WINDOW_BYTES);
+            builder.handshake(Gathered::new(stream)).await.map_err(|error| error.to_string())
+        };
+        let (requests, connection) =
+            connect.await.map_err(|error: String| format!("{address}: {error}"))?;
+        // Its end is seen by the requests on it.
+        tokio::spawn(connection);
+        Ok(Self { requests, address: address.to_owned() })
     }
 
-    pub(crate) async fn call<Q, A>(&mut self, path: &'static str, request: Q) -> Result<A, Status>
-    where
-        Q: Message + 'static,
-        A: Message + Default + 'static,
-    {
-        self.0.ready().await.map_err(|error| Status::from_error(error.into()))?;
-        let path = PathAndQuery::from_static(path);
-        let answer = self.0.unary(Request::new(request), path, ProstCodec::<Q, A>::default());
-        Ok(answer.await?.into_inner())
+    /// The address of a method, such as `/lsm.v1.KVService/Put`, on this connection.
+    pub(crate) fn method(&self, path: &str) -> Uri {
+        format!("http://{}{path}", self.address).parse().expect("both parts are good")
     }
+
+    pub(crate) async fn call<Q, A>(&mut self, method: Uri, request: &Q) -> Result<A, Status>
+    where
+        Q: Message,
+        A: Message + Default,
+    {
+        let mut requests = self.requests.clone().ready().await.map_err(broken)?;
+        let head = Request::builder().method(Method::POST).uri(method);
+        let head = head.header("content-type", "application/grpc").header("te", "trailers");
+        let head = head.body(()).expect("its parts are good");
+        let (answer, mut body) = requests.send_request(head, false).map_err(broken)?;
+        body.send_data(frame(request), true).map_err(broken)?;
+        let message = receive(answer).await?;
+        let message = message.get(FRAME_HEAD_LEN..).ok_or_else(|| Status::internal("no answer"))?;
+        A::decode(message).map_err(|error| Status::internal(error.to_string()))
+    }
+}
+
+fn frame(message: &impl Message) -> Bytes {
+    let len = message.encoded_len();
+    let mut frame = BytesMut::with_capacity(FRAME_HEAD_LEN + len);
+    frame.put_u8(0);
+    frame.put_u32(len as u32);
+    message.encode(&mut frame).expect("there is room");
+    frame.freeze()
+}
+
+/// The frame of an answer, whose status must be good.
+async fn receive(answer: ResponseFuture) -> Result<Bytes, Status> {
+    let (head, mut body) = answer.await.map_err(broken)?.into_parts();
+    let mut frame = Bytes::new();
+    while let Some(part) = body.data().await {
+        let part = part.map_err(broken)?;
+        body.flow_control().release_capacity(part.len()).map_err(broken)?;
+        frame = if frame.is_empty() { part } else { [frame, part].concat().into() };
+    }
+    let trailers = body.trailers().await.map_err(broken)?;
+    let status = Status::from_header_map(trailers.as_ref().unwrap_or(&head.headers));
+    let status = status.unwrap_or_else(|| Status::unknown("the answer has no status"));
+    if status.code() == Code::Ok { Ok(frame) } else { Err(status) }
+}
+
+fn broken(error: h2::Error) -> Status {
+    Status::unavailable(format!("the connection broke: {error}"))
 }
 
 /// One closed loop's side of a system.

@@ -29,8 +29,9 @@ pub struct Config {
     pub pending_reads_max: usize,
     /// Commands are collected into entries of about this many bytes.
     pub entry_bytes: usize,
-    /// Entries proposed and not yet committed. While so many are on their way commands are
-    /// collected, so that the group's round trips and syncs are shared.
+    /// Entries proposed and not yet committed. While one is on its way commands are collected,
+    /// so that the group's round trips and syncs are shared; only full entries go beside it,
+    /// up to so many.
     pub entries_in_flight_max: usize,
     /// Bytes of one append message.
     pub append_bytes: u64,

@@ -32,7 +32,9 @@ pub use log_store::{LogOptions, LogStore, LogWriter};
 pub use members::{
     ADDRESS_LEN_MAX, Change, MEMBERS_MAX, Member, Members, Role, decode_changes, encode_changes,
 };
-pub use node::{Apply, Input, Node, NodeStatus, NodeStorage, Output, PeerStatus, Persist, Restore};
+pub use node::{
+    Apply, Input, Node, NodeStatus, NodeStorage, Output, PeerStatus, Persist, Restore, Wants,
+};
 pub use outcome::{Outcome, Refusal, Reply};
 pub use raft;
 pub use runtime::{Opened, Replica, ReplicaOptions};

@@ -1,4 +1,5 @@
-//! Connections that come in: so many and no more, each with a limited time to say what it is.
+//! Connections that come in: so many and no more, each with a limited time to say what it is, and
+//! each with answers that leave together.
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,6 +15,8 @@ use tokio::time::{Instant, Sleep, sleep};
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::{Connected, TcpConnectInfo};
+
+use crate::gather::Gathered;
 
 /// Connections that were accepted and are not served yet.
 const ACCEPTED_MAX: usize = 64;
@@ -123,7 +126,7 @@ async fn accept(
 /// A connection, and its place among those that there may be.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    stream: TcpStream,
+    stream: Gathered<TcpStream>,
     /// None after the preface has come.
     preface: Option<Preface>,
     _permit: OwnedSemaphorePermit,
@@ -139,7 +142,7 @@ impl Connection {
     fn new(stream: TcpStream, preface_time: Duration, permit: OwnedSemaphorePermit) -> Self {
         let end = Box::pin(sleep(preface_time));
         let preface = Some(Preface { missing: PREFACE_LEN, end });
-        Self { stream, preface, _permit: permit }
+        Self { stream: Gathered::new(stream), preface, _permit: permit }
     }
 }
 
@@ -147,7 +150,7 @@ impl Connected for Connection {
     type ConnectInfo = TcpConnectInfo;
 
     fn connect_info(&self) -> TcpConnectInfo {
-        self.stream.connect_info()
+        self.stream.get_ref().connect_info()
     }
 }
 

@@ -3,6 +3,7 @@
 mod admin;
 mod config;
 mod convert;
+mod gather;
 mod intake;
 mod limits;
 mod listener;
@@ -22,7 +23,9 @@ use crate::admin::AdminCommand;
 use crate::config::{Settings, StartArgs};
 use crate::local::LocalArgs;
 
-/// A request is many small allocations, made on one thread and freed on another.
+/// A request is many small allocations, made on one thread and freed on another. Without huge
+/// pages (its feature `no_thp`): most of one would be cleared for nothing, again and again;
+/// that took 6 % of the processor time of a cluster under load, and a third of its memory.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -159,6 +159,7 @@ runtime/            L4
     log_thread.rs
     apply_thread.rs
     shared.rs
+    inbox.rs
     queues.rs
 fuzzing.rs          L4
 storage.rs          L3
@@ -247,6 +248,7 @@ service/            L3
     group_test.rs
     test_group.rs
     routes.rs
+    dispatch.rs
     kv.rs
     session.rs
     storage.rs
@@ -293,6 +295,7 @@ config/             L0
     units.rs
     error.rs
 limits.rs           L0
+gather.rs           L0
 ",
     },
 ];

@@ -96,6 +96,16 @@ pub enum Input<W> {
     },
 }
 
+/// Which requests a node would act on now. The others it could only queue: whoever drives it may
+/// let them wait for the next input of another kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wants {
+    /// Proposals, once so many bytes of them wait; 0: any.
+    pub proposal_bytes: usize,
+    /// Reads.
+    pub reads: bool,
+}
+
 /// What is to be done, in the order given.
 #[derive(Debug)]
 pub enum Output<W> {

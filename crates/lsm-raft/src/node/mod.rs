@@ -25,5 +25,5 @@ mod step;
 #[cfg(test)]
 mod step_test;
 
-pub use io::{Apply, Input, NodeStatus, NodeStorage, Output, PeerStatus, Persist, Restore};
+pub use io::{Apply, Input, NodeStatus, NodeStorage, Output, PeerStatus, Persist, Restore, Wants};
 pub use step::Node;

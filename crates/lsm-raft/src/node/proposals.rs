@@ -1,9 +1,10 @@
 //! Commands on their way into the log: collected into entries, and matched with what comes
 //! out committed.
 //!
-//! Self-clocked batching: with few entries on their way a command goes at once; with
-//! `entries_in_flight_max` of them commands are collected until one is committed. So one client
-//! waits for nobody, and many share the round trip and the sync.
+//! Self-clocked batching: with no entry on its way a command goes at once; otherwise commands are
+//! collected until that entry is committed, or until they fill an entry of their own. So one client
+//! waits for nobody, many share the round trip and the sync, and up to `entries_in_flight_max`
+//! full entries keep the disks and the network busy.
 
 use std::collections::VecDeque;
 
@@ -61,9 +62,24 @@ impl<W> Proposals<W> {
         Ok(())
     }
 
+    /// How many bytes of commands must come to make a difference: until an entry is due, or until
+    /// so much waits that its bounds must be looked at.
+    pub(super) fn missing(&self, config: &Config) -> usize {
+        self.due_bytes(config).saturating_sub(self.queued_bytes).min(config.entry_bytes)
+    }
+
+    /// How many bytes of commands must wait for an entry to be due.
+    fn due_bytes(&self, config: &Config) -> usize {
+        match self.in_flight.len() {
+            0 => 0,
+            count if count < config.entries_in_flight_max => config.entry_bytes,
+            _ => usize::MAX,
+        }
+    }
+
     /// The next entry to propose, if one is due.
     pub(super) fn next(&mut self, config: &Config) -> Option<Group<W>> {
-        if self.in_flight.len() >= config.entries_in_flight_max {
+        if self.queued_bytes < self.due_bytes(config) {
             return None;
         }
         let (first, waiter) = self.queue.pop_front()?;
@@ -163,20 +179,49 @@ mod tests {
         let first = proposals.next(&config()).unwrap();
         assert_eq!((first.waiters, first.data.len()), (vec![0, 1, 2], 93));
         proposals.proposed(10, 1, 93, vec![0, 1, 2]);
+        proposals.committed(10, 1, &mut Vec::new());
         let second = proposals.next(&config()).unwrap();
         assert_eq!(second.waiters, [3, 4]);
     }
 
     #[test]
+    fn beside_an_entry_on_its_way_only_a_full_one_goes() {
+        let config = config();
+        let mut proposals = filled(1);
+        assert_eq!(proposals.missing(&config), 0, "nothing is on its way");
+        let first = proposals.next(&config).unwrap();
+        proposals.proposed(10, 1, first.data.len(), first.waiters);
+        assert_eq!(proposals.missing(&config), 100);
+        for waiter in 1..=3 {
+            proposals.push(vec![0; 30], waiter, &config).unwrap();
+            assert!(proposals.next(&config).is_none());
+        }
+        assert_eq!(proposals.missing(&config), 10);
+        proposals.push(vec![0; 30], 4, &config).unwrap();
+        assert_eq!(proposals.missing(&config), 0);
+        assert_eq!(proposals.next(&config).unwrap().waiters, [1, 2, 3]);
+        proposals.proposed(11, 1, 93, vec![1, 2, 3]);
+        assert_eq!(
+            proposals.missing(&config),
+            100,
+            "no more entries may go, but bytes are counted"
+        );
+        assert_eq!(proposals.committed(10, 1, &mut Vec::new()), [0]);
+        assert!(proposals.next(&config).is_none());
+        assert_eq!(proposals.committed(11, 1, &mut Vec::new()), [1, 2, 3]);
+        assert_eq!(proposals.next(&config).unwrap().waiters, [4]);
+    }
+
+    #[test]
     fn no_more_than_so_many_entries_are_on_their_way() {
-        let mut proposals = filled(9);
+        let mut proposals = filled(11);
         for index in 1..=2 {
             let group = proposals.next(&config()).unwrap();
             proposals.proposed(index, 1, group.data.len(), group.waiters);
         }
         assert!(proposals.next(&config()).is_none());
         assert_eq!(proposals.committed(1, 1, &mut Vec::new()), [0, 1, 2]);
-        assert_eq!(proposals.next(&config()).unwrap().waiters, [6, 7, 8]);
+        assert_eq!(proposals.next(&config()).unwrap().waiters, [6, 7, 8], "the next is full");
     }
 
     #[test]

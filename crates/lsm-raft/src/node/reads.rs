@@ -45,6 +45,11 @@ impl<W> Reads<W> {
         self.waiting.len() + self.round.as_ref().map_or(0, |round| round.waiters.len())
     }
 
+    /// Whether a round is on its way: what comes now waits for the next.
+    pub(super) fn is_asking(&self) -> bool {
+        self.round.is_some()
+    }
+
     pub(super) fn push(&mut self, waiter: W) {
         self.waiting.push(waiter);
     }

@@ -7,7 +7,9 @@ use raft::eraftpb::{ConfChangeV2, ConfState, Entry, HardState, Message, MessageT
 use raft::{ProgressState, RawNode, ReadOnlyOption, StateRole};
 
 use super::guard::{self, Verdict};
-use super::io::{Apply, Input, NodeStatus, NodeStorage, Output, PeerStatus, Persist, Restore};
+use super::io::{
+    Apply, Input, NodeStatus, NodeStorage, Output, PeerStatus, Persist, Restore, Wants,
+};
 use super::proposals::Proposals;
 use super::reads::Reads;
 use crate::config::Config;
@@ -103,6 +105,12 @@ impl<S: NodeStorage, W> Node<S, W> {
     /// Where its log lives.
     pub fn storage(&self) -> &S {
         self.raw.store()
+    }
+
+    /// Which requests it would act on now.
+    pub fn wants(&self) -> Wants {
+        let proposal_bytes = if self.leads() { self.proposals.missing(&self.config) } else { 0 };
+        Wants { proposal_bytes, reads: self.config.lease_reads || !self.reads.is_asking() }
     }
 
     /// Takes one input. `now` is the time of a monotonic clock.

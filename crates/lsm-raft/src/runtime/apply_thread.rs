@@ -118,10 +118,16 @@ impl ApplyThread {
                 };
             let outcomes = self.machine.apply(&entries, &self.conf)?;
             let applied = self.machine.applied().0;
+            let changes = self.conf.len();
             self.conf.retain(|(index, _)| *index > applied);
             self.hash_if_asked();
-            // The node first: it lets the next group go while these answers are on their way.
-            let _ = self.shared.done.send(Event::Input(Input::Applied { index: applied }));
+            let news = Event::Input(Input::Applied { index: applied });
+            // Only the next change of the members waits for this one.
+            if self.conf.len() < changes {
+                self.shared.inbox.tell(news);
+            } else {
+                self.shared.inbox.leave(news);
+            }
             self.answer(outcomes);
             self.answer_reads();
         }
@@ -187,7 +193,7 @@ impl ApplyThread {
         let flushed = self.machine.flushed_index();
         if flushed > self.flushed {
             self.flushed = flushed;
-            let _ = self.shared.done.send(Event::Input(Input::Flushed { index: flushed }));
+            self.shared.inbox.leave(Event::Input(Input::Flushed { index: flushed }));
         }
     }
 }

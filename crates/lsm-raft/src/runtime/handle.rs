@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam_channel::{Sender, TrySendError};
 use lsm_core::Clock;
 use parking_lot::Mutex;
 use raft::eraftpb::{Message, MessageType};
 use tokio::sync::{oneshot, watch};
 
+use super::inbox::NotTaken;
 use super::queues::{Event, Waiter};
 use super::shared::{Life, Shared};
 use crate::error::Error;
@@ -28,7 +28,6 @@ const HAND_OVER_LOOK: Duration = Duration::from_millis(20);
 #[derive(Clone)]
 pub struct Replica {
     pub(super) shared: Arc<Shared>,
-    pub(super) inbox: Sender<Event>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) hand_over_time: Duration,
     pub(super) threads: Arc<Mutex<Vec<JoinHandle<()>>>>,
@@ -77,12 +76,12 @@ impl Replica {
 
     async fn ask(&self, input: impl FnOnce(Waiter) -> Input<Waiter>) -> Reply {
         let (waiter, answer) = oneshot::channel();
-        match self.inbox.try_send(Event::Input(input(Waiter(waiter)))) {
+        match self.shared.inbox.request(input(Waiter(waiter))) {
             Ok(()) => {}
-            Err(TrySendError::Full(_)) => {
+            Err(NotTaken::Full) => {
                 return Err(Refusal::Busy { what: "too many requests are waiting".into() });
             }
-            Err(TrySendError::Disconnected(_)) => return Err(self.stopped_refusal()),
+            Err(NotTaken::Closed) => return Err(self.stopped_refusal()),
         }
         match answer.await {
             Ok(reply) => reply,
@@ -128,7 +127,7 @@ impl Replica {
     /// Asks the node to hand the leadership over; does nothing unless it leads. Watch
     /// [`status`](Self::status) to see whether it did.
     pub fn transfer(&self, to: Option<u64>) {
-        let _ = self.inbox.try_send(Event::Input(Input::Transfer { to }));
+        let _ = self.shared.inbox.request(Input::Transfer { to });
     }
 
     /// The hash of the state at an index where [`Command::Hash`](crate::command::Command::Hash)
@@ -142,18 +141,18 @@ impl Replica {
     pub fn deliver(&self, mut messages: Vec<Message>) {
         // A snapshot comes with its files; see `begin_snapshot`.
         messages.retain(|message| message.get_msg_type() != MessageType::MsgSnapshot);
-        let _ = self.inbox.try_send(Event::Messages(messages));
+        let _ = self.shared.inbox.deliver(Event::Messages(messages));
     }
 
     /// Messages to this node do not get through.
     pub fn unreachable(&self, node: u64) {
-        let _ = self.inbox.try_send(Event::Input(Input::Unreachable { node }));
+        let _ = self.shared.inbox.request(Input::Unreachable { node });
     }
 
     /// Sending a snapshot ended.
     pub fn snapshot_sent(&self, node: u64, whole: bool) {
         // Not to be lost: raft sends nothing else to that node until it hears.
-        let _ = self.shared.done.send(Event::Input(Input::SnapshotSent { node, whole }));
+        self.shared.inbox.tell(Event::Input(Input::SnapshotSent { node, whole }));
     }
 
     /// Begins to receive a snapshot. One at a time: a second takes the place of the first.
@@ -168,7 +167,7 @@ impl Replica {
     /// A snapshot is here whole, from the node that leads in `term`.
     pub fn deliver_snapshot(&self, from: u64, term: u64, staged: Staged) {
         let message = snapshot_message(from, self.shared.identity.node, term, staged.header());
-        let _ = self.inbox.send(Event::Snapshot(Box::new(message), staged));
+        self.shared.inbox.tell(Event::Snapshot(Box::new(message), staged));
     }
 
     /// The group refuses this node, or what it runs on is about to fail: it hands over and
@@ -198,7 +197,7 @@ impl Replica {
                 self.clock.sleep(HAND_OVER_LOOK);
             }
         }
-        let _ = self.inbox.send(Event::Stop);
+        self.shared.inbox.tell(Event::Stop);
         for thread in self.threads.lock().drain(..) {
             // A panic was told when it happened.
             let _ = thread.join();

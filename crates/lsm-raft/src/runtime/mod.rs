@@ -20,6 +20,7 @@
 
 mod apply_thread;
 mod handle;
+mod inbox;
 mod log_thread;
 mod open;
 mod queues;

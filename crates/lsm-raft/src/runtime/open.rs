@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use crossbeam_channel::{bounded, unbounded};
+use crossbeam_channel::bounded;
 use lsm_core::Clock;
 use lsm_core::fs::{Fs, Lock, LockMode};
 use parking_lot::Mutex;
@@ -12,8 +12,9 @@ use tokio::sync::watch;
 
 use super::apply_thread::ApplyThread;
 use super::handle::Replica;
+use super::inbox::Inbox;
 use super::log_thread::LogThread;
-use super::queues::{INBOX_MAX, JOBS_MAX};
+use super::queues::JOBS_MAX;
 use super::raft_thread::RaftThread;
 use super::shared::{Hashes, Life, Shared};
 use crate::config::Config;
@@ -139,8 +140,6 @@ impl ReplicaOptions {
         let slot = SnapshotSlot::default();
         let storage = GroupStorage::new(log.clone(), machine.conf_state(), applied, slot.clone());
         let node = Node::new(self.config.clone(), storage, applied, members, self.nonce)?;
-        let (inbox, inbox_receiver) = bounded(INBOX_MAX);
-        let (done, done_receiver) = unbounded();
         let shared = Arc::new(Shared {
             identity,
             status: watch::Sender::new(node.status()),
@@ -149,7 +148,7 @@ impl ReplicaOptions {
             log,
             slot,
             transport,
-            done,
+            inbox: Inbox::default(),
             hashes: Mutex::new(Hashes::default()),
         });
         let hand_over_time = self.config.tick * self.config.election_ticks_max as u32;
@@ -160,8 +159,6 @@ impl ReplicaOptions {
             clock: Arc::clone(&self.clock),
             tick: self.config.tick,
             hand_over_time,
-            inbox: inbox_receiver,
-            done: done_receiver,
             log: log_jobs,
             apply: apply_jobs,
             shared: Arc::clone(&shared),
@@ -179,7 +176,7 @@ impl ReplicaOptions {
             drop(lock);
         })?);
         let threads = Arc::new(Mutex::new(threads));
-        Ok(Replica { shared, inbox, clock: self.clock, hand_over_time, threads })
+        Ok(Replica { shared, clock: self.clock, hand_over_time, threads })
     }
 }
 

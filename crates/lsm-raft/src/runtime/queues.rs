@@ -10,8 +10,6 @@ use crate::node::{Apply, Input, Persist};
 use crate::outcome::{Refusal, Reply};
 use crate::snapshot::Staged;
 
-/// Requests and messages that wait for the raft thread. What does not fit is refused.
-pub(super) const INBOX_MAX: usize = 1 << 16;
 /// Work of the log and apply threads that waits. The raft thread waits for room: it has gone
 /// too far ahead.
 pub(super) const JOBS_MAX: usize = 1 << 12;

@@ -3,19 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded, select};
+use crossbeam_channel::{Receiver, Sender, bounded};
 use lsm_core::Clock;
 use raft::eraftpb::{Message, MessageType};
 
+use super::inbox::Turn;
 use super::queues::{ApplyJob, Event, LogJob, Waiter};
 use super::shared::{PanicGuard, Shared};
 use crate::error::{Error, Result};
 use crate::node::{Input, Node, Output, Restore};
+use crate::outcome::Outcome;
 use crate::snapshot::Staged;
 use crate::storage::GroupStorage;
 
-/// Events taken before the outputs are looked at.
-const STEPS_MAX: usize = 1 << 10;
 /// Ticks between two looks at whether the snapshot on offer is still needed.
 const RETIRE_TICKS: u64 = 100;
 
@@ -25,8 +25,6 @@ pub(super) struct RaftThread {
     pub(super) tick: Duration,
     /// How long a node that failed may take to hand over.
     pub(super) hand_over_time: Duration,
-    pub(super) inbox: Receiver<Event>,
-    pub(super) done: Receiver<Event>,
     pub(super) log: Sender<LogJob>,
     pub(super) apply: Sender<ApplyJob>,
     pub(super) shared: Arc<Shared>,
@@ -45,29 +43,24 @@ impl RaftThread {
         let shared = Arc::clone(&self.shared);
         // Ends the other threads.
         drop(self);
+        shared.inbox.close();
         shared.stopped(error);
     }
 
     fn work(&mut self) -> Result<()> {
         let mut next_tick = self.clock.now() + self.tick;
+        let mut turn = Turn::default();
         loop {
             let wait = next_tick.saturating_sub(self.clock.now());
-            let first = select! {
-                recv(self.done) -> event => event.ok(),
-                recv(self.inbox) -> event => event.ok(),
-                default(wait) => None,
-            };
+            self.shared.inbox.take(self.node.wants(), wait, &mut turn);
             let now = self.clock.now();
-            let mut events = first;
-            for _ in 0..STEPS_MAX {
-                let Some(event) = events.take() else { break };
+            for request in turn.requests.drain(..) {
+                self.node.step(request, now)?;
+            }
+            for event in turn.events.drain(..) {
                 if matches!(event, Event::Stop) {
                     return Ok(());
                 }
-                self.take(event, now)?;
-                events = self.done.try_recv().or_else(|_| self.inbox.try_recv()).ok();
-            }
-            if let Some(event) = events {
                 self.take(event, now)?;
             }
             if now >= next_tick {
@@ -117,9 +110,7 @@ impl RaftThread {
                 Output::Send(messages) => self.send(messages, now)?,
                 Output::Persist(persist) => give(&self.log, LogJob::Persist(persist)),
                 Output::Apply(apply) => give(&self.apply, ApplyJob::Apply(apply)),
-                Output::Read { index, waiters } => {
-                    give(&self.apply, ApplyJob::Read { index, waiters });
-                }
+                Output::Read { index, waiters } => self.answer_reads(index, waiters),
                 Output::Refuse { waiter, refusal } => waiter.refuse(refusal),
                 Output::Truncate { index } => give(&self.log, LogJob::Truncate { index }),
                 Output::MakeSnapshot => give(&self.apply, ApplyJob::MakeSnapshot),
@@ -144,6 +135,17 @@ impl RaftThread {
             }
         }
         Ok(())
+    }
+
+    /// Most reads find applied what they must see, and need no other thread.
+    fn answer_reads(&self, index: u64, waiters: Vec<Waiter>) {
+        let applied = self.shared.reader.applied();
+        if applied < index {
+            return give(&self.apply, ApplyJob::Read { index, waiters });
+        }
+        for waiter in waiters {
+            waiter.answer(Ok(Outcome::Readable { index: applied }));
+        }
     }
 
     fn send(&mut self, mut messages: Vec<Message>, now: Duration) -> Result<()> {

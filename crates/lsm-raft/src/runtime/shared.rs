@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use crossbeam_channel::Sender;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use super::inbox::Inbox;
 use super::queues::Event;
 use crate::error::Error;
 use crate::identity::Identity;
@@ -32,9 +32,8 @@ pub(super) struct Shared {
     pub(super) log: LogStore,
     pub(super) slot: SnapshotSlot,
     pub(super) transport: Arc<dyn Transport>,
-    /// What the threads tell the raft thread. Not bounded by itself, but by what they were
-    /// given to do.
-    pub(super) done: Sender<Event>,
+    /// What waits for the raft thread.
+    pub(super) inbox: Inbox,
     /// Hashes of the state, youngest last.
     pub(super) hashes: Mutex<Hashes>,
 }
@@ -75,7 +74,7 @@ impl Shared {
         if first {
             tracing::error!(node = self.identity.node, %error, "cannot go on; handing over and stopping");
             let reason = error.to_string();
-            let _ = self.done.send(Event::Input(Input::Fail { reason }));
+            self.inbox.tell(Event::Input(Input::Fail { reason }));
         }
     }
 
@@ -99,6 +98,7 @@ impl Drop for PanicGuard {
         if std::thread::panicking() {
             self.0.fail(&Error::Raft(format!("the {} thread panicked: this is a bug", self.1)));
             if self.1 == "raft" {
+                self.0.inbox.close();
                 self.0.stopped(None);
             }
         }

@@ -9,6 +9,7 @@
 
 mod cluster;
 mod context;
+mod dispatch;
 mod forward;
 #[cfg(test)]
 mod group_test;

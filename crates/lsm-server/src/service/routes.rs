@@ -14,6 +14,7 @@ use tonic_health::server::HealthReporter;
 
 use super::cluster::Cluster;
 use super::context::Context;
+use super::dispatch::Dispatch;
 use super::kv::Kv;
 use super::session::Sessions;
 use super::storage::Storage;
@@ -36,7 +37,7 @@ const DESCRIBED: [&str; 5] = [
 /// # Errors
 ///
 /// A description of the services that does not decode: a bug.
-pub(crate) fn routes(context: &Context) -> Result<Routes, tonic_reflection::server::Error> {
+pub(crate) fn routes(context: &Context) -> Result<Dispatch, tonic_reflection::server::Error> {
     let bytes_max = context.limits.message_bytes_max();
     let kv = KvServiceServer::new(Kv(context.clone()))
         .max_decoding_message_size(bytes_max)
@@ -59,15 +60,15 @@ pub(crate) fn routes(context: &Context) -> Result<Routes, tonic_reflection::serv
     };
     let (reporter, health) = tonic_health::server::health_reporter();
     tokio::spawn(watch_health(context.clone(), reporter));
-    Ok(Routes::new(kv)
-        .add_service(sessions)
+    let others = Routes::new(sessions)
         .add_service(storage)
         .add_service(cluster)
         .add_service(health)
         .add_service(describe().build_v1()?)
         // What older tools ask for.
         .add_service(describe().build_v1alpha()?)
-        .prepare())
+        .prepare();
+    Ok(Dispatch::new(kv, others))
 }
 
 /// The whole server serves while the node runs; KVService, only while a leader is known.

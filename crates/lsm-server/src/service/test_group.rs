@@ -133,7 +133,7 @@ impl Group {
             let routes = routes(&context).unwrap();
             servers.push(tokio::spawn(async move {
                 let incoming = TcpListenerStream::new(listener);
-                Server::builder().add_routes(routes).serve_with_incoming(incoming).await.unwrap();
+                Server::builder().serve_with_incoming(routes, incoming).await.unwrap();
             }));
             let endpoint = format!("http://{}", addresses[node as usize - 1]);
             channels.push(Endpoint::from_shared(endpoint).unwrap().connect_lazy());
