@@ -96,14 +96,16 @@ pub enum Input<W> {
     },
 }
 
-/// Which requests a node would act on now. The others it could only queue: whoever drives it may
-/// let them wait for the next input of another kind.
+/// Which inputs a node would act on now. Others of these kinds it could only note: whoever drives
+/// it may let them wait for the next input that counts, or for the next tick.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wants {
     /// Proposals, once so many bytes of them wait; 0: any.
     pub proposal_bytes: usize,
     /// Reads.
     pub reads: bool,
+    /// That something is durable: a leader counts itself, and what is committed is applied.
+    pub persisted: bool,
 }
 
 /// What is to be done, in the order given.

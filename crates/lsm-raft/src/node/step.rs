@@ -107,10 +107,14 @@ impl<S: NodeStorage, W> Node<S, W> {
         self.raw.store()
     }
 
-    /// Which requests it would act on now.
+    /// Which inputs it would act on now.
     pub fn wants(&self) -> Wants {
-        let proposal_bytes = if self.leads() { self.proposals.missing(&self.config) } else { 0 };
-        Wants { proposal_bytes, reads: self.config.lease_reads || !self.reads.is_asking() }
+        let log = &self.raw.raft.raft_log;
+        Wants {
+            proposal_bytes: if self.leads() { self.proposals.missing(&self.config) } else { 0 },
+            reads: self.config.lease_reads || !self.reads.is_asking(),
+            persisted: self.leads() || log.committed > log.persisted || self.promising.is_some(),
+        }
     }
 
     /// Takes one input. `now` is the time of a monotonic clock.

@@ -7,7 +7,7 @@ use raft::eraftpb::{ConfState, Entry, Message, MessageType, Snapshot};
 use raft::storage::MemStorage;
 use raft::{GetEntriesContext, RaftState, Storage};
 
-use super::{Input, Node, NodeStorage, Output};
+use super::{Input, Node, NodeStorage, Output, Wants};
 use crate::command::{Command, Commands};
 use crate::config::Config;
 use crate::members::{Change, Member, Members, Role};
@@ -315,6 +315,32 @@ fn a_node_that_fails_hands_over_and_promises_nothing_more() {
     assert!(
         matches!(&group.refused.last().unwrap(), (3, Refusal::Stopped(why)) if why.contains("space"))
     );
+}
+
+#[test]
+fn a_node_says_what_it_would_act_on() {
+    let mut group = Group::with_leader(3, |_| {});
+    group.input(1, Input::Tick);
+    let idle = Wants { proposal_bytes: 0, reads: true, persisted: true };
+    assert_eq!(group.node(1).wants(), idle);
+    let follows = Wants { persisted: false, ..idle };
+    assert_eq!(group.node(2).wants(), follows, "all that is committed is durable here");
+    group.slow = vec![2, 3];
+    group.propose(1, 7);
+    let entry_bytes = Config::new(1).entry_bytes;
+    assert_eq!(group.node(1).wants(), Wants { proposal_bytes: entry_bytes, ..idle });
+    group.slow = vec![3];
+    // The entry is committed without node 3, which hears of it before its own disk answers.
+    (0..4).for_each(|_| group.input(1, Input::Tick));
+    assert_eq!(group.node(1).wants(), idle);
+    assert_eq!(group.node(2).wants(), follows);
+    assert!(group.node(3).wants().persisted);
+    group.slow.clear();
+    group.input(3, Input::Tick);
+    assert_eq!(group.node(3).wants(), follows);
+    group.nodes[0].step(Input::Read { waiter: 5 }, NOW).unwrap();
+    group.nodes[0].outputs(NOW).unwrap();
+    assert_eq!(group.node(1).wants(), Wants { reads: false, ..idle }, "a round is on its way");
 }
 
 fn message(kind: MessageType, from: u64) -> Message {

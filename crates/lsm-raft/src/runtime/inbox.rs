@@ -61,6 +61,7 @@ struct Waiting {
     others: usize,
     /// Bundles of messages from other nodes.
     bundles: usize,
+    persisted: usize,
     /// Events that wake the thread.
     urgent: usize,
 }
@@ -79,6 +80,7 @@ impl Waiting {
 
     fn matters(&self, wants: Wants) -> bool {
         self.urgent + self.others > 0
+            || (self.persisted > 0 && wants.persisted)
             || (self.reads > 0 && wants.reads)
             || (self.proposals > 0 && self.proposal_bytes >= wants.proposal_bytes)
     }
@@ -105,6 +107,16 @@ impl Inbox {
         }
     }
 
+    /// Everything through this ready is durable.
+    pub(super) fn persisted(&self, ready: u64) {
+        let mut state = self.state.lock();
+        if !state.closed {
+            state.turn.events.push(Event::Input(Input::Persisted { ready }));
+            state.waiting.persisted += 1;
+            self.rouse_if_it_matters(state);
+        }
+    }
+
     /// Messages of another node.
     pub(super) fn deliver(&self, messages: Event) -> Result<(), NotTaken> {
         let mut state = self.state.lock();
@@ -122,10 +134,14 @@ impl Inbox {
         check(&state, state.turn.requests.len())?;
         state.waiting.add(&request);
         state.turn.requests.push(request);
+        self.rouse_if_it_matters(state);
+        Ok(())
+    }
+
+    fn rouse_if_it_matters(&self, state: MutexGuard<'_, State>) {
         if state.asleep.is_some_and(|wants| state.waiting.matters(wants)) {
             self.rouse(state);
         }
-        Ok(())
     }
 
     fn rouse(&self, mut state: MutexGuard<'_, State>) {
@@ -185,7 +201,7 @@ mod tests {
     }
 
     fn wants(proposal_bytes: usize, reads: bool) -> Wants {
-        Wants { proposal_bytes, reads }
+        Wants { proposal_bytes, reads, persisted: false }
     }
 
     /// What a thread that wants this takes once `put` has been called while it sleeps; none if it
@@ -217,6 +233,7 @@ mod tests {
         assert!(woken(wants(0, false), |inbox| inbox.request(read()).unwrap()).is_none());
         let left = |inbox: &Inbox| inbox.leave(Event::Input(Input::Applied { index: 1 }));
         assert!(woken(wants(0, true), left).is_none());
+        assert!(woken(wants(0, true), |inbox| inbox.persisted(1)).is_none());
     }
 
     #[test]
@@ -231,6 +248,8 @@ mod tests {
         assert!(woken(wants(9, true), |inbox| inbox.request(read).unwrap()).is_some());
         let transfer = Input::Transfer { to: None };
         assert!(woken(wants(9, false), |inbox| inbox.request(transfer).unwrap()).is_some());
+        let persisted = Wants { persisted: true, ..wants(9, false) };
+        assert!(woken(persisted, |inbox| inbox.persisted(1)).is_some());
         let messages = Event::Messages(Vec::new());
         assert!(woken(wants(9, false), |inbox| inbox.deliver(messages).unwrap()).is_some());
     }
@@ -240,7 +259,7 @@ mod tests {
         let (inbox, mut turn) = (Inbox::default(), Turn::default());
         (1..=3).for_each(|bytes| inbox.request(proposal(bytes)).unwrap());
         inbox.leave(Event::Input(Input::Applied { index: 1 }));
-        inbox.tell(Event::Input(Input::Persisted { ready: 2 }));
+        inbox.persisted(2);
         inbox.take(wants(0, true), LONG, &mut turn);
         let bytes = |request: &Input<Waiter>| match request {
             Input::Propose { command, .. } => command.len(),

@@ -74,7 +74,7 @@ impl LogThread {
         if !messages.is_empty() {
             self.shared.transport.send(messages);
         }
-        self.shared.inbox.tell(Event::Input(Input::Persisted { ready: last }));
+        self.shared.inbox.persisted(last);
         Ok(())
     }
 
