@@ -48,6 +48,8 @@ impl Report {
     pub(crate) fn add(&mut self, mut measured: Measured) -> String {
         let Measured { system, mode, clients, .. } = measured;
         let (puts, gets) = (&mut measured.tally.puts, &mut measured.tally.gets);
+        // Processor time belongs to all of them together.
+        let requests = puts.len() + gets.len();
         let kinds = match mode {
             Mode::Put => vec![("put", std::mem::take(puts))],
             Mode::Get => vec![("get", std::mem::take(gets))],
@@ -62,7 +64,7 @@ impl Report {
             let row = Row {
                 system,
                 case: format!("{kind}, {clients} clients"),
-                figures: figures(&measured, &times),
+                figures: figures(&measured, requests, &times),
             };
             let [rate, p50, _, p99, ..] = row.figures[..] else { unreachable!("nine columns") };
             if line.is_empty() {
@@ -167,7 +169,7 @@ impl Report {
     }
 }
 
-fn figures(measured: &Measured, times: &[u32]) -> Vec<f64> {
+fn figures(measured: &Measured, requests: usize, times: &[u32]) -> Vec<f64> {
     let mut histogram = Histogram::<u64>::new(3).expect("three digits are possible");
     for &micros in times {
         histogram.record(u64::from(micros)).expect("it grows as needed");
@@ -177,9 +179,7 @@ fn figures(measured: &Measured, times: &[u32]) -> Vec<f64> {
     for quantile in [0.5, 0.9, 0.99, 0.999, 1.0] {
         figures.push(histogram.value_at_quantile(quantile) as f64 / 1e3);
     }
-    let Tally { puts, gets, .. } = &measured.tally;
-    let requests = (puts.len() + gets.len()).max(times.len()).max(1) as f64;
-    let micros = |time: Duration| time.as_secs_f64() * 1e6 / requests;
+    let micros = |time: Duration| time.as_secs_f64() * 1e6 / requests.max(1) as f64;
     figures.push(micros(measured.nodes.iter().sum()));
     figures.push(micros(measured.nodes.first().copied().unwrap_or_default()));
     figures.push(micros(measured.generator));
