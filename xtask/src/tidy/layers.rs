@@ -285,6 +285,7 @@ local/              L2
 admin.rs            L2
 intake.rs           L2
 convert.rs          L1
+framing.rs          L1
 listener.rs         L1
 signals.rs          L1
 logging.rs          L1
