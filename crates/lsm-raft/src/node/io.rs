@@ -2,6 +2,7 @@
 
 use raft::eraftpb::{ConfState, Entry, HardState, Message};
 
+use crate::error::Error;
 use crate::members::{Change, Members};
 use crate::outcome::Refusal;
 
@@ -15,6 +16,12 @@ pub trait NodeStorage: raft::Storage {
 
     /// Whether a follower needs a snapshot and there is none. Asking clears it.
     fn take_snapshot_wanted(&mut self) -> bool;
+
+    /// Why entries could not be read, if so; the first reason. Asking clears it.
+    ///
+    /// raft panics at such an error. So [`entries`](raft::Storage::entries) keeps it back: where
+    /// raft can wait it gets `LogTemporarilyUnavailable`, elsewhere no entries.
+    fn take_read_error(&mut self) -> Option<Error>;
 
     /// The index through which the log may be cut so that about `keep_bytes` stay.
     fn cut_for(&self, keep_bytes: u64) -> u64;
@@ -143,6 +150,9 @@ pub enum Output<W> {
     MakeSnapshot,
     /// Leader, term or role changed.
     Status(NodeStatus),
+    /// The log of this leader cannot be read: it is handing over as after [`Input::Fail`], and is
+    /// to be stopped then.
+    Failed(Error),
     /// This node is not in the group any more.
     Removed,
 }

@@ -121,9 +121,16 @@ impl<S: NodeStorage, W> Node<S, W> {
     ///
     /// # Errors
     ///
-    /// `Corrupt` if the node finds that it lost what it had promised to keep, and `Raft` for what
-    /// cannot happen. The node must not be used on.
+    /// `Corrupt` if the node finds that it lost what it had promised to keep, `Storage` if it does
+    /// not lead and its log cannot be read, and `Raft` for what cannot happen. The node must not be
+    /// used on.
     pub fn step(&mut self, input: Input<W>, now: Duration) -> Result<()> {
+        let led = self.leads();
+        self.take(input, now)?;
+        self.watch_log(led)
+    }
+
+    fn take(&mut self, input: Input<W>, now: Duration) -> Result<()> {
         match input {
             Input::Tick => self.tick(now)?,
             Input::Message(message) => self.receive(message)?,
@@ -168,7 +175,13 @@ impl<S: NodeStorage, W> Node<S, W> {
             if !self.raw.has_ready() {
                 break;
             }
+            let (led, before) = (self.leads(), self.outputs.len());
             self.take_ready()?;
+            self.watch_log(led)?;
+            // Entries that cannot be read are ready for ever.
+            if self.failed.is_some() && self.outputs.len() == before {
+                break;
+            }
         }
         if self.raw.mut_store().take_snapshot_wanted() && self.failed.is_none() {
             self.outputs.push(Output::MakeSnapshot);
@@ -582,6 +595,21 @@ impl<S: NodeStorage, W> Node<S, W> {
 
     fn is_member(&self) -> bool {
         self.raw.raft.prs().get(self.config.node).is_some()
+    }
+
+    /// Whether the log could be read. A leader that finds it could not hands over. Any other node
+    /// ends at once: raft was given no entries where there are some, and what it decides without
+    /// them, as to campaign before a membership change is applied, must not leave the node.
+    fn watch_log(&mut self, led: bool) -> Result<()> {
+        let Some(error) = self.raw.mut_store().take_read_error() else { return Ok(()) };
+        if !led {
+            return Err(error);
+        }
+        if self.failed.is_none() {
+            self.fail(error.to_string());
+            self.outputs.push(Output::Failed(error));
+        }
+        Ok(())
     }
 
     fn truncate(&mut self) {
