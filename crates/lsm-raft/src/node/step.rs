@@ -622,12 +622,14 @@ impl<S: NodeStorage, W> Node<S, W> {
         let limit = needed.map_or(limit, |index| limit.min(index));
         let keep = self.config.log_keep_bytes;
         let store = self.raw.store();
-        // Now and then much, not each time a little.
-        if limit < store.cut_for(keep + keep / CUT_PART) {
+        let first = raft.raft_log.first_index();
+        // Now and then much, not each time a little. However little that is in tables: the log
+        // must not grow for as long as the tables are behind it.
+        if store.cut_for(keep + keep / CUT_PART) < first {
             return;
         }
         let index = limit.min(store.cut_for(keep));
-        if self.failed.is_none() && index >= raft.raft_log.first_index() {
+        if self.failed.is_none() && index >= first {
             self.outputs.push(Output::Truncate { index });
         }
     }

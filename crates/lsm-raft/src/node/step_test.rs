@@ -78,8 +78,9 @@ impl NodeStorage for Memory {
     fn take_read_error(&mut self) -> Option<Error> {
         self.read_error.take().then(|| Error::corrupt("segment 7", "offset 9"))
     }
-    fn cut_for(&self, _: u64) -> u64 {
-        0
+    /// Each entry counts for a byte.
+    fn cut_for(&self, keep_bytes: u64) -> u64 {
+        self.log.last_index().unwrap().saturating_sub(keep_bytes)
     }
 }
 
@@ -96,6 +97,8 @@ struct Group {
     slow: Vec<u64>,
     /// Nodes that apply nothing.
     idle: Vec<u64>,
+    /// Where node 1 cut its log.
+    cuts: Vec<u64>,
     /// Nodes that hand over because of their log, and those that ended; with the reason.
     failed: Vec<(u64, String)>,
     ended: Vec<(u64, String)>,
@@ -122,6 +125,7 @@ impl Group {
             refused: Vec::new(),
             slow: Vec::new(),
             idle: Vec::new(),
+            cuts: Vec::new(),
             failed: Vec::new(),
             ended: Vec::new(),
         }
@@ -201,6 +205,7 @@ impl Group {
                 }
                 Output::Read { index, waiters } => self.readable.push((index, waiters)),
                 Output::Refuse { waiter, refusal } => self.refused.push((waiter, refusal)),
+                Output::Truncate { index } if id == 1 => self.cuts.push(index),
                 Output::Failed(error) => self.failed.push((id, error.to_string())),
                 _ => {}
             }
@@ -390,6 +395,23 @@ fn a_node_says_what_it_would_act_on() {
     group.nodes[0].step(Input::Read { waiter: 5 }, NOW).unwrap();
     group.nodes[0].outputs(NOW).unwrap();
     assert_eq!(group.node(1).wants(), Wants { reads: false, ..idle }, "a round is on its way");
+}
+
+#[test]
+fn the_log_is_cut_as_far_as_the_tables_go() {
+    let mut group = Group::with_leader(3, |config| config.log_keep_bytes = 8);
+    let tick = |group: &mut Group, flushed| {
+        group.input(1, Input::Flushed { index: flushed });
+        (0..10).for_each(|_| group.input(1, Input::Tick));
+        std::mem::take(&mut group.cuts)
+    };
+    (0..8).for_each(|waiter| group.propose(1, waiter));
+    let last = group.nodes[0].status().last;
+    assert_eq!(tick(&mut group, last), [0; 0], "a little more than is kept");
+    (0..30).for_each(|waiter| group.propose(1, waiter));
+    assert_eq!(tick(&mut group, last), [last], "much more is needed than is kept");
+    let last = group.nodes[0].status().last;
+    assert_eq!(tick(&mut group, last), [last - 8], "the rest is for those who are behind");
 }
 
 #[test]
