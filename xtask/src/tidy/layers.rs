@@ -167,6 +167,7 @@ node/               L2
     step_test.rs
     step.rs
     guard.rs
+    heard.rs
     proposals.rs
     reads.rs
     io.rs

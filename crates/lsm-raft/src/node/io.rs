@@ -148,7 +148,8 @@ pub enum Output<W> {
     },
     /// A follower needs a snapshot: make one.
     MakeSnapshot,
-    /// Leader, term or role changed.
+    /// What the node knows of itself: at once if leader, term or what is committed changed, soon
+    /// if anything else did.
     Status(NodeStatus),
     /// The log of this leader cannot be read: it is handing over as after [`Input::Fail`], and is
     /// to be stopped then.
@@ -215,6 +216,8 @@ pub struct NodeStatus {
     pub committed: u64,
     /// Done by the state machine.
     pub applied: u64,
+    /// Applied and in durable tables, as far as is known.
+    pub flushed: u64,
     /// What a leader knows of the others; empty on other nodes.
     pub peers: Vec<PeerStatus>,
 }
@@ -233,7 +236,7 @@ pub struct PeerStatus {
     pub node: u64,
     /// It holds the log through this index.
     pub matched: u64,
-    /// It answered lately.
+    /// It answered within the last two election timeouts; or it was just added.
     pub active: bool,
     /// It is being sent a snapshot.
     pub snapshot: bool,

@@ -7,6 +7,7 @@ use raft::eraftpb::{ConfChangeV2, ConfState, Entry, HardState, Message, MessageT
 use raft::{ProgressState, RawNode, ReadOnlyOption, StateRole};
 
 use super::guard::{self, Verdict};
+use super::heard::Heard;
 use super::io::{
     Apply, Input, NodeStatus, NodeStorage, Output, PeerStatus, Persist, Restore, Wants,
 };
@@ -19,6 +20,9 @@ use crate::outcome::Refusal;
 
 /// Ticks between two looks at whether the log can be cut.
 const TRUNCATE_TICKS: u64 = 10;
+/// Ticks between two looks at whether what was told of the node's state is still so. What changes
+/// with each commit is told with it.
+const STATUS_TICKS: u64 = 5;
 /// The log is cut once this part of what is kept is too much.
 const CUT_PART: u64 = 4;
 
@@ -32,7 +36,11 @@ pub struct Node<S: NodeStorage, W> {
     changes: VecDeque<Changing<W>>,
     reads: Reads<W>,
     outputs: Vec<Output<W>>,
+    /// As last told.
     status: NodeStatus,
+    /// To be told even if nothing but the small things changed.
+    status_due: bool,
+    heard: Heard,
     ticks: u64,
     flushed: u64,
     /// Readies given out to be persisted and not yet done.
@@ -83,6 +91,8 @@ impl<S: NodeStorage, W> Node<S, W> {
             reads: Reads::new(nonce),
             outputs: Vec::new(),
             status: NodeStatus { node: config.node, ..NodeStatus::default() },
+            status_due: false,
+            heard: Heard::default(),
             ticks: 0,
             flushed: 0,
             persisting: VecDeque::new(),
@@ -196,6 +206,8 @@ impl<S: NodeStorage, W> Node<S, W> {
 
     fn tick(&mut self, now: Duration) -> Result<()> {
         self.ticks += 1;
+        self.status_due |= self.ticks.is_multiple_of(STATUS_TICKS);
+        self.note_heard();
         self.raw.tick();
         if let Some(context) = self.reads.tick(now, &self.config) {
             self.raw.read_index(context);
@@ -208,6 +220,15 @@ impl<S: NodeStorage, W> Node<S, W> {
             self.leave_joint()?;
         }
         Ok(())
+    }
+
+    fn note_heard(&mut self) {
+        if !self.leads() {
+            return self.heard.clear();
+        }
+        let active = self.raw.raft.prs().iter().filter(|(_, progress)| progress.recent_active);
+        let ticks_max = self.config.election_ticks_min as u64;
+        self.heard.note(self.ticks, ticks_max, active.map(|(&id, _)| id));
     }
 
     fn receive(&mut self, message: Message) -> Result<()> {
@@ -650,7 +671,8 @@ impl<S: NodeStorage, W> Node<S, W> {
         }
         let news = (status.leader, status.term, status.committed)
             != (self.status.leader, self.status.term, self.status.committed);
-        if news {
+        let due = std::mem::take(&mut self.status_due);
+        if news || (due && status != self.status) {
             self.status = status.clone();
             self.outputs.push(Output::Status(status));
         }
@@ -671,7 +693,7 @@ impl<S: NodeStorage, W> Node<S, W> {
                 .map(|(&node, progress)| PeerStatus {
                     node,
                     matched: progress.matched,
-                    active: progress.recent_active,
+                    active: progress.recent_active || self.heard.has(node),
                     snapshot: progress.state == ProgressState::Snapshot,
                 })
                 .collect();
@@ -688,6 +710,7 @@ impl<S: NodeStorage, W> Node<S, W> {
             last: log.last_index(),
             committed: log.committed,
             applied: log.applied,
+            flushed: self.flushed.max(log.first_index() - 1),
             peers,
         }
     }

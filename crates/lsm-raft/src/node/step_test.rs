@@ -8,7 +8,7 @@ use raft::eraftpb::{ConfState, Entry, Message, MessageType, Snapshot};
 use raft::storage::MemStorage;
 use raft::{GetEntriesContext, RaftState, Storage, StorageError};
 
-use super::{Input, Node, NodeStorage, Output, Wants};
+use super::{Input, Node, NodeStatus, NodeStorage, Output, Wants};
 use crate::command::{Command, Commands};
 use crate::config::Config;
 use crate::error::Error;
@@ -84,6 +84,11 @@ impl NodeStorage for Memory {
     }
 }
 
+/// Of each peer: its number, what it holds, whether it answered lately.
+fn peers(status: &NodeStatus) -> Vec<(u64, u64, bool)> {
+    status.peers.iter().map(|peer| (peer.node, peer.matched, peer.active)).collect()
+}
+
 /// Some nodes, and what is on its way between them.
 struct Group {
     nodes: Vec<Node<Memory, u32>>,
@@ -97,8 +102,9 @@ struct Group {
     slow: Vec<u64>,
     /// Nodes that apply nothing.
     idle: Vec<u64>,
-    /// Where node 1 cut its log.
+    /// Where node 1 cut its log, and what it told of itself last.
     cuts: Vec<u64>,
+    told: NodeStatus,
     /// Nodes that hand over because of their log, and those that ended; with the reason.
     failed: Vec<(u64, String)>,
     ended: Vec<(u64, String)>,
@@ -126,6 +132,7 @@ impl Group {
             slow: Vec::new(),
             idle: Vec::new(),
             cuts: Vec::new(),
+            told: NodeStatus::default(),
             failed: Vec::new(),
             ended: Vec::new(),
         }
@@ -205,6 +212,7 @@ impl Group {
                 }
                 Output::Read { index, waiters } => self.readable.push((index, waiters)),
                 Output::Refuse { waiter, refusal } => self.refused.push((waiter, refusal)),
+                Output::Status(status) if id == 1 => self.told = status,
                 Output::Truncate { index } if id == 1 => self.cuts.push(index),
                 Output::Failed(error) => self.failed.push((id, error.to_string())),
                 _ => {}
@@ -395,6 +403,37 @@ fn a_node_says_what_it_would_act_on() {
     group.nodes[0].step(Input::Read { waiter: 5 }, NOW).unwrap();
     group.nodes[0].outputs(NOW).unwrap();
     assert_eq!(group.node(1).wants(), Wants { reads: false, ..idle }, "a round is on its way");
+}
+
+#[test]
+fn what_is_told_of_the_others_is_true_while_nothing_is_written() {
+    let mut group = Group::with_leader(3, |_| {});
+    let ticks = |group: &mut Group, count: usize| {
+        (0..count).for_each(|_| group.input(1, Input::Tick));
+        peers(&group.told)
+    };
+    group.slow = vec![3];
+    group.propose(1, 7);
+    let last = group.told.committed;
+    assert_eq!(last, group.nodes[0].status().last);
+    assert!(peers(&group.told)[1].1 < last, "the third has it not on disk");
+    group.slow.clear();
+    assert_eq!(ticks(&mut group, 5), [(2, last, true), (3, last, true)]);
+    // Over several looks of raft at its quorum.
+    for tick in 0..50 {
+        assert_eq!(ticks(&mut group, 1), [(2, last, true), (3, last, true)], "{tick}");
+    }
+    group.ended.push((3, "it is away".into()));
+    // See `Group::new`.
+    let timeout = 11;
+    let away = ticks(&mut group, 2 * timeout + 5);
+    assert_eq!(away, [(2, last, true), (3, last, false)]);
+    group.ended.clear();
+    assert_eq!(ticks(&mut group, 10), [(2, last, true), (3, last, true)]);
+    assert_eq!(group.told.committed, last, "nothing was written");
+    group.input(1, Input::Flushed { index: last });
+    ticks(&mut group, 5);
+    assert_eq!(group.told.flushed, last);
 }
 
 #[test]
