@@ -69,6 +69,12 @@ impl Error {
 
 impl From<raft::Error> for Error {
     fn from(error: raft::Error) -> Self {
-        Self::Raft(error.to_string())
+        let raft::Error::Store(raft::StorageError::Other(cause)) = &error else {
+            return Self::Raft(error.to_string());
+        };
+        match cause.downcast_ref::<lsm_core::Error>() {
+            Some(source) => Self::storage("read the raft log")(source.clone()),
+            None => Self::Raft(error.to_string()),
+        }
     }
 }

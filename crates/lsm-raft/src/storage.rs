@@ -6,6 +6,7 @@ use parking_lot::Mutex;
 use raft::eraftpb::{ConfState, Entry, Message, MessageType, Snapshot};
 use raft::{GetEntriesContext, RaftState, Storage, StorageError};
 
+use crate::error::Error;
 use crate::log_store::LogStore;
 use crate::node::NodeStorage;
 use crate::snapshot::{Header, Outgoing};
@@ -56,12 +57,26 @@ pub struct GroupStorage {
     /// What is applied at the start: committed, whatever the log says.
     applied: u64,
     slot: SnapshotSlot,
+    /// Why entries could not be read: the first reason, until it is asked for.
+    read_error: Mutex<Option<Error>>,
 }
 
 impl GroupStorage {
     /// Over a log; `conf_state` is that of `applied`.
     pub fn new(log: LogStore, conf_state: ConfState, applied: u64, slot: SnapshotSlot) -> Self {
-        Self { log, conf_state, applied, slot }
+        Self { log, conf_state, applied, slot, read_error: Mutex::new(None) }
+    }
+
+    /// Keeps an error of the disk from raft, which would panic.
+    fn keep_back(&self, error: raft::Error, can_wait: bool) -> raft::Result<Vec<Entry>> {
+        if !matches!(error, raft::Error::Store(StorageError::Other(_))) {
+            return Err(error);
+        }
+        self.read_error.lock().get_or_insert_with(|| error.into());
+        if can_wait {
+            return Err(raft::Error::Store(StorageError::LogTemporarilyUnavailable));
+        }
+        Ok(Vec::new())
     }
 }
 
@@ -101,9 +116,10 @@ impl Storage for GroupStorage {
         low: u64,
         high: u64,
         max_size: impl Into<Option<u64>>,
-        _: GetEntriesContext,
+        context: GetEntriesContext,
     ) -> raft::Result<Vec<Entry>> {
-        self.log.entries(low, high, max_size.into())
+        let entries = self.log.entries(low, high, max_size.into());
+        entries.or_else(|error| self.keep_back(error, context.can_async()))
     }
 
     fn term(&self, index: u64) -> raft::Result<u64> {
@@ -150,6 +166,10 @@ impl NodeStorage for GroupStorage {
         let begin = std::mem::take(&mut slot.wanted) && !slot.making;
         slot.making |= begin;
         begin
+    }
+
+    fn take_read_error(&mut self) -> Option<Error> {
+        self.read_error.get_mut().take()
     }
 
     fn cut_for(&self, keep_bytes: u64) -> u64 {

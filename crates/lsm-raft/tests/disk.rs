@@ -3,12 +3,14 @@
 #![allow(clippy::disallowed_methods, reason = "these tests wait in real time")]
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use lsm_core::SystemClock;
-use lsm_core::fs::{FaultFs, MemFs};
+use lsm_core::fs::{Fault, FaultFs, Fs, MemFs, Op as FsOp, corrupt};
 use lsm_raft::command::{Command, Op};
 use lsm_raft::raft::eraftpb::Message;
 use lsm_raft::{
@@ -17,15 +19,22 @@ use lsm_raft::{
 };
 
 const PATIENCE: Duration = Duration::from_secs(20);
+const LOG_SEGMENT_BYTES: u32 = 64 << 10;
+const LOG_CACHE_BYTES: usize = 1 << 20;
 
 /// Hands messages over at once.
 #[derive(Clone, Default)]
-struct Wire(Arc<OnceLock<BTreeMap<u64, Replica>>>);
+struct Wire {
+    nodes: Arc<OnceLock<BTreeMap<u64, Replica>>>,
+    /// This node gets none; zero is nobody's number.
+    away: Arc<AtomicU64>,
+}
 
 impl Transport for Wire {
     fn send(&self, messages: Vec<Message>) {
-        let Some(nodes) = self.0.get() else { return };
-        for message in messages {
+        let Some(nodes) = self.nodes.get() else { return };
+        let away = self.away.load(Ordering::Relaxed);
+        for message in messages.into_iter().filter(|message| message.to != away) {
             nodes[&message.to].deliver(vec![message]);
         }
     }
@@ -38,6 +47,7 @@ impl Transport for Wire {
 struct Group {
     nodes: BTreeMap<u64, Replica>,
     disks: BTreeMap<u64, FaultFs>,
+    wire: Wire,
 }
 
 impl Group {
@@ -60,8 +70,8 @@ impl Group {
                 cluster: "disks".into(),
                 founders: Some(founders.clone()),
                 engine: lsm_core::Options::default(),
-                log_segment_bytes: 64 << 10,
-                log_cache_bytes: 1 << 20,
+                log_segment_bytes: LOG_SEGMENT_BYTES.into(),
+                log_cache_bytes: LOG_CACHE_BYTES,
                 fs: Arc::new(disks[&id].clone()),
                 clock: Arc::new(SystemClock::new()),
                 nonce: id,
@@ -70,8 +80,8 @@ impl Group {
             (id, replica)
         };
         let nodes: BTreeMap<_, _> = (1..=3).map(open).collect();
-        wire.0.set(nodes.clone()).expect("the wire is new");
-        Self { nodes, disks }
+        wire.nodes.set(nodes.clone()).expect("the wire is new");
+        Self { nodes, disks, wire }
     }
 
     fn leader(&self, but: Option<u64>) -> u64 {
@@ -152,4 +162,48 @@ fn a_follower_whose_disk_is_full_stops_and_the_others_go_on() {
     group.assert_stopped(follower, "raft log");
     group.put(leader, b"after").unwrap();
     group.stop();
+}
+
+/// A follower comes back and needs entries that its leader holds on disk only, and cannot read.
+fn come_back_to_a_log_that_is_lost(spoil: impl Fn(&FaultFs), why: &str) {
+    let group = Group::start();
+    let leader = group.leader(None);
+    let away = leader % 3 + 1;
+    group.wire.away.store(away, Ordering::Relaxed);
+    let value = vec![7; 16 << 10];
+    for _ in 0..(2 * LOG_CACHE_BYTES / value.len()) {
+        group.put(leader, &value).unwrap();
+    }
+    spoil(&group.disks[&leader]);
+    group.wire.away.store(0, Ordering::Relaxed);
+    group.assert_stopped(leader, why);
+    let next = group.leader(Some(leader));
+    assert!(matches!(group.put(next, b"after").unwrap(), Outcome::Written { .. }));
+    let begun = Instant::now();
+    while group.nodes[&away].reader().get("key").unwrap().as_deref() != Some(&b"after"[..]) {
+        assert!(begun.elapsed() < PATIENCE, "node {away} does not catch up");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    group.stop();
+}
+
+#[test]
+fn a_leader_whose_log_is_damaged_hands_over_and_names_the_place() {
+    let spoil = |disk: &FaultFs| {
+        let dir = Path::new("node/log");
+        let paths = disk.list(dir).unwrap().into_iter().map(|name| dir.join(name));
+        let middle = u64::from(LOG_SEGMENT_BYTES) / 2;
+        for path in paths.filter(|path| disk.len(path).unwrap() > middle) {
+            corrupt(disk, &path, middle, 1).unwrap();
+        }
+    };
+    come_back_to_a_log_that_is_lost(spoil, ".log, offset ");
+}
+
+#[test]
+fn a_leader_whose_log_cannot_be_read_hands_over_and_names_the_file() {
+    let spoil = |disk: &FaultFs| {
+        disk.inject(Fault::error(FsOp::Read, io::ErrorKind::Other).on(".log").forever());
+    };
+    come_back_to_a_log_that_is_lost(spoil, ".log, offset ");
 }

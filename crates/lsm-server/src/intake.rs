@@ -3,15 +3,16 @@
 //!
 //! A request is counted from its head to its answer, its bytes from when they come. One too
 //! many is refused as busy, before it has any effect; it does not wait, since those that wait
-//! for each other with half of their bytes here would wait for ever.
+//! for each other with half of their bytes here would wait for ever. A message that says it is
+//! longer than one may be is refused at its header, before anything is set aside for it.
 //!
-//! Leaves to others: how large one request may be (its service), how many a connection may
+//! Leaves to others: what may be in a request (its service), how many requests a connection may
 //! have (the server), and what answers cost.
 
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -24,11 +25,14 @@ use tonic::body::Body;
 use tonic::codegen::{Service, http};
 
 use crate::convert;
+use crate::framing::Framing;
 use crate::limits::Limits;
 
 /// Calls whose requests are short and must come soon. Others, of reflection and health, may
 /// go on for as long as they like, since they hold next to nothing.
 const TIMED_PREFIX: &str = "/lsm.v1.";
+/// Bytes of one call that is not timed, over all its messages: a thousand questions.
+const UNTIMED_BYTES_MAX: usize = 64 << 10;
 
 /// Lets requests through to a service.
 #[derive(Clone, Debug)]
@@ -44,6 +48,7 @@ struct Shared {
     /// Bytes that may still come.
     bytes_left: AtomicUsize,
     bytes_max: usize,
+    message_bytes_max: usize,
     time_max: Duration,
 }
 
@@ -54,6 +59,7 @@ impl<S> Intake<S> {
             requests_max: limits.requests_max,
             bytes_left: AtomicUsize::new(limits.intake_bytes_max),
             bytes_max: limits.intake_bytes_max,
+            message_bytes_max: limits.message_bytes_max(),
             time_max: limits.request_time_max,
         };
         Self { inner, shared: Arc::new(shared) }
@@ -86,12 +92,18 @@ where
             _request: permit,
         });
         let timed = request.uri().path().starts_with(TIMED_PREFIX);
+        let untimed = (!timed).then(Refusal::default);
         let request = request.map(|inner| {
-            Body::new(CountedBody { inner, timed, end: None, held: Arc::clone(&held) })
+            let (untimed, held) = (untimed.clone(), Arc::clone(&held));
+            Body::new(CountedBody { inner, untimed, framing: Framing::default(), end: None, held })
         });
-        Answer::Coming { inner: self.inner.call(request), _held: held }
+        Answer::Coming { inner: self.inner.call(request), untimed, _held: held }
     }
 }
+
+/// Why a call that is not timed ends. Its service reads beside its answer, and passes over errors
+/// of what it reads.
+type Refusal = Arc<OnceLock<Status>>;
 
 /// What one request takes up, until it is answered and its bytes are gone.
 #[derive(Debug)]
@@ -126,7 +138,7 @@ impl Drop for Held {
 #[derive(Debug)]
 pub(crate) enum Answer<F> {
     /// What the service will say.
-    Coming { inner: F, _held: Arc<Held> },
+    Coming { inner: F, untimed: Option<Refusal>, _held: Arc<Held> },
     /// One too many.
     Refused(Option<Status>),
 }
@@ -139,7 +151,15 @@ where
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
         match &mut *self {
-            Self::Coming { inner, .. } => Pin::new(inner).poll(context),
+            Self::Coming { inner, untimed, .. } => {
+                let answer = ready!(Pin::new(inner).poll(context))?;
+                Poll::Ready(Ok(match untimed.take() {
+                    Some(refusal) => {
+                        answer.map(|inner| Body::new(UntimedAnswer { inner, refusal }))
+                    }
+                    None => answer,
+                }))
+            }
             Self::Refused(status) => {
                 let status = status.take().expect("an answer is asked for once");
                 Poll::Ready(Ok(status.into_http()))
@@ -151,10 +171,40 @@ where
 /// The bytes of a request, counted as they come.
 struct CountedBody {
     inner: Body,
-    timed: bool,
+    /// None if the call is timed.
+    untimed: Option<Refusal>,
+    framing: Framing,
     /// Runs from the first wait: most requests come in one piece, and need none.
     end: Option<Pin<Box<Sleep>>>,
     held: Arc<Held>,
+}
+
+impl CountedBody {
+    fn take(&mut self, piece: &[u8]) -> Result<(), Status> {
+        let mut most = self.held.shared.message_bytes_max;
+        if self.untimed.is_some() {
+            most = most.min(UNTIMED_BYTES_MAX);
+        }
+        self.framing.take(piece, most).map_err(|len| {
+            self.refuse(format!("the message has {len} bytes; at most {most} are allowed"))
+        })?;
+        let came = self.held.bytes.load(Ordering::Relaxed);
+        if self.untimed.is_some() && came + piece.len() > UNTIMED_BYTES_MAX {
+            return Err(self.refuse(format!(
+                "the messages of this call have more than the {UNTIMED_BYTES_MAX} bytes that are \
+                 allowed"
+            )));
+        }
+        self.held.add(piece.len())
+    }
+
+    fn refuse(&self, message: String) -> Status {
+        let status = convert::invalid(message);
+        if let Some(refusal) = &self.untimed {
+            let _ = refusal.set(status.clone());
+        }
+        status
+    }
 }
 
 impl http_body::Body for CountedBody {
@@ -167,7 +217,7 @@ impl http_body::Body for CountedBody {
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = &mut *self;
         let Poll::Ready(frame) = Pin::new(&mut this.inner).poll_frame(context) else {
-            if this.timed {
+            if this.untimed.is_none() {
                 let time_max = this.held.shared.time_max;
                 let end = this.end.get_or_insert_with(|| Box::pin(sleep(time_max)));
                 ready!(end.as_mut().poll(context));
@@ -176,8 +226,41 @@ impl http_body::Body for CountedBody {
             return Poll::Pending;
         };
         let Some(Ok(frame)) = frame else { return Poll::Ready(frame) };
-        let bytes = frame.data_ref().map_or(0, Bytes::len);
-        Poll::Ready(Some(this.held.add(bytes).map(|()| frame)))
+        let taken = frame.data_ref().map_or(Ok(()), |piece| this.take(piece));
+        Poll::Ready(Some(taken.map(|()| frame)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+/// The answer to a call that is not timed. It ends with the refusal, if there is one.
+struct UntimedAnswer {
+    inner: Body,
+    refusal: Refusal,
+}
+
+impl http_body::Body for UntimedAnswer {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let frame = ready!(Pin::new(&mut self.inner).poll_frame(context));
+        let ends = matches!(&frame, Some(Ok(frame)) if frame.is_trailers());
+        let Some(refusal) = self.refusal.get().filter(|_| ends) else {
+            return Poll::Ready(frame);
+        };
+        let mut trailers = http::HeaderMap::new();
+        refusal.add_header(&mut trailers)?;
+        Poll::Ready(Some(Ok(Frame::trailers(trailers))))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -8,6 +8,8 @@ use tonic::Code;
 use super::*;
 
 const MOMENT: Duration = Duration::from_secs(5);
+/// A message of no bytes, with its header.
+const EMPTY: &[u8] = b"\0\0\0\0\0";
 
 /// A body whose pieces are sent by hand.
 struct Pieces(mpsc::UnboundedReceiver<&'static [u8]>);
@@ -120,8 +122,8 @@ async fn one_request_too_many_is_refused_as_busy() {
 #[tokio::test]
 async fn bytes_are_counted_over_all_requests_until_they_are_answered() {
     let mut client = Client::new(10, 10, MOMENT);
-    client.begin("/lsm.v1.KVService/Put", b"1234").await;
-    client.begin("/lsm.v1.KVService/Put", b"123456").await;
+    client.begin("/lsm.v1.KVService/Put", b"\0\0\0\0").await;
+    client.begin("/lsm.v1.KVService/Put", b"\0\0\0\0\x016").await;
     client.begin("/lsm.v1.KVService/Put", b"1").await;
     let (sender, third) = client.sent.pop_back().unwrap();
     let status = timeout(MOMENT, third).await.unwrap().unwrap();
@@ -130,8 +132,8 @@ async fn bytes_are_counted_over_all_requests_until_they_are_answered() {
     assert!(convert::says(&status, convert::BUSY), "{status:?}");
 
     assert_eq!(client.end().await.code(), Code::Ok);
-    client.begin("/lsm.v1.KVService/Put", b"1234").await;
-    client.sent[1].0.send(b"5").unwrap();
+    client.begin("/lsm.v1.KVService/Put", b"\0\0\0\0").await;
+    client.sent[1].0.send(b"\0").unwrap();
     assert_eq!(client.sent.len(), 2);
     let (_, last) = client.sent.pop_back().unwrap();
     assert_eq!(timeout(MOMENT, last).await.unwrap().unwrap().code(), Code::ResourceExhausted);
@@ -142,7 +144,7 @@ async fn bytes_are_counted_over_all_requests_until_they_are_answered() {
 #[tokio::test]
 async fn a_request_that_does_not_come_to_its_end_is_given_up() {
     let mut client = Client::new(10, 100, Duration::from_millis(50));
-    client.begin("/lsm.v1.KVService/Put", b"begun").await;
+    client.begin("/lsm.v1.KVService/Put", EMPTY).await;
     let status = client.answer().await;
     assert_eq!(status.code(), Code::DeadlineExceeded);
     assert_eq!(client.intake.shared.bytes_left.load(Ordering::Relaxed), 100);
@@ -156,12 +158,47 @@ async fn a_request_that_does_not_come_to_its_end_is_given_up() {
 #[tokio::test]
 async fn a_request_that_is_given_up_gives_back_what_it_held() {
     let mut client = Client::new(1, 100, MOMENT);
-    client.begin("/lsm.v1.KVService/Put", b"begun").await;
+    client.begin("/lsm.v1.KVService/Put", EMPTY).await;
     let (_sender, task) = client.sent.pop_back().unwrap();
     assert_eq!(client.intake.shared.bytes_left.load(Ordering::Relaxed), 95);
     task.abort();
     assert!(task.await.is_err());
     assert_eq!(client.intake.shared.bytes_left.load(Ordering::Relaxed), 100);
-    client.begin("/lsm.v1.KVService/Put", b"again").await;
+    client.begin("/lsm.v1.KVService/Put", EMPTY).await;
     assert_eq!(client.end().await.code(), Code::Ok);
+}
+
+#[tokio::test]
+async fn a_message_that_says_it_is_too_long_is_refused_at_its_header() {
+    let mut client = Client::new(10, 100, MOMENT);
+    let most = Limits::default().message_bytes_max();
+    // One byte more than may be; and the header comes in two pieces.
+    client.begin("/lsm.v1.KVService/Put", b"\0\x01\x10").await;
+    client.sent[0].0.send(b"\0\x01").unwrap();
+    let status = client.answer().await;
+    assert_eq!((most, status.code()), (0x0110_0000, Code::InvalidArgument));
+    assert!(convert::says(&status, convert::INVALID), "{status:?}");
+    assert_eq!(status.message(), "the message has 17825793 bytes; at most 17825792 are allowed");
+    client.begin("/lsm.v1.KVService/Put", b"\0\x01\x10\0\0").await;
+    assert_eq!(client.end().await.code(), Code::Ok, "it is the service that misses the bytes");
+    assert_eq!(client.intake.shared.bytes_left.load(Ordering::Relaxed), 100);
+}
+
+#[tokio::test]
+async fn a_call_that_is_not_timed_has_few_bytes() {
+    let mut client = Client::new(10, 1 << 20, MOMENT);
+    let path = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
+    client.begin(path, b"\0\0\x01\0\x01").await;
+    let status = client.answer().await;
+    assert_eq!(status.code(), Code::InvalidArgument);
+    assert_eq!(status.message(), "the message has 65537 bytes; at most 65536 are allowed");
+
+    client.begin(path, EMPTY).await;
+    for _ in 1..UNTIMED_BYTES_MAX / EMPTY.len() + 1 {
+        client.sent[0].0.send(EMPTY).unwrap();
+    }
+    let status = client.answer().await;
+    assert_eq!(status.code(), Code::InvalidArgument);
+    assert!(convert::says(&status, convert::INVALID), "{status:?}");
+    assert!(status.message().contains("65536 bytes that are allowed"), "{status:?}");
 }

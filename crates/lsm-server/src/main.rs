@@ -3,6 +3,7 @@
 mod admin;
 mod config;
 mod convert;
+mod framing;
 mod gather;
 mod intake;
 mod limits;

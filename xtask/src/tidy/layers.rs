@@ -167,6 +167,7 @@ node/               L2
     step_test.rs
     step.rs
     guard.rs
+    heard.rs
     proposals.rs
     reads.rs
     io.rs
@@ -285,6 +286,7 @@ local/              L2
 admin.rs            L2
 intake.rs           L2
 convert.rs          L1
+framing.rs          L1
 listener.rs         L1
 signals.rs          L1
 logging.rs          L1

@@ -2,6 +2,7 @@
 
 use raft::eraftpb::{ConfState, Entry, HardState, Message};
 
+use crate::error::Error;
 use crate::members::{Change, Members};
 use crate::outcome::Refusal;
 
@@ -15,6 +16,12 @@ pub trait NodeStorage: raft::Storage {
 
     /// Whether a follower needs a snapshot and there is none. Asking clears it.
     fn take_snapshot_wanted(&mut self) -> bool;
+
+    /// Why entries could not be read, if so; the first reason. Asking clears it.
+    ///
+    /// raft panics at such an error. So [`entries`](raft::Storage::entries) keeps it back: where
+    /// raft can wait it gets `LogTemporarilyUnavailable`, elsewhere no entries.
+    fn take_read_error(&mut self) -> Option<Error>;
 
     /// The index through which the log may be cut so that about `keep_bytes` stay.
     fn cut_for(&self, keep_bytes: u64) -> u64;
@@ -141,8 +148,12 @@ pub enum Output<W> {
     },
     /// A follower needs a snapshot: make one.
     MakeSnapshot,
-    /// Leader, term or role changed.
+    /// What the node knows of itself: at once if leader, term or what is committed changed, soon
+    /// if anything else did.
     Status(NodeStatus),
+    /// The log of this leader cannot be read: it is handing over as after [`Input::Fail`], and is
+    /// to be stopped then.
+    Failed(Error),
     /// This node is not in the group any more.
     Removed,
 }
@@ -205,6 +216,8 @@ pub struct NodeStatus {
     pub committed: u64,
     /// Done by the state machine.
     pub applied: u64,
+    /// Applied and in durable tables, as far as is known.
+    pub flushed: u64,
     /// What a leader knows of the others; empty on other nodes.
     pub peers: Vec<PeerStatus>,
 }
@@ -223,7 +236,7 @@ pub struct PeerStatus {
     pub node: u64,
     /// It holds the log through this index.
     pub matched: u64,
-    /// It answered lately.
+    /// It answered within the last two election timeouts; or it was just added.
     pub active: bool,
     /// It is being sent a snapshot.
     pub snapshot: bool,

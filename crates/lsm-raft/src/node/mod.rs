@@ -18,6 +18,7 @@
 //! [`NodeStorage`]), and the threads (`runtime`).
 
 mod guard;
+mod heard;
 mod io;
 mod proposals;
 mod reads;

@@ -7,6 +7,7 @@ use raft::eraftpb::{ConfChangeV2, ConfState, Entry, HardState, Message, MessageT
 use raft::{ProgressState, RawNode, ReadOnlyOption, StateRole};
 
 use super::guard::{self, Verdict};
+use super::heard::Heard;
 use super::io::{
     Apply, Input, NodeStatus, NodeStorage, Output, PeerStatus, Persist, Restore, Wants,
 };
@@ -19,6 +20,9 @@ use crate::outcome::Refusal;
 
 /// Ticks between two looks at whether the log can be cut.
 const TRUNCATE_TICKS: u64 = 10;
+/// Ticks between two looks at whether what was told of the node's state is still so. What changes
+/// with each commit is told with it.
+const STATUS_TICKS: u64 = 5;
 /// The log is cut once this part of what is kept is too much.
 const CUT_PART: u64 = 4;
 
@@ -32,7 +36,11 @@ pub struct Node<S: NodeStorage, W> {
     changes: VecDeque<Changing<W>>,
     reads: Reads<W>,
     outputs: Vec<Output<W>>,
+    /// As last told.
     status: NodeStatus,
+    /// To be told even if nothing but the small things changed.
+    status_due: bool,
+    heard: Heard,
     ticks: u64,
     flushed: u64,
     /// Readies given out to be persisted and not yet done.
@@ -83,6 +91,8 @@ impl<S: NodeStorage, W> Node<S, W> {
             reads: Reads::new(nonce),
             outputs: Vec::new(),
             status: NodeStatus { node: config.node, ..NodeStatus::default() },
+            status_due: false,
+            heard: Heard::default(),
             ticks: 0,
             flushed: 0,
             persisting: VecDeque::new(),
@@ -121,9 +131,16 @@ impl<S: NodeStorage, W> Node<S, W> {
     ///
     /// # Errors
     ///
-    /// `Corrupt` if the node finds that it lost what it had promised to keep, and `Raft` for what
-    /// cannot happen. The node must not be used on.
+    /// `Corrupt` if the node finds that it lost what it had promised to keep, `Storage` if it does
+    /// not lead and its log cannot be read, and `Raft` for what cannot happen. The node must not be
+    /// used on.
     pub fn step(&mut self, input: Input<W>, now: Duration) -> Result<()> {
+        let led = self.leads();
+        self.take(input, now)?;
+        self.watch_log(led)
+    }
+
+    fn take(&mut self, input: Input<W>, now: Duration) -> Result<()> {
         match input {
             Input::Tick => self.tick(now)?,
             Input::Message(message) => self.receive(message)?,
@@ -168,7 +185,13 @@ impl<S: NodeStorage, W> Node<S, W> {
             if !self.raw.has_ready() {
                 break;
             }
+            let (led, before) = (self.leads(), self.outputs.len());
             self.take_ready()?;
+            self.watch_log(led)?;
+            // Entries that cannot be read are ready for ever.
+            if self.failed.is_some() && self.outputs.len() == before {
+                break;
+            }
         }
         if self.raw.mut_store().take_snapshot_wanted() && self.failed.is_none() {
             self.outputs.push(Output::MakeSnapshot);
@@ -183,6 +206,8 @@ impl<S: NodeStorage, W> Node<S, W> {
 
     fn tick(&mut self, now: Duration) -> Result<()> {
         self.ticks += 1;
+        self.status_due |= self.ticks.is_multiple_of(STATUS_TICKS);
+        self.note_heard();
         self.raw.tick();
         if let Some(context) = self.reads.tick(now, &self.config) {
             self.raw.read_index(context);
@@ -195,6 +220,15 @@ impl<S: NodeStorage, W> Node<S, W> {
             self.leave_joint()?;
         }
         Ok(())
+    }
+
+    fn note_heard(&mut self) {
+        if !self.leads() {
+            return self.heard.clear();
+        }
+        let active = self.raw.raft.prs().iter().filter(|(_, progress)| progress.recent_active);
+        let ticks_max = self.config.election_ticks_min as u64;
+        self.heard.note(self.ticks, ticks_max, active.map(|(&id, _)| id));
     }
 
     fn receive(&mut self, message: Message) -> Result<()> {
@@ -584,6 +618,21 @@ impl<S: NodeStorage, W> Node<S, W> {
         self.raw.raft.prs().get(self.config.node).is_some()
     }
 
+    /// Whether the log could be read. A leader that finds it could not hands over. Any other node
+    /// ends at once: raft was given no entries where there are some, and what it decides without
+    /// them, as to campaign before a membership change is applied, must not leave the node.
+    fn watch_log(&mut self, led: bool) -> Result<()> {
+        let Some(error) = self.raw.mut_store().take_read_error() else { return Ok(()) };
+        if !led {
+            return Err(error);
+        }
+        if self.failed.is_none() {
+            self.fail(error.to_string());
+            self.outputs.push(Output::Failed(error));
+        }
+        Ok(())
+    }
+
     fn truncate(&mut self) {
         let raft = &self.raw.raft;
         let limit = self.flushed.min(raft.raft_log.applied);
@@ -594,12 +643,14 @@ impl<S: NodeStorage, W> Node<S, W> {
         let limit = needed.map_or(limit, |index| limit.min(index));
         let keep = self.config.log_keep_bytes;
         let store = self.raw.store();
-        // Now and then much, not each time a little.
-        if limit < store.cut_for(keep + keep / CUT_PART) {
+        let first = raft.raft_log.first_index();
+        // Now and then much, not each time a little. However little that is in tables: the log
+        // must not grow for as long as the tables are behind it.
+        if store.cut_for(keep + keep / CUT_PART) < first {
             return;
         }
         let index = limit.min(store.cut_for(keep));
-        if self.failed.is_none() && index >= raft.raft_log.first_index() {
+        if self.failed.is_none() && index >= first {
             self.outputs.push(Output::Truncate { index });
         }
     }
@@ -620,7 +671,8 @@ impl<S: NodeStorage, W> Node<S, W> {
         }
         let news = (status.leader, status.term, status.committed)
             != (self.status.leader, self.status.term, self.status.committed);
-        if news {
+        let due = std::mem::take(&mut self.status_due);
+        if news || (due && status != self.status) {
             self.status = status.clone();
             self.outputs.push(Output::Status(status));
         }
@@ -641,7 +693,7 @@ impl<S: NodeStorage, W> Node<S, W> {
                 .map(|(&node, progress)| PeerStatus {
                     node,
                     matched: progress.matched,
-                    active: progress.recent_active,
+                    active: progress.recent_active || self.heard.has(node),
                     snapshot: progress.state == ProgressState::Snapshot,
                 })
                 .collect();
@@ -658,6 +710,7 @@ impl<S: NodeStorage, W> Node<S, W> {
             last: log.last_index(),
             committed: log.committed,
             applied: log.applied,
+            flushed: self.flushed.max(log.first_index() - 1),
             peers,
         }
     }

@@ -1,25 +1,38 @@
 //! Nodes over raft's storage in memory, carried out by hand.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use raft::eraftpb::{ConfState, Entry, Message, MessageType, Snapshot};
 use raft::storage::MemStorage;
-use raft::{GetEntriesContext, RaftState, Storage};
+use raft::{GetEntriesContext, RaftState, Storage, StorageError};
 
-use super::{Input, Node, NodeStorage, Output, Wants};
+use super::{Input, Node, NodeStatus, NodeStorage, Output, Wants};
 use crate::command::{Command, Commands};
 use crate::config::Config;
+use crate::error::Error;
 use crate::members::{Change, Member, Members, Role};
 use crate::outcome::Refusal;
 
 const NOW: Duration = Duration::from_secs(1);
 
-struct Memory(MemStorage);
+struct Memory {
+    log: MemStorage,
+    /// Entries cannot be read; see [`NodeStorage::take_read_error`].
+    is_unreadable: Cell<bool>,
+    read_error: Cell<bool>,
+}
+
+impl Memory {
+    fn new(log: MemStorage) -> Self {
+        Self { log, is_unreadable: Cell::new(false), read_error: Cell::new(false) }
+    }
+}
 
 impl Storage for Memory {
     fn initial_state(&self) -> raft::Result<RaftState> {
-        self.0.initial_state()
+        self.log.initial_state()
     }
     fn entries(
         &self,
@@ -28,25 +41,33 @@ impl Storage for Memory {
         max_size: impl Into<Option<u64>>,
         context: GetEntriesContext,
     ) -> raft::Result<Vec<Entry>> {
-        self.0.entries(low, high, max_size, context)
+        if self.is_unreadable.get() {
+            self.read_error.set(true);
+            return if context.can_async() {
+                Err(raft::Error::Store(StorageError::LogTemporarilyUnavailable))
+            } else {
+                Ok(Vec::new())
+            };
+        }
+        self.log.entries(low, high, max_size, context)
     }
     fn term(&self, index: u64) -> raft::Result<u64> {
-        self.0.term(index)
+        self.log.term(index)
     }
     fn first_index(&self) -> raft::Result<u64> {
-        self.0.first_index()
+        self.log.first_index()
     }
     fn last_index(&self) -> raft::Result<u64> {
-        self.0.last_index()
+        self.log.last_index()
     }
     fn snapshot(&self, request_index: u64, to: u64) -> raft::Result<Snapshot> {
-        self.0.snapshot(request_index, to)
+        self.log.snapshot(request_index, to)
     }
 }
 
 impl NodeStorage for Memory {
     fn append(&mut self, entries: &[Entry]) {
-        self.0.wl().append(entries).unwrap();
+        self.log.wl().append(entries).unwrap();
     }
     fn reset(&mut self, _: u64, _: u64) {
         unreachable!("these tests send no snapshot")
@@ -54,9 +75,18 @@ impl NodeStorage for Memory {
     fn take_snapshot_wanted(&mut self) -> bool {
         false
     }
-    fn cut_for(&self, _: u64) -> u64 {
-        0
+    fn take_read_error(&mut self) -> Option<Error> {
+        self.read_error.take().then(|| Error::corrupt("segment 7", "offset 9"))
     }
+    /// Each entry counts for a byte.
+    fn cut_for(&self, keep_bytes: u64) -> u64 {
+        self.log.last_index().unwrap().saturating_sub(keep_bytes)
+    }
+}
+
+/// Of each peer: its number, what it holds, whether it answered lately.
+fn peers(status: &NodeStatus) -> Vec<(u64, u64, bool)> {
+    status.peers.iter().map(|peer| (peer.node, peer.matched, peer.active)).collect()
 }
 
 /// Some nodes, and what is on its way between them.
@@ -70,6 +100,14 @@ struct Group {
     refused: Vec<(u32, Refusal)>,
     /// Nodes whose disk does not answer.
     slow: Vec<u64>,
+    /// Nodes that apply nothing.
+    idle: Vec<u64>,
+    /// Where node 1 cut its log, and what it told of itself last.
+    cuts: Vec<u64>,
+    told: NodeStatus,
+    /// Nodes that hand over because of their log, and those that ended; with the reason.
+    failed: Vec<(u64, String)>,
+    ended: Vec<(u64, String)>,
 }
 
 impl Group {
@@ -80,7 +118,7 @@ impl Group {
             config.election_ticks_max = config.election_ticks_min + 1;
             change(&mut config);
             let storage = MemStorage::new_with_conf_state(ConfState::from((ids.clone(), vec![])));
-            Node::new(config, Memory(storage), 0, members(&ids), id * 100).unwrap()
+            Node::new(config, Memory::new(storage), 0, members(&ids), id * 100).unwrap()
         });
         let nodes: Vec<_> = nodes.collect();
         let n = nodes.len();
@@ -92,6 +130,11 @@ impl Group {
             readable: Vec::new(),
             refused: Vec::new(),
             slow: Vec::new(),
+            idle: Vec::new(),
+            cuts: Vec::new(),
+            told: NodeStatus::default(),
+            failed: Vec::new(),
+            ended: Vec::new(),
         }
     }
 
@@ -108,13 +151,10 @@ impl Group {
 
     /// Steps one node, and then all until nothing moves.
     fn input(&mut self, id: u64, input: Input<u32>) {
-        self.node(id).step(input, NOW).unwrap();
-        let mut messages = self.carry_out(id);
+        let mut messages = self.step(id, input);
         loop {
             for message in std::mem::take(&mut messages) {
-                let to = message.to;
-                self.node(to).step(Input::Message(message), NOW).unwrap();
-                messages.extend(self.carry_out(to));
+                messages.extend(self.step(message.to, Input::Message(message)));
             }
             for id in 1..=self.nodes.len() as u64 {
                 messages.extend(self.sync(id));
@@ -125,13 +165,25 @@ impl Group {
         }
     }
 
+    fn step(&mut self, id: u64, input: Input<u32>) -> Vec<Message> {
+        if self.ended.iter().any(|&(ended, _)| ended == id) {
+            return Vec::new();
+        }
+        match self.node(id).step(input, NOW) {
+            Ok(()) => self.carry_out(id),
+            Err(error) => {
+                self.ended.push((id, error.to_string()));
+                Vec::new()
+            }
+        }
+    }
+
     fn sync(&mut self, id: u64) -> Vec<Message> {
         let mut messages = Vec::new();
         while !self.slow.contains(&id) {
             let Some((ready, late)) = self.unsynced[id as usize - 1].pop_front() else { break };
             messages.extend(late);
-            self.node(id).step(Input::Persisted { ready }, NOW).unwrap();
-            messages.extend(self.carry_out(id));
+            messages.extend(self.step(id, Input::Persisted { ready }));
         }
         messages
     }
@@ -139,7 +191,11 @@ impl Group {
     fn carry_out(&mut self, id: u64) -> Vec<Message> {
         let at = id as usize - 1;
         let mut sent = Vec::new();
-        for output in self.nodes[at].outputs(NOW).unwrap() {
+        let outputs = self.nodes[at].outputs(NOW).unwrap_or_else(|error| {
+            self.ended.push((id, error.to_string()));
+            Vec::new()
+        });
+        for output in outputs {
             match output {
                 Output::Send(messages) => sent.extend(messages),
                 Output::Persist(persist) => {
@@ -148,11 +204,17 @@ impl Group {
                 Output::Apply(apply) => {
                     self.entries[at] = apply.through;
                     self.applied[at].extend(apply.waiters);
+                    if self.idle.contains(&id) {
+                        continue;
+                    }
                     let index = apply.through;
                     self.nodes[at].step(Input::Applied { index }, NOW).unwrap();
                 }
                 Output::Read { index, waiters } => self.readable.push((index, waiters)),
                 Output::Refuse { waiter, refusal } => self.refused.push((waiter, refusal)),
+                Output::Status(status) if id == 1 => self.told = status,
+                Output::Truncate { index } if id == 1 => self.cuts.push(index),
+                Output::Failed(error) => self.failed.push((id, error.to_string())),
                 _ => {}
             }
         }
@@ -230,7 +292,7 @@ fn while_entries_are_on_their_way_commands_are_collected() {
     group.slow.clear();
     group.input(1, Input::Tick);
     assert_eq!(group.nodes[0].status().last, last + 2);
-    let entries = group.nodes[0].storage().0.entries(
+    let entries = group.nodes[0].storage().log.entries(
         last + 2,
         last + 3,
         None,
@@ -341,6 +403,94 @@ fn a_node_says_what_it_would_act_on() {
     group.nodes[0].step(Input::Read { waiter: 5 }, NOW).unwrap();
     group.nodes[0].outputs(NOW).unwrap();
     assert_eq!(group.node(1).wants(), Wants { reads: false, ..idle }, "a round is on its way");
+}
+
+#[test]
+fn what_is_told_of_the_others_is_true_while_nothing_is_written() {
+    let mut group = Group::with_leader(3, |_| {});
+    let ticks = |group: &mut Group, count: usize| {
+        (0..count).for_each(|_| group.input(1, Input::Tick));
+        peers(&group.told)
+    };
+    group.slow = vec![3];
+    group.propose(1, 7);
+    let last = group.told.committed;
+    assert_eq!(last, group.nodes[0].status().last);
+    assert!(peers(&group.told)[1].1 < last, "the third has it not on disk");
+    group.slow.clear();
+    assert_eq!(ticks(&mut group, 5), [(2, last, true), (3, last, true)]);
+    // Over several looks of raft at its quorum.
+    for tick in 0..50 {
+        assert_eq!(ticks(&mut group, 1), [(2, last, true), (3, last, true)], "{tick}");
+    }
+    group.ended.push((3, "it is away".into()));
+    // See `Group::new`.
+    let timeout = 11;
+    let away = ticks(&mut group, 2 * timeout + 5);
+    assert_eq!(away, [(2, last, true), (3, last, false)]);
+    group.ended.clear();
+    assert_eq!(ticks(&mut group, 10), [(2, last, true), (3, last, true)]);
+    assert_eq!(group.told.committed, last, "nothing was written");
+    group.input(1, Input::Flushed { index: last });
+    ticks(&mut group, 5);
+    assert_eq!(group.told.flushed, last);
+}
+
+#[test]
+fn the_log_is_cut_as_far_as_the_tables_go() {
+    let mut group = Group::with_leader(3, |config| config.log_keep_bytes = 8);
+    let tick = |group: &mut Group, flushed| {
+        group.input(1, Input::Flushed { index: flushed });
+        (0..10).for_each(|_| group.input(1, Input::Tick));
+        std::mem::take(&mut group.cuts)
+    };
+    (0..8).for_each(|waiter| group.propose(1, waiter));
+    let last = group.nodes[0].status().last;
+    assert_eq!(tick(&mut group, last), [0; 0], "a little more than is kept");
+    (0..30).for_each(|waiter| group.propose(1, waiter));
+    assert_eq!(tick(&mut group, last), [last], "much more is needed than is kept");
+    let last = group.nodes[0].status().last;
+    assert_eq!(tick(&mut group, last), [last - 8], "the rest is for those who are behind");
+}
+
+#[test]
+fn a_leader_whose_log_cannot_be_read_hands_over() {
+    let mut group = Group::with_leader(3, |_| {});
+    group.node(1).storage().is_unreadable.set(true);
+    group.propose(1, 7);
+    assert!(matches!(&group.failed[..], [(1, why)] if why.contains("offset 9")));
+    assert_eq!(group.refused, [(7, Refusal::Unknown)]);
+    assert!(group.applied[0].iter().all(|(_, waiters)| waiters.is_empty()));
+    assert!(!group.nodes[0].status().leads());
+    assert!(group.nodes[1].status().leads() || group.nodes[2].status().leads());
+}
+
+#[test]
+fn a_follower_whose_log_cannot_be_read_ends_and_the_others_go_on() {
+    let mut group = Group::with_leader(3, |_| {});
+    group.node(2).storage().is_unreadable.set(true);
+    for waiter in 0..3 {
+        group.propose(1, waiter);
+        group.input(1, Input::Tick);
+    }
+    assert!(matches!(&group.ended[..], [(2, why)] if why.contains("offset 9")));
+    let answered: Vec<_> = group.applied[0].iter().flat_map(|(_, waiters)| waiters).collect();
+    assert_eq!(answered, [&0, &1, &2]);
+}
+
+/// It cannot see whether a membership change is among what it has to apply.
+#[test]
+fn a_node_that_cannot_read_what_it_has_to_apply_does_not_campaign() {
+    let mut group = Group::with_leader(3, |_| {});
+    group.idle = vec![2];
+    group.propose(1, 7);
+    group.input(1, Input::Tick);
+    group.input(1, Input::Tick);
+    let status = group.nodes[1].status();
+    assert!(status.applied < status.committed && group.ended.is_empty(), "{status:?}");
+    group.node(2).storage().is_unreadable.set(true);
+    assert!(group.step(2, Input::Campaign).is_empty(), "nothing is sent");
+    assert!(matches!(&group.ended[..], [(2, why)] if why.contains("offset 9")));
 }
 
 fn message(kind: MessageType, from: u64) -> Message {

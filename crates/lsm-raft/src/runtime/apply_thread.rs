@@ -37,7 +37,8 @@ impl ApplyThread {
         jobs: Receiver<ApplyJob>,
         shared: Arc<Shared>,
     ) -> Self {
-        let (through, flushed) = (machine.applied().0, machine.flushed_index());
+        // What was in tables at the start is yet to be told.
+        let (through, flushed) = (machine.applied().0, 0);
         let (conf, waiters, reads) = (Vec::new(), VecDeque::new(), Vec::new());
         Self { machine, jobs, shared, through, conf, waiters, reads, flushed }
     }

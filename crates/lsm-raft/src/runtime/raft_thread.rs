@@ -126,6 +126,7 @@ impl RaftThread {
                         );
                     }
                 }
+                Output::Failed(error) => self.shared.fail(&error),
                 Output::Removed => {
                     let node = self.shared.identity.node;
                     return Err(Error::Refused(format!(

@@ -175,6 +175,7 @@ impl Running {
                 }
                 Output::Restore(restore) => self.restore(restore, now, effects)?,
                 Output::Status(_) => {}
+                Output::Failed(error) => return Err(error),
                 Output::Removed => effects.removed = true,
             }
         }

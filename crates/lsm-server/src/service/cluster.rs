@@ -22,8 +22,8 @@ use crate::convert;
 const TRANSFER_TIME_MAX: Duration = Duration::from_secs(5);
 /// A learner that lacks no more entries than this counts as caught up.
 const LAG_MAX: u64 = 10_000;
-/// Looks at a learner's progress, and the time between two: what the leader publishes is as of
-/// its last commit.
+/// Looks at a learner's progress, and the time between two: what the leader tells of it may be as
+/// old as its last commit.
 const LOOKS: u32 = 4;
 const LOOK_PAUSE: Duration = Duration::from_millis(150);
 
@@ -93,8 +93,7 @@ impl Context {
             last_index: status.last,
             committed: status.committed,
             applied: status.applied,
-            // The log is never cut behind what is in tables.
-            flushed: status.first.saturating_sub(1),
+            flushed: status.flushed,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             followers: status.peers.iter().map(progress).collect(),
         }
@@ -162,7 +161,7 @@ fn lag_of(status: &NodeStatus, node: u64) -> Result<(), String> {
     if peer.snapshot {
         return Err(format!("node {node} is being sent a snapshot"));
     }
-    // A node that was just added counts as active until an election timeout has passed.
+    // A node that was just added counts as active until two election timeouts have passed.
     if !peer.active || peer.matched == 0 {
         return Err(format!("node {node} has not answered, or not lately"));
     }

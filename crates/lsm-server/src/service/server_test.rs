@@ -15,6 +15,10 @@ use tokio_stream::StreamExt;
 use tonic::{Code, Request, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
+use tonic_reflection::pb::v1::ServerReflectionRequest;
+use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 
 use super::test_group::Group;
 use crate::convert;
@@ -138,8 +142,43 @@ async fn what_is_too_large_or_empty_is_refused() {
     // More than any message may have: refused while it is received.
     let value = vec![0; limits.message_bytes_max() + 1];
     let huge = PutRequest { value: value.into(), ..put("k", "") };
-    assert_eq!(kv.put(huge).await.unwrap_err().code(), Code::OutOfRange);
+    let most = limits.message_bytes_max();
+    let said = sentence(kv.put(huge).await.unwrap_err());
+    assert!(said.ends_with(&format!("at most {most} are allowed")), "{said}");
     kv.put(put("12345678", "fits")).await.unwrap();
+}
+
+/// Also by services that are not ours, whose own limits have other words.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_too_large_for_a_question_is_refused() {
+    let group = Group::start(1, Limits::default()).await;
+    let sentence = |status: Status| {
+        says(&status, Code::InvalidArgument, "invalid");
+        assert!(status.message().contains("65536"), "{status:?}");
+    };
+    let service = "x".repeat(5 << 20);
+    let mut health = HealthClient::new(group.channel(1));
+    let request = HealthCheckRequest { service: service.clone() };
+    sentence(health.check(request.clone()).await.unwrap_err());
+    sentence(health.watch(request).await.unwrap_err());
+
+    let ask = |name: &str| ServerReflectionRequest {
+        host: name.to_owned(),
+        message_request: Some(MessageRequest::ListServices(String::new())),
+    };
+    let mut reflection = ServerReflectionClient::new(group.channel(1));
+    for questions in [vec![ask("x"), ask(&service)], vec![ask(&service[..1 << 10]); 100]] {
+        let asked = tokio_stream::iter(questions);
+        let mut answers = reflection.server_reflection_info(asked).await.unwrap().into_inner();
+        let ended = loop {
+            match answers.next().await {
+                Some(Ok(_)) => {}
+                ended => break ended,
+            }
+        };
+        sentence(ended.expect("an error stands at the end").unwrap_err());
+    }
+    group.kv(1).put(put("a", "1")).await.unwrap();
 }
 
 /// Random entries, in tables and in memory.
@@ -367,10 +406,6 @@ async fn a_node_tells_its_status_its_health_and_its_services() {
     };
     tokio::time::timeout(Duration::from_secs(10), healthy).await.unwrap();
 
-    use tonic_reflection::pb::v1::ServerReflectionRequest;
-    use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
-    use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
-    use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
     let request = ServerReflectionRequest {
         host: String::new(),
         message_request: Some(MessageRequest::ListServices(String::new())),
@@ -458,7 +493,9 @@ async fn a_message_that_claims_to_be_huge_is_refused_at_once() {
     for claim in [1_u32 << 30, u32::MAX] {
         let mut body = vec![0];
         body.extend(claim.to_be_bytes());
-        raw_call(&group, "/lsm.v1.KVService/Put", &body, false).await;
+        let answer = raw_call(&group, "/lsm.v1.KVService/Put", &body, false).await;
+        // gRPC's INVALID_ARGUMENT is 3: a byte in Huffman's code.
+        assert!(contains(&answer, &[0x81, 0x67]), "{answer:?}");
     }
     group.kv(1).put(put("a", "1")).await.unwrap();
 }

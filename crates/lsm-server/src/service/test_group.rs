@@ -23,6 +23,7 @@ use tonic::transport::{Channel, Endpoint, Server};
 
 use super::context::{Context, Peers};
 use super::routes::routes;
+use crate::intake::Intake;
 use crate::limits::Limits;
 
 /// Long enough for an election on a busy machine.
@@ -130,10 +131,10 @@ impl Group {
                 options.open(dir.path().join(node.to_string()), Arc::clone(&wire) as _).unwrap();
             net.replicas.lock().insert(node, replica.clone());
             let context = Context::new(replica, Arc::clone(&limits), wire);
-            let routes = routes(&context).unwrap();
+            let intake = Intake::new(routes(&context).unwrap(), &limits);
             servers.push(tokio::spawn(async move {
                 let incoming = TcpListenerStream::new(listener);
-                Server::builder().serve_with_incoming(routes, incoming).await.unwrap();
+                Server::builder().serve_with_incoming(intake, incoming).await.unwrap();
             }));
             let endpoint = format!("http://{}", addresses[node as usize - 1]);
             channels.push(Endpoint::from_shared(endpoint).unwrap().connect_lazy());

@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests of whole processes, in real time and files")]
 
 mod admin;
+mod away;
 mod crash;
 mod harness;
 mod history;

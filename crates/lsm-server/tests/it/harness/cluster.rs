@@ -188,6 +188,13 @@ impl Cluster {
         self.dir.path().join(format!("node-{node}"))
     }
 
+    /// Bytes of the replicated log of a node on disk.
+    pub(crate) fn log_bytes(&self, node: u64) -> u64 {
+        let files = std::fs::read_dir(self.data(node).join("log")).unwrap();
+        // One that was removed meanwhile has none.
+        files.map(|file| file.unwrap().metadata().map_or(0, |data| data.len())).sum()
+    }
+
     /// What a node said, over all its lives.
     pub(crate) fn log(&self, node: u64) -> PathBuf {
         self.dir.path().join(format!("node-{node}.log"))
