@@ -91,6 +91,7 @@ async fn receive(answer: ResponseFuture) -> Result<Bytes, Status> {
     if status.code() == Code::Ok { Ok(frame) } else { Err(status) }
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "it is what `map_err` passes")]
 fn broken(error: h2::Error) -> Status {
     Status::unavailable(format!("the connection broke: {error}"))
 }

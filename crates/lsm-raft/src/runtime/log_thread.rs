@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use crossbeam_channel::Receiver;
 
-use super::queues::{Event, LogJob};
+use super::queues::LogJob;
 use super::shared::{PanicGuard, Shared};
 use crate::error::Result;
 use crate::log_store::LogWriter;
-use crate::node::{Input, Persist};
+use crate::node::Persist;
 
 /// Jobs that share one sync.
 const GROUP_MAX: usize = 1 << 10;
