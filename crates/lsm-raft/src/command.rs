@@ -5,7 +5,7 @@
 //! the entry, never panic, and refuse what encoders do not write. The layout is in
 //! `docs/format.md`.
 
-use lsm_core::coding::{Decoder, put_bytes, put_u64, put_varint};
+use lsm_core::coding::{Decoder, put_bytes, put_u64, put_varint, varint_len};
 
 use crate::error::{Error, Result};
 use crate::members::text;
@@ -180,6 +180,11 @@ fn read_op<'a>(decoder: &mut Decoder<'a>) -> Option<Op<'a>> {
     })
 }
 
+/// Bytes that a command of this length takes in an entry.
+pub fn collected_len(command_len: usize) -> usize {
+    varint_len(command_len as u64) + command_len
+}
+
 /// Appends an encoded command to the data of an entry.
 pub fn collect(command: &[u8], entry: &mut Vec<u8>) {
     put_bytes(entry, command);
@@ -248,7 +253,9 @@ mod tests {
         let mut entry = Vec::new();
         for command in samples() {
             assert_eq!(Command::decode(&command.to_bytes()).unwrap(), command);
-            collect(&command.to_bytes(), &mut entry);
+            let (command, before) = (command.to_bytes(), entry.len());
+            collect(&command, &mut entry);
+            assert_eq!(entry.len() - before, collected_len(command.len()));
         }
         let read: Result<Vec<_>> = Commands::new(&entry).collect();
         assert_eq!(read.unwrap(), samples());

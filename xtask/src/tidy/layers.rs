@@ -160,6 +160,7 @@ runtime/            L4
     apply_thread.rs
     shared.rs
     inbox.rs
+    jobs.rs
     queues.rs
 fuzzing.rs          L4
 storage.rs          L3

@@ -5,7 +5,7 @@
 
 use super::block::{HEADER_LEN, RESTART_LEN, RUN_LEN};
 use super::format::word;
-use crate::coding::{put_u32, put_varint};
+use crate::coding::{put_u32, put_varint, varint_len};
 use crate::key::Tag;
 
 /// One block in the making; empty again after each [`finish`](Self::finish).
@@ -163,25 +163,4 @@ impl BlockBuilder {
 /// Offsets fit: a block is at most one entry over the block size, and both have limits.
 fn offset(at: usize) -> u32 {
     u32::try_from(at).expect("blocks are far below 4 GiB")
-}
-
-fn varint_len(value: u64) -> usize {
-    (64 - (value | 1).leading_zeros() as usize).div_ceil(7)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::coding::put_varint;
-
-    #[test]
-    fn varint_lengths() {
-        for shift in 0..64 {
-            for value in [1u64 << shift, (1u64 << shift) - 1, u64::MAX >> shift] {
-                let mut out = Vec::new();
-                put_varint(&mut out, value);
-                assert_eq!(varint_len(value), out.len(), "{value}");
-            }
-        }
-    }
 }

@@ -4,7 +4,7 @@
 //! bytes, and neither panic nor reserve memory for what may not be there.
 
 use bytes::Bytes;
-use lsm_core::coding::{Decoder, put_bytes, put_varint};
+use lsm_core::coding::{Decoder, put_bytes, put_varint, varint_len};
 use lsm_core::wal::FileNumber;
 use raft::eraftpb::{Entry, EntryType, HardState};
 
@@ -138,10 +138,6 @@ pub(super) fn encode_entry(out: &mut Vec<u8>, entry: &Entry) {
 pub(super) fn entry_len(entry: &Entry) -> usize {
     let with_length = |len: usize| varint_len(len as u64) + len;
     1 + varint_len(entry.term) + with_length(entry.context.len()) + with_length(entry.data.len())
-}
-
-fn varint_len(value: u64) -> usize {
-    (64 - (value | 1).leading_zeros() as usize).div_ceil(7)
 }
 
 impl<'a> Record<'a> {

@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 
-use crate::command::collect;
+use crate::command::{collect, collected_len};
 use crate::config::Config;
 use crate::outcome::Refusal;
 
@@ -82,22 +82,31 @@ impl<W> Proposals<W> {
         if self.queued_bytes < self.due_bytes(config) {
             return None;
         }
-        let (first, waiter) = self.queue.pop_front()?;
-        self.queued_bytes -= first.len();
-        let mut data =
-            Vec::with_capacity(config.entry_bytes.min(self.queued_bytes) + first.len() + 64);
-        collect(&first, &mut data);
-        let mut waiters = vec![waiter];
-        while let Some((command, _)) = self.queue.front() {
-            if data.len() + command.len() > config.entry_bytes {
+        let (count, bytes) = self.first_entry(config);
+        if count == 0 {
+            return None;
+        }
+        // Exactly as long as it must be: the entry is held in memory for a while.
+        let mut group = Group { data: Vec::with_capacity(bytes), waiters: Vec::new() };
+        for (command, waiter) in self.queue.drain(..count) {
+            self.queued_bytes -= command.len();
+            collect(&command, &mut group.data);
+            group.waiters.push(waiter);
+        }
+        Some(group)
+    }
+
+    /// How many of the queued commands one entry takes, and how long it gets.
+    fn first_entry(&self, config: &Config) -> (usize, usize) {
+        let (mut count, mut bytes) = (0, 0);
+        for (command, _) in &self.queue {
+            let more = collected_len(command.len());
+            if count > 0 && bytes + more > config.entry_bytes {
                 break;
             }
-            collect(command, &mut data);
-            let (command, waiter) = self.queue.pop_front().expect("it is the front");
-            self.queued_bytes -= command.len();
-            waiters.push(waiter);
+            (count, bytes) = (count + 1, bytes + more);
         }
-        Some(Group { data, waiters })
+        (count, bytes)
     }
 
     /// The group was appended to the log as this entry.
@@ -178,6 +187,7 @@ mod tests {
         let mut proposals = filled(5);
         let first = proposals.next(&config()).unwrap();
         assert_eq!((first.waiters, first.data.len()), (vec![0, 1, 2], 93));
+        assert_eq!(first.data.capacity(), 93, "nothing is held for nothing");
         proposals.proposed(10, 1, 93, vec![0, 1, 2]);
         proposals.committed(10, 1, &mut Vec::new());
         let second = proposals.next(&config()).unwrap();

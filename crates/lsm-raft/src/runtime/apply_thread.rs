@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError};
 use raft::StorageError;
 use raft::eraftpb::ConfState;
 
+use super::jobs::Worker;
 use super::queues::{ApplyJob, Event, Waiter};
 use super::shared::{PanicGuard, Shared};
 use crate::error::{Error, Result};
@@ -22,7 +22,7 @@ const REPORT_TIME: Duration = Duration::from_millis(500);
 
 pub(super) struct ApplyThread {
     machine: StateMachine,
-    jobs: Receiver<ApplyJob>,
+    jobs: Worker<ApplyJob>,
     shared: Arc<Shared>,
     through: u64,
     conf: Vec<(u64, ConfState)>,
@@ -32,11 +32,7 @@ pub(super) struct ApplyThread {
 }
 
 impl ApplyThread {
-    pub(super) fn new(
-        machine: StateMachine,
-        jobs: Receiver<ApplyJob>,
-        shared: Arc<Shared>,
-    ) -> Self {
+    pub(super) fn new(machine: StateMachine, jobs: Worker<ApplyJob>, shared: Arc<Shared>) -> Self {
         // What was in tables at the start is yet to be told.
         let (through, flushed) = (machine.applied().0, 0);
         let (conf, waiters, reads) = (Vec::new(), VecDeque::new(), Vec::new());
@@ -55,24 +51,24 @@ impl ApplyThread {
             Err(error) => {
                 self.shared.fail(&error);
                 // Whoever waits hears that the node stops. What was asked for cannot be done.
-                while self.jobs.recv().is_ok() {}
+                let mut jobs = VecDeque::new();
+                while self.jobs.take(REPORT_TIME, &mut jobs) {
+                    jobs.clear();
+                }
             }
         }
     }
 
     fn follow(&mut self) -> Result<()> {
-        loop {
-            match self.jobs.recv_timeout(REPORT_TIME) {
-                Ok(job) => self.take(job)?,
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return Ok(()),
-            }
-            while let Ok(job) = self.jobs.try_recv() {
+        let mut jobs = VecDeque::new();
+        while self.jobs.take(REPORT_TIME, &mut jobs) {
+            for job in jobs.drain(..) {
                 self.take(job)?;
             }
             self.apply()?;
             self.report_flushed();
         }
+        Ok(())
     }
 
     fn take(&mut self, job: ApplyJob) -> Result<()> {

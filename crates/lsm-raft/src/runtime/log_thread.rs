@@ -1,21 +1,23 @@
 //! Makes the log durable: what has piled up is written together and synced once.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use crossbeam_channel::Receiver;
+use std::collections::VecDeque;
 
+use super::jobs::Worker;
 use super::queues::LogJob;
 use super::shared::{PanicGuard, Shared};
 use crate::error::Result;
 use crate::log_store::LogWriter;
 use crate::node::Persist;
 
-/// Jobs that share one sync.
-const GROUP_MAX: usize = 1 << 10;
+/// Between two looks at an empty queue; its end wakes the thread before.
+const WAIT_MAX: Duration = Duration::from_secs(60);
 
 pub(super) struct LogThread {
     pub(super) writer: LogWriter,
-    pub(super) jobs: Receiver<LogJob>,
+    pub(super) jobs: Worker<LogJob>,
     pub(super) shared: Arc<Shared>,
 }
 
@@ -23,35 +25,29 @@ impl LogThread {
     /// Ends when the raft thread has gone, or after the first error.
     pub(super) fn run(mut self) {
         let _guard = PanicGuard(Arc::clone(&self.shared), "log");
-        while let Ok(job) = self.jobs.recv() {
-            if let Err(error) = self.work(job) {
+        let mut jobs = VecDeque::new();
+        while self.jobs.take(WAIT_MAX, &mut jobs) {
+            if let Err(error) = self.work(&mut jobs) {
                 self.shared.fail(&error);
                 break;
             }
         }
-        // After an error: lets the raft thread go on handing over, with nothing persisted.
-        while let Ok(job) = self.jobs.recv() {
-            if let LogJob::Reset { done, .. } = job {
-                drop(done);
-            }
+        // After an error: lets the raft thread go on handing over, with nothing persisted. Whoever
+        // waits for a job that is dropped hears so.
+        jobs.clear();
+        while self.jobs.take(WAIT_MAX, &mut jobs) {
+            jobs.clear();
         }
     }
 
-    fn work(&mut self, first: LogJob) -> Result<()> {
+    fn work(&mut self, jobs: &mut VecDeque<LogJob>) -> Result<()> {
         let mut group = Vec::new();
-        let mut next = Some(first);
-        while let Some(job) = next.take() {
+        for job in jobs.drain(..) {
             match job {
-                LogJob::Persist(persist) => {
-                    group.push(persist);
-                    if group.len() < GROUP_MAX {
-                        next = self.jobs.try_recv().ok();
-                    }
-                }
+                LogJob::Persist(persist) => group.push(persist),
                 other => {
                     self.persist(&mut group)?;
                     self.other(other)?;
-                    next = self.jobs.try_recv().ok();
                 }
             }
         }

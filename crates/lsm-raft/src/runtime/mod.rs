@@ -21,6 +21,7 @@
 mod apply_thread;
 mod handle;
 mod inbox;
+mod jobs;
 mod log_thread;
 mod open;
 mod queues;

@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use crossbeam_channel::bounded;
 use lsm_core::Clock;
 use lsm_core::fs::{Fs, Lock, LockMode};
 use parking_lot::Mutex;
@@ -13,6 +12,7 @@ use tokio::sync::watch;
 use super::apply_thread::ApplyThread;
 use super::handle::Replica;
 use super::inbox::Inbox;
+use super::jobs;
 use super::log_thread::LogThread;
 use super::queues::JOBS_MAX;
 use super::raft_thread::RaftThread;
@@ -152,8 +152,8 @@ impl ReplicaOptions {
             hashes: Mutex::new(Hashes::default()),
         });
         let hand_over_time = self.config.tick * self.config.election_ticks_max as u32;
-        let (log_jobs, log_receiver) = bounded(JOBS_MAX);
-        let (apply_jobs, apply_receiver) = bounded(JOBS_MAX);
+        let (log_jobs, log_worker) = jobs::queue(JOBS_MAX);
+        let (apply_jobs, apply_worker) = jobs::queue(JOBS_MAX);
         let raft = RaftThread {
             node,
             clock: Arc::clone(&self.clock),
@@ -166,8 +166,8 @@ impl ReplicaOptions {
             failed_at: None,
             ticks: 0,
         };
-        let log = LogThread { writer, jobs: log_receiver, shared: Arc::clone(&shared) };
-        let apply = ApplyThread::new(machine, apply_receiver, Arc::clone(&shared));
+        let log = LogThread { writer, jobs: log_worker, shared: Arc::clone(&shared) };
+        let apply = ApplyThread::new(machine, apply_worker, Arc::clone(&shared));
         let mut threads =
             vec![start("raft", move || raft.run())?, start("raft-log", move || log.run())?];
         // The folder is free for others once the state is closed.

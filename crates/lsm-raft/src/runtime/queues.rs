@@ -1,6 +1,5 @@
 //! What the threads tell each other.
 
-use crossbeam_channel::Sender;
 use raft::eraftpb::{HardState, Message};
 use tokio::sync::oneshot;
 
@@ -44,7 +43,7 @@ pub(super) enum Event {
 pub(super) enum LogJob {
     Persist(Persist),
     Truncate { index: u64 },
-    Reset { index: u64, term: u64, hard_state: HardState, done: Sender<Result<()>> },
+    Reset { index: u64, term: u64, hard_state: HardState, done: oneshot::Sender<Result<()>> },
 }
 
 /// For the apply thread.
@@ -53,5 +52,5 @@ pub(super) enum ApplyJob {
     Apply(Apply<Waiter>),
     Read { index: u64, waiters: Vec<Waiter> },
     MakeSnapshot,
-    Restore { staged: Staged, done: Sender<Result<Members>> },
+    Restore { staged: Staged, done: oneshot::Sender<Result<Members>> },
 }

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
 use lsm_core::Clock;
 use raft::eraftpb::{Message, MessageType};
+use tokio::sync::oneshot;
 
 use super::inbox::Turn;
+use super::jobs::Giver;
 use super::queues::{ApplyJob, Event, LogJob, Waiter};
 use super::shared::{PanicGuard, Shared};
 use crate::error::{Error, Result};
@@ -25,8 +26,8 @@ pub(super) struct RaftThread {
     pub(super) tick: Duration,
     /// How long a node that failed may take to hand over.
     pub(super) hand_over_time: Duration,
-    pub(super) log: Sender<LogJob>,
-    pub(super) apply: Sender<ApplyJob>,
+    pub(super) log: Giver<LogJob>,
+    pub(super) apply: Giver<ApplyJob>,
     pub(super) shared: Arc<Shared>,
     pub(super) staged: Option<Staged>,
     pub(super) failed_at: Option<Duration>,
@@ -108,12 +109,12 @@ impl RaftThread {
         for output in outputs {
             match output {
                 Output::Send(messages) => self.send(messages, now)?,
-                Output::Persist(persist) => give(&self.log, LogJob::Persist(persist)),
-                Output::Apply(apply) => give(&self.apply, ApplyJob::Apply(apply)),
+                Output::Persist(persist) => self.log.give(LogJob::Persist(persist)),
+                Output::Apply(apply) => self.apply.give(ApplyJob::Apply(apply)),
                 Output::Read { index, waiters } => self.answer_reads(index, waiters),
                 Output::Refuse { waiter, refusal } => waiter.refuse(refusal),
-                Output::Truncate { index } => give(&self.log, LogJob::Truncate { index }),
-                Output::MakeSnapshot => give(&self.apply, ApplyJob::MakeSnapshot),
+                Output::Truncate { index } => self.log.give(LogJob::Truncate { index }),
+                Output::MakeSnapshot => self.apply.give(ApplyJob::MakeSnapshot),
                 Output::Restore(restore) => self.restore(restore, now)?,
                 Output::Status(status) => {
                     let old = self.shared.status.send_replace(status.clone());
@@ -142,7 +143,7 @@ impl RaftThread {
     fn answer_reads(&self, index: u64, waiters: Vec<Waiter>) {
         let applied = self.shared.reader.applied();
         if applied < index {
-            return give(&self.apply, ApplyJob::Read { index, waiters });
+            return self.apply.give(ApplyJob::Read { index, waiters });
         }
         for waiter in waiters {
             waiter.answer(Ok(Outcome::Readable { index: applied }));
@@ -177,13 +178,13 @@ impl RaftThread {
             return Err(Error::Raft(format!("no snapshot of {} was received", restore.index)));
         };
         tracing::info!(index = restore.index, "switching to a snapshot");
-        let (done, restored) = bounded(1);
-        give(&self.apply, ApplyJob::Restore { staged, done });
-        let members = wait(&restored)?;
-        let (done, reset) = bounded(1);
+        let (done, restored) = oneshot::channel();
+        self.apply.give(ApplyJob::Restore { staged, done });
+        let members = wait(restored)?;
+        let (done, reset) = oneshot::channel();
         let Restore { ready, index, term, hard_state, messages, .. } = restore;
-        give(&self.log, LogJob::Reset { index, term, hard_state, done });
-        wait(&reset)?;
+        self.log.give(LogJob::Reset { index, term, hard_state, done });
+        wait(reset)?;
         self.shared.transport.send(messages);
         self.node.step(Input::Restored { ready, index, members }, now)
     }
@@ -195,11 +196,8 @@ impl RaftThread {
     }
 }
 
-/// Waits for room. A thread that has gone has failed, and said so.
-fn give<T>(queue: &Sender<T>, job: T) {
-    let _ = queue.send(job);
-}
-
-fn wait<T>(answer: &Receiver<Result<T>>) -> Result<T> {
-    answer.recv().unwrap_or_else(|_| Err(Error::Raft("a thread of the node has failed".into())))
+fn wait<T>(answer: oneshot::Receiver<Result<T>>) -> Result<T> {
+    answer
+        .blocking_recv()
+        .unwrap_or_else(|_| Err(Error::Raft("a thread of the node has failed".into())))
 }
