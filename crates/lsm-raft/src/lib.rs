@@ -28,7 +28,7 @@ mod transport;
 pub use config::Config;
 pub use error::{Error, Result};
 pub use identity::{CLUSTER_LEN_MAX, Identity};
-pub use log_store::{LogOptions, LogStore, LogWriter};
+pub use log_store::{LogOptions, LogStore, LogWriter, SegmentJob, SegmentPromise};
 pub use members::{
     ADDRESS_LEN_MAX, Change, MEMBERS_MAX, Member, Members, Role, decode_changes, encode_changes,
 };

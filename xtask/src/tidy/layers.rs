@@ -193,6 +193,7 @@ log_store/          L2
     open.rs
     replay.rs
     writer.rs
+    ahead.rs
     store.rs
     live.rs
     index.rs

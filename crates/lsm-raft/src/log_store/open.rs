@@ -22,6 +22,7 @@ use lsm_core::wal::{
 };
 use parking_lot::Mutex;
 
+use super::ahead::Ahead;
 use super::record::{Record, State};
 use super::replay::Replay;
 use super::store::{LogStore, Shared, State as StoreState};
@@ -295,6 +296,7 @@ fn start(
         claims: VecDeque::new(),
         spares: Vec::with_capacity(SPARES_MAX),
         buffer: Vec::new(),
+        ahead: Ahead::default(),
         _lock: lock,
     };
     let state = writer.state_record(number);

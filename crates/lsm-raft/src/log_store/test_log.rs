@@ -9,7 +9,7 @@ use fastrand::Rng;
 use lsm_core::fs::{CrashFs, Fs};
 use raft::eraftpb::{Entry, HardState};
 
-use super::{LogOptions, LogStore, LogWriter};
+use super::{LogOptions, LogStore, LogWriter, SegmentJob};
 use crate::error::Result;
 
 pub(super) const OWNER: u64 = 0x0102_0304_0506_0708;
@@ -244,6 +244,7 @@ impl Node {
 
     fn sync(&mut self) -> Result<()> {
         self.writer.sync()?;
+        self.writer.make_ahead(SegmentJob::at_once);
         self.written.drain(..self.written.len() - 1);
         // A quorum has what this node has and the leader, too.
         let disk = &self.written[0];

@@ -12,16 +12,18 @@ use std::sync::atomic::Ordering;
 
 use lsm_core::fs::Lock;
 use lsm_core::wal::{
-    self, FileNumber, HEADER_LEN, Lsn, SegmentInfo, Syncer, Via, Writer, segment_path,
+    FileNumber, HEADER_LEN, Lsn, Segment, SegmentInfo, Syncer, Via, Writer, segment_path,
 };
 use raft::eraftpb::{Entry, HardState};
 
+use super::ahead::{Ahead, SegmentJob, SegmentPromise};
 use super::index::Written;
 use super::live::Live;
 use super::record::{Hard, Place, State, encode_append, encode_entry, entry_len};
 use super::store::Shared;
 use crate::error::{Error, Result};
 
+const BEGIN: &str = "begin a segment of the raft log";
 /// Entries of one write go into several records once a record is this long, in bytes.
 const RECORD_BYTES_MAX: usize = 4 << 20;
 /// The buffer of a record is kept between writes up to this capacity, in bytes.
@@ -52,6 +54,8 @@ pub struct LogWriter {
     /// Segments that are not needed any more; each is `segment_bytes` long.
     pub(super) spares: Vec<FileNumber>,
     pub(super) buffer: Vec<u8>,
+    /// The segment to go on in, once it was asked for.
+    pub(super) ahead: Ahead,
     /// Keeps other processes out.
     pub(super) _lock: Box<dyn Lock>,
 }
@@ -128,6 +132,29 @@ impl LogWriter {
         self.syncer.sync_through(self.writer.end()).map_err(Error::storage("sync the raft log"))
     }
 
+    /// Has the next segment made once half of this one is full: `start` begins that, anywhere, and
+    /// returns a promise. To be called now and then; without it the segment is made when it is
+    /// needed.
+    pub fn make_ahead(&mut self, start: impl FnOnce(SegmentJob) -> SegmentPromise) {
+        let used = self.writer.end().0 - self.writer.base().0;
+        let bytes = self.segments.back().map_or(0, |segment| segment.bytes);
+        if self.ahead.is_promised() || used < bytes / 2 || self.syncer.check().is_err() {
+            return;
+        }
+        let job = self.segment_job(self.segment_bytes);
+        self.ahead.put(start(job));
+        self.count_bytes();
+    }
+
+    /// What makes the next segment. It must be entered before any other.
+    fn segment_job(&mut self, bytes: u64) -> SegmentJob {
+        let number = self.next_number;
+        self.next_number = FileNumber(number.0 + 1);
+        let recycled = if bytes == self.segment_bytes { self.spares.pop() } else { None };
+        let (fs, dir) = (Arc::clone(&self.shared.fs), self.shared.dir.clone());
+        SegmentJob { fs, dir, number, bytes, recycled }
+    }
+
     /// Gives up the entries up to `index`, in memory at once and on disk by and by. After a crash
     /// some may be there again.
     ///
@@ -198,27 +225,33 @@ impl LogWriter {
 
     /// Goes on in a new segment with room for a payload of this length behind its state record.
     fn rotate(&mut self, payload_len: usize) -> Result<()> {
-        let action = "begin a segment of the raft log";
-        self.syncer.check().map_err(Error::storage(action))?;
+        self.syncer.check().map_err(Error::storage(BEGIN))?;
         self.give_up_segments();
-        let number = self.next_number;
-        let state = self.state_record(number);
-        let wanted =
-            Writer::segment_bytes_for(state.len()) + Writer::segment_bytes_for(payload_len);
-        let bytes = self.segment_bytes.max(wanted);
-        let recycled = if bytes == self.segment_bytes { self.spares.pop() } else { None };
-        let (fs, dir) = (&*self.shared.fs, &*self.shared.dir);
-        let started = wal::prepare(fs, dir, number, bytes, recycled, true).and_then(|segment| {
-            let info = SegmentInfo { number, bytes: segment.bytes };
+        if let Some(promise) = self.ahead.take() {
+            self.enter(promise())?;
+            if self.writer.has_room(payload_len) {
+                return Ok(());
+            }
+        }
+        let state_len = self.state_record(self.next_number).len();
+        let wanted = Writer::segment_bytes_for(state_len) + Writer::segment_bytes_for(payload_len);
+        let job = self.segment_job(self.segment_bytes.max(wanted));
+        self.enter(job.run())
+    }
+
+    /// Goes on in a segment that was made.
+    fn enter(&mut self, segment: lsm_core::Result<Segment>) -> Result<()> {
+        let entered = segment.and_then(|segment| {
+            let info = SegmentInfo { number: segment.number, bytes: segment.bytes };
             self.writer.rotate(segment)?;
             Ok(info)
         });
-        let info = started.map_err(|error| {
+        let info = entered.map_err(|error| {
             self.syncer.fail(&error);
-            Error::storage(action)(error)
+            Error::storage(BEGIN)(error)
         })?;
         self.segments.push_back(info);
-        self.next_number = FileNumber(number.0 + 1);
+        let state = self.state_record(info.number);
         self.begin(&state)
     }
 
@@ -232,7 +265,7 @@ impl LogWriter {
 
     /// Writes the state record of the segment that just began.
     pub(super) fn begin(&mut self, state: &[u8]) -> Result<()> {
-        let end = self.append(state, "begin a segment of the raft log")?;
+        let end = self.append(state, BEGIN)?;
         let needed = self.live.oldest().unwrap_or_else(|| self.segment());
         self.claims.push_back((end, needed));
         self.count_bytes();
@@ -273,7 +306,8 @@ impl LogWriter {
 
     pub(super) fn count_bytes(&self) {
         let used: u64 = self.segments.iter().map(|segment| segment.bytes).sum();
-        let spare = self.spares.len() as u64 * self.segment_bytes;
+        let spares = self.spares.len() as u64 + u64::from(self.ahead.is_promised());
+        let spare = spares * self.segment_bytes;
         self.shared.disk_bytes.store(used + spare, Ordering::Relaxed);
     }
 }

@@ -3,6 +3,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use lsm_core::ErrorKind;
 use lsm_core::fs::{CrashFs, Fault, FaultFs, Fs, MemFs, Op, corrupt};
+use lsm_core::wal;
 
 use super::super::test_log::{OWNER, all, dir, entries, entry, hard, open};
 use super::super::{LogOptions, LogStore};
@@ -244,4 +245,73 @@ fn a_gap_on_disk_is_a_bug_of_the_caller() {
     let (store, mut writer) = open(&CrashFs::new(), 4096).unwrap();
     store.append(&entries(1..=3, 1, 1));
     let _ = writer.write(None, &entries(3..=3, 1, 1));
+}
+
+/// Fills the segment until the next one is asked for, and leaves it to `start`.
+fn write_until_asked(log: &mut Log, start: impl Fn(SegmentJob) -> SegmentPromise) -> u64 {
+    let mut asked = false;
+    for index in log.store.last_index() + 1.. {
+        log.write(&[entry(index, 2, 100)]).unwrap();
+        log.writer.make_ahead(|job| {
+            asked = true;
+            start(job)
+        });
+        if asked {
+            return index;
+        }
+    }
+    unreachable!("a log has an end")
+}
+
+#[test]
+fn a_segment_is_made_ahead_once_and_gone_on_in() {
+    let mut log = Log::new(4096, 1 << 20);
+    log.writer.make_ahead(|_| panic!("nothing is written yet"));
+    for _ in 0..10 {
+        let last = write_until_asked(&mut log, SegmentJob::at_once);
+        log.writer.make_ahead(|_| panic!("it was asked for already"));
+        let (current, made) = (log.writer.segment(), log.fs.count(Op::Create));
+        for index in last + 1.. {
+            log.write(&[entry(index, 2, 100)]).unwrap();
+            if log.writer.segment() != current {
+                break;
+            }
+        }
+        assert_eq!(log.writer.segment().0, current.0 + 1);
+        assert_eq!(log.fs.count(Op::Create), made, "it was there");
+    }
+    let written = all(&log.store);
+    // One that was made ahead and is not needed goes at the next open.
+    write_until_asked(&mut log, SegmentJob::at_once);
+    log.writer.sync().unwrap();
+    let (fs, last) = (log.fs.clone(), log.store.last_index());
+    drop(log);
+    let log = Log::open(&fs, 4096, 0).unwrap();
+    assert_eq!(log.store.last_index(), last);
+    assert_eq!(all(&log.store)[..written.len()], written);
+}
+
+#[test]
+fn what_is_too_long_for_the_segment_made_ahead_gets_its_own_behind_it() {
+    let mut log = Log::new(4096, 1 << 20);
+    let last = write_until_asked(&mut log, SegmentJob::at_once);
+    let current = log.writer.segment();
+    log.write(&[entry(last + 1, 2, 10_000)]).unwrap();
+    assert_eq!(log.writer.segment().0, current.0 + 2);
+    log.write(&[entry(last + 2, 2, 100)]).unwrap();
+    log.writer.sync().unwrap();
+    let (fs, written) = (log.fs.clone(), all(&log.store));
+    drop(log);
+    assert_eq!(all(&Log::open(&fs, 4096, 0).unwrap().store), written);
+}
+
+#[test]
+fn a_segment_that_could_not_be_made_ahead_fails_the_log_when_it_is_needed() {
+    let mut log = Log::new(4096, 1 << 20);
+    log.fs.inject(Fault::error(Op::Allocate, io::ErrorKind::StorageFull));
+    let last = write_until_asked(&mut log, SegmentJob::at_once);
+    let failed = (last + 1..last + 100).find_map(|index| log.write(&[entry(index, 2, 100)]).err());
+    let Some(Error::Storage { source, .. }) = failed else { panic!("{failed:?}") };
+    assert_eq!(source.io_error().map(io::Error::kind), Some(io::ErrorKind::StorageFull));
+    assert!(log.writer.sync().is_err() && log.writer.write(Some(&hard(3, 1, 0)), &[]).is_err());
 }

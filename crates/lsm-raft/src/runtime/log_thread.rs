@@ -1,15 +1,18 @@
 //! Makes the log durable: what has piled up is written together and synced once.
 
+use std::collections::VecDeque;
+use std::io;
 use std::sync::Arc;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use std::collections::VecDeque;
+use parking_lot::Mutex;
 
 use super::jobs::Worker;
 use super::queues::LogJob;
 use super::shared::{PanicGuard, Shared};
 use crate::error::Result;
-use crate::log_store::LogWriter;
+use crate::log_store::{LogWriter, SegmentJob, SegmentPromise};
 use crate::node::Persist;
 
 /// Between two looks at an empty queue; its end wakes the thread before.
@@ -51,7 +54,9 @@ impl LogThread {
                 }
             }
         }
-        self.persist(&mut group)
+        self.persist(&mut group)?;
+        self.writer.make_ahead(make_beside);
+        Ok(())
     }
 
     fn persist(&mut self, group: &mut Vec<Persist>) -> Result<()> {
@@ -87,5 +92,33 @@ impl LogThread {
                 reset
             }
         }
+    }
+}
+
+/// Makes a segment beside the work, in a thread for it.
+fn make_beside(job: SegmentJob) -> SegmentPromise {
+    let (path, segment) = (job.path(), Arc::new(Mutex::new(None)));
+    let maker = thread::Builder::new().name("raft-segment".into()).spawn({
+        let segment = Arc::clone(&segment);
+        move || *segment.lock() = Some(job.run())
+    });
+    let maker = Maker(maker.ok());
+    Box::new(move || {
+        drop(maker);
+        let made = segment.lock().take();
+        made.unwrap_or_else(|| {
+            let failed = io::Error::other("the thread for it did not start, or panicked");
+            Err(lsm_core::Error::io("make the log segment", &path, failed))
+        })
+    })
+}
+
+/// A thread that is waited for: it must not write to a folder that is somebody else's by then.
+struct Maker(Option<JoinHandle<()>>);
+
+impl Drop for Maker {
+    fn drop(&mut self) {
+        // A panic leaves no segment, which is noticed.
+        let _ = self.0.take().map(JoinHandle::join);
     }
 }

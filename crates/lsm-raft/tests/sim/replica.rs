@@ -10,7 +10,7 @@ use lsm_core::{KeyspaceOptions, ManualClock, Options};
 use lsm_raft::raft::eraftpb::{ConfState, Entry, Message, MessageType};
 use lsm_raft::{
     Config, Error, GroupStorage, Header, Input, LogStore, LogWriter, Members, Node, NodeStatus,
-    Opened, Outcome, Output, Persist, Piece, Refusal, ReplicaOptions, Restore, Result,
+    Opened, Outcome, Output, Persist, Piece, Refusal, ReplicaOptions, Restore, Result, SegmentJob,
     SnapshotSlot, Staged, StateMachine, snapshot_message,
 };
 
@@ -212,6 +212,7 @@ impl Running {
         }
         if let Some(ready) = ready {
             self.writer.sync()?;
+            self.writer.make_ahead(SegmentJob::at_once);
             effects.messages.extend(messages);
             self.node.step(Input::Persisted { ready }, now)?;
             self.carry_out(now, &mut effects)?;
