@@ -56,6 +56,7 @@ mod rpc;
 mod scan;
 mod scan_stream;
 mod sessions;
+mod tls;
 
 pub use batch::Batch;
 pub use client::Client;
@@ -69,6 +70,7 @@ pub use proto::v1::{
 };
 pub use scan::{Page, Scan};
 pub use scan_stream::ScanStream;
+pub use tls::Tls;
 
 #[cfg(test)]
 mod tests {

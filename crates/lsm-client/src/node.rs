@@ -62,8 +62,14 @@ impl Node {
     pub(crate) fn new(address: &str, options: &ClientOptions) -> Result<Self> {
         let address = normal_address(address)?;
         let invalid = |error| Error::invalid(format!("address {address:?}: {error}"));
-        let endpoint = Endpoint::from_shared(format!("http://{address}"))
-            .map_err(invalid)?
+        let scheme = if options.tls.is_some() { "https" } else { "http" };
+        let mut endpoint =
+            Endpoint::from_shared(format!("{scheme}://{address}")).map_err(invalid)?;
+        if let Some(tls) = &options.tls {
+            let tls = tls.config().timeout(options.connect_timeout);
+            endpoint = endpoint.tls_config(tls).map_err(invalid)?;
+        }
+        let endpoint = endpoint
             .connect_timeout(options.connect_timeout)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
@@ -183,7 +189,7 @@ fn normal_address(address: &str) -> Result<String> {
     };
     let bare = address.trim();
     if bare.starts_with("https://") {
-        return invalid("encrypted connections are not supported");
+        return invalid("encryption is asked for by the option `tls`");
     }
     let bare = bare.strip_prefix("http://").unwrap_or(bare);
     let bare = bare.strip_suffix('/').unwrap_or(bare);

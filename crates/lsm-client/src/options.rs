@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::error::{Error, Result};
+use crate::tls::Tls;
 
 /// How a client behaves. The defaults suit a cluster in one place.
 #[derive(Clone, Debug)]
@@ -12,6 +13,7 @@ pub struct ClientOptions {
     pub(crate) connect_timeout: Duration,
     pub(crate) exactly_once: bool,
     pub(crate) answer_bytes_max: usize,
+    pub(crate) tls: Option<Tls>,
 }
 
 impl Default for ClientOptions {
@@ -22,6 +24,7 @@ impl Default for ClientOptions {
             connect_timeout: Duration::from_secs(1),
             exactly_once: true,
             answer_bytes_max: 32 << 20,
+            tls: None,
         }
     }
 }
@@ -66,6 +69,14 @@ impl ClientOptions {
     #[must_use]
     pub fn answer_bytes_max(mut self, bytes: usize) -> Self {
         self.answer_bytes_max = bytes;
+        self
+    }
+
+    /// Encrypts all connections. Not unless told. Nodes with certificates speak nothing else,
+    /// nodes without do not speak it.
+    #[must_use]
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.tls = Some(tls);
         self
     }
 

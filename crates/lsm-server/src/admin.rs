@@ -1,12 +1,13 @@
 //! What operators ask of a running cluster, and a way to try it by hand.
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use lsm_client::{Client, ClientOptions, Member, Role, Scan, Status};
+use lsm_client::{Client, ClientOptions, Member, Role, Scan, Status, Tls};
 
-use crate::config::Time;
+use crate::config::{Time, read_pem};
 
 /// Longest wait for a hash of everything that is stored, unless told otherwise.
 const HASH_TIME: Duration = Duration::from_secs(600);
@@ -26,6 +27,37 @@ pub(crate) struct To {
     /// How long to wait for an answer [default: 10s; 600s for hash-check]
     #[arg(long, value_name = "TIME")]
     timeout: Option<Time>,
+    /// A PEM file with the CA of the nodes' certificates: connects with TLS
+    #[arg(long, env = "LSM_TLS_CA", value_name = "FILE")]
+    tls_ca: Option<PathBuf>,
+    /// A PEM file with a certificate to show, if the nodes want one
+    #[arg(long, env = "LSM_TLS_CERT", value_name = "FILE", requires_all = ["tls_ca", "tls_key"])]
+    tls_cert: Option<PathBuf>,
+    /// A PEM file with the key of that certificate
+    #[arg(long, env = "LSM_TLS_KEY", value_name = "FILE", requires_all = ["tls_ca", "tls_cert"])]
+    tls_key: Option<PathBuf>,
+}
+
+impl To {
+    /// # Errors
+    ///
+    /// Which file cannot be used, and why.
+    fn tls(&self) -> Result<Option<Tls>, String> {
+        let Some(ca) = &self.tls_ca else { return Ok(None) };
+        let read = |name: &str, path: &PathBuf| {
+            read_pem(path).map_err(|reason| format!("--{name}: {}: {reason}", path.display()))
+        };
+        let named = |error: lsm_client::Error| error.to_string();
+        let tls = Tls::new(read("tls-ca", ca)?)
+            .map_err(|error| format!("--tls-ca: {}: {error}", ca.display()))?;
+        match (&self.tls_cert, &self.tls_key) {
+            (Some(cert), Some(key)) => {
+                let (cert, key) = (read("tls-cert", cert)?, read("tls-key", key)?);
+                tls.identity(cert, key).map(Some).map_err(named)
+            }
+            _ => Ok(Some(tls)),
+        }
+    }
 }
 
 /// A command to a running cluster.
@@ -126,6 +158,7 @@ pub(crate) enum AdminCommand {
 enum Failure {
     /// The answer is no.
     No(&'static str),
+    Files(String),
     Client(lsm_client::Error),
     Output(std::io::Error),
 }
@@ -153,6 +186,7 @@ pub(crate) fn run(command: &AdminCommand) -> ExitCode {
     let (message, code) = match ended {
         Ok(()) => return ExitCode::SUCCESS,
         Err(Failure::No(message)) => (message.to_owned(), 1),
+        Err(Failure::Files(message)) => (message, 2),
         Err(Failure::Client(error)) => (error.to_string(), 2),
         Err(Failure::Output(error)) => (error.to_string(), 2),
     };
@@ -211,7 +245,11 @@ impl AdminCommand {
             (None, Self::HashCheck { .. }) => HASH_TIME,
             (None, _) => Duration::from_secs(10),
         };
-        Ok(ClientOptions::default().timeout(time).open(&to.to).await?)
+        let mut options = ClientOptions::default().timeout(time);
+        if let Some(tls) = to.tls().map_err(Failure::Files)? {
+            options = options.tls(tls);
+        }
+        Ok(options.open(&to.to).await?)
     }
 
     fn to(&self) -> &To {

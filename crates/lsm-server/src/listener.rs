@@ -1,5 +1,12 @@
 //! Connections that come in: so many and no more, each with a limited time to say what it is, and
 //! each with answers that leave together.
+//!
+//! ```text
+//! accepted, has a place -> handshake of TLS, if asked for -> served -> preface of HTTP/2
+//! '---------------------------- all of this within one time ----------------------------'
+//! ```
+//!
+//! TLS is below the gathering of answers: each write to it is a record of its own.
 
 use std::io;
 use std::net::SocketAddr;
@@ -8,19 +15,23 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use parking_lot::Mutex;
+use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout_at};
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
 use crate::gather::Gathered;
+use crate::tls::Carrier;
 
 /// Connections that were accepted and are not served yet.
 const ACCEPTED_MAX: usize = 64;
-/// Time to send the bytes that every HTTP/2 connection begins with.
+/// Time to send the bytes that every HTTP/2 connection begins with, after the handshake of TLS
+/// if there is one: whoever ends that and says nothing more holds no place either.
 const PREFACE_TIME_MAX: Duration = Duration::from_secs(10);
 const PREFACE_LEN: usize = 24;
 /// How long nothing is accepted after an error, which is mostly a lack of file handles.
@@ -58,50 +69,41 @@ pub(crate) async fn bind(address: SocketAddr, setting: &'static str) -> Result<T
 }
 
 /// Accepts connections until the stream is dropped. While there are `connections_max`, further
-/// ones are closed at once, so that a client need not wait to find out.
+/// ones are closed at once, so that a client need not wait to find out. With `tls` nothing
+/// else is spoken.
 pub(crate) fn incoming(
     listener: TcpListener,
     connections_max: usize,
+    tls: Option<Arc<ServerConfig>>,
 ) -> impl Stream<Item = io::Result<Connection>> {
-    incoming_within(listener, connections_max, PREFACE_TIME_MAX)
+    incoming_within(listener, connections_max, tls, PREFACE_TIME_MAX)
 }
 
 fn incoming_within(
     listener: TcpListener,
     connections_max: usize,
+    tls: Option<Arc<ServerConfig>>,
     preface_time: Duration,
 ) -> impl Stream<Item = io::Result<Connection>> {
     let (sender, receiver) = mpsc::channel(ACCEPTED_MAX);
+    let greeting = Greeting { tls, preface_time, sender, log: Arc::default() };
     tokio::spawn(async move {
         tokio::select! {
-            () = accept(listener, connections_max, preface_time, sender.clone()) => {}
-            () = sender.closed() => {}
+            () = accept(listener, connections_max, &greeting) => {}
+            () = greeting.sender.closed() => {}
         }
     });
     ReceiverStream::new(receiver)
 }
 
-async fn accept(
-    listener: TcpListener,
-    connections_max: usize,
-    preface_time: Duration,
-    sender: mpsc::Sender<io::Result<Connection>>,
-) {
+async fn accept(listener: TcpListener, connections_max: usize, greeting: &Greeting) {
     let permits = Arc::new(Semaphore::new(connections_max));
-    let mut logged: Option<Instant> = None;
-    let mut may_log = || {
-        let now = Instant::now();
-        let may = logged.is_none_or(|last| now - last >= LOG_INTERVAL);
-        if may {
-            logged = Some(now);
-        }
-        may
-    };
+    let log = &greeting.log;
     loop {
         let (stream, from) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
-                if may_log() {
+                if log.may() {
                     tracing::warn!(%error, "a connection could not be accepted");
                 }
                 sleep(ERROR_PAUSE).await;
@@ -109,24 +111,86 @@ async fn accept(
             }
         };
         let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else {
-            if may_log() {
+            if log.may() {
                 tracing::warn!(connections_max, %from, "too many connections; this one is closed");
             }
             continue;
         };
         // A connection that is broken already will say so when it is read.
         let _ = stream.set_nodelay(true);
-        let connection = Connection::new(stream, preface_time, permit);
-        if sender.send(Ok(connection)).await.is_err() {
-            return;
+        let end = Instant::now() + greeting.preface_time;
+        match &greeting.tls {
+            None => {
+                let connection = Connection::new(Carrier::Plain(stream), end, permit);
+                if greeting.sender.send(Ok(connection)).await.is_err() {
+                    return;
+                }
+            }
+            // Others must not wait for one that takes its time. The permits bound the tasks.
+            Some(tls) => {
+                let (tls, greeting) = (Arc::clone(tls), greeting.clone());
+                tokio::spawn(greeting.secure(tls, stream, from, end, permit));
+            }
         }
+    }
+}
+
+/// What happens to connections between being accepted and being served.
+#[derive(Clone)]
+struct Greeting {
+    tls: Option<Arc<ServerConfig>>,
+    preface_time: Duration,
+    sender: mpsc::Sender<io::Result<Connection>>,
+    log: Arc<Rarely>,
+}
+
+impl Greeting {
+    async fn secure(
+        self,
+        tls: Arc<ServerConfig>,
+        stream: TcpStream,
+        from: SocketAddr,
+        end: Instant,
+        permit: OwnedSemaphorePermit,
+    ) {
+        let secured = tokio::select! {
+            secured = timeout_at(end, Carrier::secure(stream, tls)) => secured,
+            () = self.sender.closed() => return,
+        };
+        let reason = match secured {
+            Ok(Ok(carrier)) => {
+                let _ = self.sender.send(Ok(Connection::new(carrier, end, permit))).await;
+                return;
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "it took too long".to_owned(),
+        };
+        if self.log.may() {
+            tracing::warn!(%from, reason, "no TLS with this connection; it is closed");
+        }
+    }
+}
+
+/// Lets what happens often be logged now and then.
+#[derive(Debug, Default)]
+struct Rarely(Mutex<Option<Instant>>);
+
+impl Rarely {
+    fn may(&self) -> bool {
+        let now = Instant::now();
+        let mut logged = self.0.lock();
+        let may = logged.is_none_or(|last| now - last >= LOG_INTERVAL);
+        if may {
+            *logged = Some(now);
+        }
+        may
     }
 }
 
 /// A connection, and its place among those that there may be.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    stream: Gathered<TcpStream>,
+    stream: Gathered<Carrier>,
     /// None after the preface has come.
     preface: Option<Preface>,
     _permit: OwnedSemaphorePermit,
@@ -139,8 +203,8 @@ struct Preface {
 }
 
 impl Connection {
-    fn new(stream: TcpStream, preface_time: Duration, permit: OwnedSemaphorePermit) -> Self {
-        let end = Box::pin(sleep(preface_time));
+    fn new(stream: Carrier, end: Instant, permit: OwnedSemaphorePermit) -> Self {
+        let end = Box::pin(sleep_until(end));
         let preface = Some(Preface { missing: PREFACE_LEN, end });
         Self { stream: Gathered::new(stream), preface, _permit: permit }
     }
@@ -150,7 +214,7 @@ impl Connected for Connection {
     type ConnectInfo = TcpConnectInfo;
 
     fn connect_info(&self) -> TcpConnectInfo {
-        self.stream.get_ref().connect_info()
+        self.stream.get_ref().tcp().connect_info()
     }
 }
 
@@ -227,7 +291,7 @@ mod tests {
     async fn one_connection_too_many_is_closed_until_another_ends() {
         let listener = bind(LOCAL, "listen").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let mut incoming = Box::pin(incoming(listener, 1));
+        let mut incoming = Box::pin(incoming(listener, 1, None));
         let _client = TcpStream::connect(address).await.unwrap();
         let first = incoming.next().await.unwrap().unwrap();
         let mut second = TcpStream::connect(address).await.unwrap();
@@ -241,7 +305,7 @@ mod tests {
     async fn nothing_is_accepted_after_the_stream_is_dropped() {
         let listener = bind(LOCAL, "listen").await.unwrap();
         let address = listener.local_addr().unwrap();
-        drop(incoming(listener, 1));
+        drop(incoming(listener, 1, None));
         while TcpStream::connect(address).await.is_ok() {
             sleep(Duration::from_millis(1)).await;
         }
@@ -252,7 +316,7 @@ mod tests {
         let listener = bind(LOCAL, "listen").await.unwrap();
         let address = listener.local_addr().unwrap();
         let time = Duration::from_millis(500);
-        let mut incoming = Box::pin(incoming_within(listener, 2, time));
+        let mut incoming = Box::pin(incoming_within(listener, 2, None, time));
         let mut slow = TcpStream::connect(address).await.unwrap();
         let mut served = incoming.next().await.unwrap().unwrap();
         slow.write_all(b"PRI * HTTP").await.unwrap();

@@ -14,6 +14,7 @@ mod node;
 mod peer;
 mod service;
 mod signals;
+mod tls;
 
 use std::io::Write;
 use std::process::ExitCode;

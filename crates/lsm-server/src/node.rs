@@ -101,6 +101,7 @@ async fn run_node(settings: &Settings, stop: &StopSignal) -> Result<(), Error> {
         data = %settings.data.display(),
         listen = %settings.listen,
         peer_listen = %settings.peer_listen,
+        tls = settings.tls.is_some(),
         "starting"
     );
     let (replica, transport) = open(settings).await?;
@@ -110,7 +111,7 @@ async fn run_node(settings: &Settings, stop: &StopSignal) -> Result<(), Error> {
         settings.advertise_peer.to_string(),
         settings.advertise.to_string(),
     ));
-    let mut node = Node::serve(replica, transport, &settings.limits, clients, peers)?;
+    let mut node = Node::serve(replica, transport, settings, clients, peers)?;
     tracing::info!(node = settings.node, "serving");
     let ended = tokio::select! {
         () = stop.asked() => None,
@@ -134,7 +135,8 @@ async fn run_node(settings: &Settings, stop: &StopSignal) -> Result<(), Error> {
 async fn open(settings: &Settings) -> Result<(Replica, Arc<PeerTransport>), Error> {
     let limits = Arc::new(settings.limits.clone());
     let (cluster, group) = (&settings.cluster, settings.raft.group);
-    let transport = PeerTransport::new(cluster, group, settings.node, limits, Handle::current());
+    let (node, tls, runtime) = (settings.node, settings.tls.clone(), Handle::current());
+    let transport = PeerTransport::new(cluster, group, node, limits, tls, runtime);
     let options = ReplicaOptions {
         config: settings.raft.clone(),
         cluster: cluster.clone(),
@@ -167,25 +169,28 @@ impl Node {
     fn serve(
         replica: Replica,
         transport: Arc<PeerTransport>,
-        limits: &Limits,
+        settings: &Settings,
         clients: TcpListener,
         peers: TcpListener,
     ) -> Result<Self, Error> {
-        let limits = Arc::new(limits.clone());
+        let limits = Arc::new(settings.limits.clone());
+        let tls = settings.tls.clone();
         let hashes: Arc<dyn Peers> = Arc::new(Hashes(Arc::clone(&transport)));
-        let context = Context::new(replica.clone(), Arc::clone(&limits), hashes);
+        let context = Context::new(replica.clone(), Arc::clone(&limits), tls.clone(), hashes);
         let routes = service::routes(&context).map_err(|error| Error::Serve(error.to_string()))?;
         let (closing, mut closed) = watch::channel(false);
         let closed = async move {
             let _ = closed.wait_for(|closing| *closing).await;
         };
-        let incoming = listener::incoming(clients, limits.connections_max);
+        let for_clients = tls.as_ref().map(|tls| Arc::clone(&tls.clients));
+        let for_nodes = tls.as_ref().map(|tls| Arc::clone(&tls.nodes));
+        let incoming = listener::incoming(clients, limits.connections_max, for_clients);
         let client_server = server(&limits).serve_with_incoming_shutdown(
             Intake::new(routes, &limits),
             incoming,
             closed,
         );
-        let incoming = listener::incoming(peers, limits.connections_max);
+        let incoming = listener::incoming(peers, limits.connections_max, for_nodes);
         let peer_server = server(&limits)
             .add_service(peer::server(replica.clone(), Arc::clone(&limits), &transport))
             .serve_with_incoming(incoming);

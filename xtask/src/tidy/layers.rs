@@ -235,6 +235,7 @@ scan.rs             L0
 batch.rs            L0
 into_bytes.rs       L0
 options.rs          L0
+tls.rs              L0
 error.rs            L0
 proto.rs            L0
 ",
@@ -294,10 +295,15 @@ signals.rs          L1
 logging.rs          L1
 config/             L0
     settings.rs
+    tls.rs
     given.rs
     nodes.rs
     units.rs
     error.rs
+tls/                L0
+    certificates.rs
+    nodes_only.rs
+    carrier.rs
 limits.rs           L0
 gather.rs           L0
 ",

@@ -81,6 +81,20 @@ pub(crate) struct Given {
     #[arg(long, env = "LSM_JOIN", value_name = "BOOL", num_args = 0..=1, require_equals = true,
         default_missing_value = "true")]
     pub(crate) join: Option<bool>,
+    /// A PEM file with the certificate of this node, and those between it and the CA. With this,
+    /// --tls-key and --tls-ca both ports speak TLS and nothing else
+    #[arg(long, env = "LSM_TLS_CERT", value_name = "FILE")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// A PEM file with the key of that certificate
+    #[arg(long, env = "LSM_TLS_KEY", value_name = "FILE")]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// A PEM file with the CA that signed the certificates of all nodes
+    #[arg(long, env = "LSM_TLS_CA", value_name = "FILE")]
+    pub(crate) tls_ca: Option<PathBuf>,
+    /// Refuses clients that show no certificate of that CA [default: false]
+    #[arg(long, env = "LSM_TLS_CLIENT_AUTH", value_name = "BOOL", num_args = 0..=1,
+        require_equals = true, default_missing_value = "true")]
+    pub(crate) tls_client_auth: Option<bool>,
     /// What is logged: error, warn, info, debug, trace, or directives as in
     /// `info,lsm_raft=debug` [default: info]
     #[arg(long, env = "LSM_LOG_LEVEL", value_name = "FILTER")]
@@ -170,6 +184,10 @@ impl Given {
             advertise_peer: self.advertise_peer.or(other.advertise_peer),
             members: self.members.or(other.members),
             join: self.join.or(other.join),
+            tls_cert: self.tls_cert.or(other.tls_cert),
+            tls_key: self.tls_key.or(other.tls_key),
+            tls_ca: self.tls_ca.or(other.tls_ca),
+            tls_client_auth: self.tls_client_auth.or(other.tls_client_auth),
             log_level: self.log_level.or(other.log_level),
             log_format: self.log_format.or(other.log_format),
             threads: self.threads.or(other.threads),

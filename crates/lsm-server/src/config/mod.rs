@@ -1,7 +1,7 @@
 //! What a node is started with: flags, environment, a file and defaults, in this order of
 //! precedence, checked as a whole before anything is opened.
 //!
-//! Leaves to others: binding the addresses and opening the folder.
+//! Leaves to others: binding the addresses and opening the folder, and what certificates mean.
 //!
 //! Invariants:
 //! * Every setting has one name: `--name`, `LSM_NAME` and `name` in the file.
@@ -11,8 +11,10 @@ mod error;
 mod given;
 mod nodes;
 mod settings;
+mod tls;
 mod units;
 
 pub(crate) use given::{LogFormat, StartArgs};
 pub(crate) use settings::{Log, Settings};
+pub(crate) use tls::read_pem;
 pub(crate) use units::Time;

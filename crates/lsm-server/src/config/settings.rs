@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use lsm_core::{Compression as Packing, Options};
@@ -10,8 +11,10 @@ use lsm_raft::{Config, Members};
 use super::error::Error;
 use super::given::{Compression, Given, LogFormat, StartArgs, address};
 use super::nodes::{Address, parse_members};
+use super::tls::tls;
 use super::units::{Bytes, Time};
 use crate::limits::Limits;
+use crate::tls::Tls;
 
 /// Ticks of raft between two heartbeats: a follower counts its time in these.
 const TICKS_PER_HEARTBEAT: u32 = 2;
@@ -39,6 +42,8 @@ pub(crate) struct Settings {
     pub(crate) advertise_peer: Address,
     /// The founding members; none for a node that joins.
     pub(crate) founders: Option<Members>,
+    /// What both ports speak, if it is TLS.
+    pub(crate) tls: Option<Arc<Tls>>,
     /// What is logged, and how.
     pub(crate) log: Log,
     /// Threads that serve requests.
@@ -116,6 +121,7 @@ impl Settings {
             advertise,
             advertise_peer,
             founders,
+            tls: tls(given)?.map(Arc::new),
             log: log(given)?,
             threads: number("threads", given.threads, 1, 256)? as usize,
             raft: raft(given, node, &limits)?,
@@ -136,6 +142,7 @@ pub(super) fn defaults() -> Given {
         listen: Some(([127, 0, 0, 1], 4001).into()),
         peer_listen: Some(([127, 0, 0, 1], 5001).into()),
         join: Some(false),
+        tls_client_auth: Some(false),
         log_level: Some("info".into()),
         log_format: Some(LogFormat::Text),
         threads: Some(threads()),

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use lsm_client::proto::peer::peer_service_client::PeerServiceClient;
 use lsm_raft::Error;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use tonic::{Request, Status};
 
 use super::directory::Directory;
 use super::group::Group;
 use super::handshake::{Hello, Refused};
+use crate::tls::{Tls, endpoint};
 
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(2);
 /// Silence after which a connection is probed, and how long the answer may take. Heartbeats
@@ -25,6 +26,7 @@ pub(super) type Client = PeerServiceClient<Channel>;
 pub(super) struct Caller {
     pub(super) group: Arc<dyn Group>,
     pub(super) directory: Arc<Directory>,
+    pub(super) tls: Option<Arc<Tls>>,
 }
 
 /// What to do after a call failed.
@@ -41,9 +43,8 @@ impl Caller {
     pub(super) async fn dial(&self, node: u64, attempt: u32) -> Result<(Client, String), String> {
         let address = self.directory.address(node, &self.group.members(), attempt);
         let address = address.ok_or("its address is not known")?;
-        let endpoint = Endpoint::try_from(format!("http://{address}"))
+        let endpoint = endpoint(&address, self.tls.as_deref(), CONNECT_TIME_MAX)
             .map_err(|_| format!("{address:?} is no address"))?
-            .connect_timeout(CONNECT_TIME_MAX)
             .tcp_nodelay(true)
             .http2_keep_alive_interval(PROBE_INTERVAL)
             .keep_alive_timeout(PROBE_TIME_MAX)

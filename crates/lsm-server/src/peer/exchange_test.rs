@@ -25,7 +25,7 @@ async fn pair() -> (Node, Node) {
 
 fn caller(node: &Node) -> Caller {
     let group = Arc::clone(&node.fake) as Arc<dyn Group>;
-    Caller { group, directory: Arc::clone(node.transport.directory()) }
+    Caller { group, directory: Arc::clone(node.transport.directory()), tls: None }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

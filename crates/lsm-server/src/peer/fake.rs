@@ -102,8 +102,14 @@ impl Node {
         let limits = Arc::new(limits);
         let id = identity.node;
         let runtime = tokio::runtime::Handle::current();
-        let transport =
-            PeerTransport::new(&identity.cluster, identity.group, id, Arc::clone(&limits), runtime);
+        let transport = PeerTransport::new(
+            &identity.cluster,
+            identity.group,
+            id,
+            Arc::clone(&limits),
+            None,
+            runtime,
+        );
         let fake = Arc::new(Fake {
             identity,
             members: Mutex::default(),

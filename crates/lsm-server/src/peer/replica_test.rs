@@ -103,7 +103,8 @@ impl Cluster {
             nonce: fastrand::u64(1..),
         };
         let limits = Arc::new(Limits::default());
-        let transport = PeerTransport::new("test", 1, id, Arc::clone(&limits), Handle::current());
+        let transport =
+            PeerTransport::new("test", 1, id, Arc::clone(&limits), None, Handle::current());
         let (folder, carrier) = (self.folder(id), Arc::clone(&transport));
         let replica = spawn_blocking(move || options.open(folder, carrier)).await.unwrap().unwrap();
         transport.attach(replica.clone());

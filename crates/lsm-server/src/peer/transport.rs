@@ -22,6 +22,7 @@ use super::queue::Queue;
 use super::snapshot::Senders;
 use super::{hash, link};
 use crate::limits::Limits;
+use crate::tls::Tls;
 
 /// Carries messages and snapshots to other nodes.
 pub(crate) struct PeerTransport {
@@ -29,6 +30,7 @@ pub(crate) struct PeerTransport {
     group: u64,
     node: u64,
     limits: Arc<Limits>,
+    tls: Option<Arc<Tls>>,
     runtime: Handle,
     directory: Arc<Directory>,
     /// None before the replica is attached and after the end.
@@ -55,6 +57,7 @@ impl PeerTransport {
         group: u64,
         node: u64,
         limits: Arc<Limits>,
+        tls: Option<Arc<Tls>>,
         runtime: Handle,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -62,6 +65,7 @@ impl PeerTransport {
             group,
             node,
             limits,
+            tls,
             runtime,
             directory: Arc::default(),
             caller: RwLock::new(None),
@@ -86,7 +90,8 @@ impl PeerTransport {
                 == (&*self.cluster, self.group, self.node),
             "a transport is for one node"
         );
-        *self.caller.write() = Some(Caller { group, directory: Arc::clone(&self.directory) });
+        let (directory, tls) = (Arc::clone(&self.directory), self.tls.clone());
+        *self.caller.write() = Some(Caller { group, directory, tls });
     }
 
     /// Ends all connections and lets go of the replica; what is sent from now on is dropped.

@@ -13,6 +13,7 @@ use tonic::metadata::MetadataMap;
 use super::forward::Forward;
 use crate::convert;
 use crate::limits::Limits;
+use crate::tls::Tls;
 
 /// Longest work of an operator: a compaction, a hash of everything.
 pub(super) const MAINTENANCE_TIME_MAX: Duration = Duration::from_secs(3600);
@@ -50,12 +51,17 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    /// Of a replica that runs.
-    pub(crate) fn new(replica: Replica, limits: Arc<Limits>, peers: Arc<dyn Peers>) -> Self {
+    /// Of a replica that runs. With `tls` other nodes are called so.
+    pub(crate) fn new(
+        replica: Replica,
+        limits: Arc<Limits>,
+        tls: Option<Arc<Tls>>,
+        peers: Arc<dyn Peers>,
+    ) -> Self {
         Self {
             node: replica.identity().node,
             status: replica.watch(),
-            forward: Arc::new(Forward::new(Arc::clone(&limits))),
+            forward: Arc::new(Forward::new(Arc::clone(&limits), tls)),
             scans: Arc::new(Semaphore::new(limits.scans_max)),
             maintenance: Arc::new(Semaphore::new(MAINTENANCE_MAX)),
             replica,

@@ -20,11 +20,12 @@ use lsm_client::proto::v1::{
 };
 use lsm_raft::Members;
 use parking_lot::Mutex;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
 
 use crate::convert;
 use crate::limits::Limits;
+use crate::tls::{Tls, endpoint};
 
 /// A node that does not answer for so long is taken for unreachable.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(1);
@@ -36,6 +37,7 @@ const CONNECTION_WINDOW: u32 = 4 << 20;
 #[derive(Debug)]
 pub(crate) struct Forward {
     limits: Arc<Limits>,
+    tls: Option<Arc<Tls>>,
     channels: Mutex<Channels>,
 }
 
@@ -48,8 +50,8 @@ struct Channels {
 }
 
 impl Forward {
-    pub(super) fn new(limits: Arc<Limits>) -> Self {
-        Self { limits, channels: Mutex::new(Channels::default()) }
+    pub(super) fn new(limits: Arc<Limits>, tls: Option<Arc<Tls>>) -> Self {
+        Self { limits, tls, channels: Mutex::new(Channels::default()) }
     }
 
     /// A channel to the client port of `node`; none if it is not a member.
@@ -81,12 +83,12 @@ impl Forward {
 
     /// Lazily: nothing is sent before the first request.
     fn connect(&self, address: &str) -> Result<Channel, Status> {
-        let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|error| {
+        let endpoint = endpoint(address, self.tls.as_deref(), CONNECT_TIME_MAX);
+        let endpoint = endpoint.map_err(|error| {
             let message = format!("the leader's address {address:?} cannot be used: {error}");
             convert::status(Code::Unavailable, convert::NOT_LEADER, message)
         })?;
         let endpoint = endpoint
-            .connect_timeout(CONNECT_TIME_MAX)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .http2_keep_alive_interval(self.limits.keepalive_interval)
@@ -172,7 +174,7 @@ mod tests {
 
     #[tokio::test]
     async fn channels_are_those_of_the_members() {
-        let forward = Forward::new(Arc::new(Limits::default()));
+        let forward = Forward::new(Arc::new(Limits::default()), None);
         let first = members(&[(1, "a:1"), (2, "b:1"), (3, "c:1")]);
         for node in [1, 2, 3, 2] {
             assert!(forward.channel(&first, node).unwrap().is_some());
@@ -190,7 +192,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_address_that_is_none_is_told() {
-        let forward = Forward::new(Arc::new(Limits::default()));
+        let forward = Forward::new(Arc::new(Limits::default()), None);
         let status = forward.channel(&members(&[(1, "no address")]), 1).unwrap_err();
         assert!(convert::says(&status, convert::NOT_LEADER), "nothing was sent: {status:?}");
         assert!(status.message().contains("no address"));

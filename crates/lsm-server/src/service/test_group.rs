@@ -130,7 +130,7 @@ impl Group {
             let replica =
                 options.open(dir.path().join(node.to_string()), Arc::clone(&wire) as _).unwrap();
             net.replicas.lock().insert(node, replica.clone());
-            let context = Context::new(replica, Arc::clone(&limits), wire);
+            let context = Context::new(replica, Arc::clone(&limits), None, wire);
             let intake = Intake::new(routes(&context).unwrap(), &limits);
             servers.push(tokio::spawn(async move {
                 let incoming = TcpListenerStream::new(listener);

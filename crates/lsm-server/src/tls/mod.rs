@@ -1,0 +1,15 @@
+//! Encryption: the certificates of a node, and connections that are made with them.
+//!
+//! Leaves to others: reading the files (`config`), and bounding the time of a handshake
+//! (`listener` for those who come, the callers for those who are called).
+//!
+//! Invariants:
+//! * With certificates both ports speak TLS and nothing else.
+//! * Between nodes each side shows a certificate of a node and demands one.
+
+mod carrier;
+mod certificates;
+mod nodes_only;
+
+pub(crate) use carrier::Carrier;
+pub(crate) use certificates::{Part, Pem, Tls, endpoint};
