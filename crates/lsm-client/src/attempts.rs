@@ -164,5 +164,22 @@ pub(crate) fn reason(status: &Status) -> String {
         }
         cause = error.source();
     }
+    let hint = HINTS.iter().find(|(words, _)| text.contains(words));
+    if let Some((_, hint)) = hint {
+        text = format!("{hint} ({text})");
+    }
     text
 }
+
+/// What people should know of some ways in which connections die. The words are of the
+/// libraries below; where they change a hint is missing, and no more.
+const HINTS: [(&str, &str); 7] = [
+    ("frame with invalid size", "the node does not speak plain HTTP/2; it may want TLS"),
+    ("InvalidContentType", "the node does not speak TLS"),
+    ("CertificateRequired", "the node wants a certificate of the client"),
+    ("UnknownIssuer", "the node's certificate was not signed by a CA that is trusted here"),
+    ("UnknownCA", "this client's certificate was not signed by the CA of the node"),
+    // The same for two CAs of one name.
+    ("BadSignature", "the node's certificate was not signed by a CA that is trusted here"),
+    ("DecryptError", "this client's certificate was not signed by the CA of the node"),
+];

@@ -273,6 +273,7 @@ mod tests {
     use tokio_stream::StreamExt;
 
     use super::*;
+    use crate::tls::{Authority, Pem, Signed, Tls};
 
     const LOCAL: SocketAddr =
         SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
@@ -331,5 +332,66 @@ mod tests {
         sleep(2 * time).await;
         good.write_all(b"x").await.unwrap();
         served.read_exact(&mut bytes[..1]).await.unwrap();
+    }
+
+    fn tls() -> (Arc<ServerConfig>, tokio_rustls::TlsConnector) {
+        use rustls::pki_types::CertificateDer;
+        use rustls::pki_types::pem::PemObject;
+
+        let authority = Authority::new("ours");
+        let Signed { cert, key } = authority.node("localhost");
+        let pem = Pem { cert: cert.into(), key: key.into(), ca: authority.pem.clone().into() };
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(authority.pem.as_bytes()).unwrap()).unwrap();
+        let client = rustls::ClientConfig::builder_with_provider(Arc::new(
+            rustls::crypto::ring::default_provider(),
+        ));
+        let client = client.with_safe_default_protocol_versions().unwrap();
+        let client = client.with_root_certificates(roots).with_no_client_auth();
+        (Arc::clone(&Tls::new(&pem, false).unwrap().clients), Arc::new(client).into())
+    }
+
+    #[tokio::test]
+    async fn who_does_not_end_the_handshake_holds_its_place_for_a_while_only() {
+        let listener = bind(LOCAL, "listen").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let time = Duration::from_millis(500);
+        let (server, connector) = tls();
+        let mut incoming = Box::pin(incoming_within(listener, 1, Some(server), time));
+        let began = Instant::now();
+        let mut slow = TcpStream::connect(address).await.unwrap();
+        // The head of a record whose rest never comes.
+        slow.write_all(&[22, 3, 1, 2, 0]).await.unwrap();
+        let mut second = TcpStream::connect(address).await.unwrap();
+        assert_eq!(second.read(&mut [0; 1]).await.unwrap_or(0), 0, "the only place is taken");
+        assert!(began.elapsed() < time);
+        assert_eq!(slow.read(&mut [0; 1]).await.unwrap_or(0), 0, "it is disconnected");
+        assert!(began.elapsed() >= time);
+
+        let good = TcpStream::connect(address).await.unwrap();
+        let mut good = connector.connect("localhost".try_into().unwrap(), good).await.unwrap();
+        let mut served = incoming.next().await.unwrap().unwrap();
+        good.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+        let mut bytes = [0; PREFACE_LEN];
+        served.read_exact(&mut bytes).await.unwrap();
+        assert!(bytes.starts_with(b"PRI"));
+        served.write_all(b"answer").await.unwrap();
+        served.flush().await.unwrap();
+        good.read_exact(&mut bytes[..6]).await.unwrap();
+        assert!(bytes.starts_with(b"answer"));
+    }
+
+    #[tokio::test]
+    async fn who_says_nothing_after_the_handshake_is_disconnected() {
+        let listener = bind(LOCAL, "listen").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (server, connector) = tls();
+        let time = Duration::from_millis(500);
+        let mut incoming = Box::pin(incoming_within(listener, 1, Some(server), time));
+        let silent = TcpStream::connect(address).await.unwrap();
+        let _silent = connector.connect("localhost".try_into().unwrap(), silent).await.unwrap();
+        let mut served = incoming.next().await.unwrap().unwrap();
+        let error = served.read_u8().await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 }

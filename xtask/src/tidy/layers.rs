@@ -301,6 +301,7 @@ config/             L0
     units.rs
     error.rs
 tls/                L0
+    test_authority.rs
     certificates.rs
     nodes_only.rs
     carrier.rs

@@ -81,3 +81,7 @@ pub(crate) fn read_pem(path: &Path) -> Result<Vec<u8>, String> {
         Err(error) => Err(error.to_string()),
     }
 }
+
+#[cfg(test)]
+#[path = "tls_test.rs"]
+mod tests;

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 
-use super::caller::{Caller, Next};
+use super::caller::{Caller, Next, causes};
 use super::queue::Queue;
 
 const WAIT_MIN: Duration = Duration::from_millis(50);
@@ -84,7 +84,11 @@ async fn deliver(
             Ok(Ok(_)) => return Lost { reason: "the node ended it".into(), next: Next::Retry },
             Ok(Err(status)) => {
                 let next = caller.heed(&status);
-                let reason = format!("{address}: {}", status.message());
+                // What it said; or what the connection died of, as a refused certificate.
+                let reason = match std::error::Error::source(&status) {
+                    Some(cause) => format!("{address}: {}", causes(cause)),
+                    None => format!("{address}: {}", status.message()),
+                };
                 return Lost { reason, next };
             }
             // It gets one interval to hear of it.

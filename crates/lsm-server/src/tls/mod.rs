@@ -10,6 +10,10 @@
 mod carrier;
 mod certificates;
 mod nodes_only;
+#[cfg(test)]
+mod test_authority;
 
 pub(crate) use carrier::Carrier;
 pub(crate) use certificates::{Part, Pem, Tls, endpoint};
+#[cfg(test)]
+pub(crate) use test_authority::{Authority, Signed};

@@ -83,3 +83,30 @@ impl ClientCertVerifier for NodesOnly {
         self.signed.supported_verify_schemes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rustls::crypto::ring;
+    use rustls::pki_types::pem::PemObject;
+
+    use super::*;
+    use crate::tls::{Authority, Signed};
+
+    #[test]
+    fn a_certificate_of_a_client_is_none_of_a_node() {
+        let (ours, foreign) = (Authority::new("ours"), Authority::new("foreign"));
+        let read = |pem: &str| CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(read(&ours.pem)).unwrap();
+        let provider = Arc::new(ring::default_provider());
+        let nodes = NodesOnly::new(&Arc::new(roots), &provider).unwrap();
+        let check = |signed: &Signed| {
+            nodes.verify_client_cert(&read(&signed.cert), &[], UnixTime::now()).map(|_| ())
+        };
+        assert_eq!(check(&ours.node("localhost")), Ok(()));
+        let error = check(&ours.client()).unwrap_err().to_string();
+        assert!(error.contains("server"), "{error}");
+        let error = check(&foreign.node("localhost")).unwrap_err().to_string();
+        assert!(error.contains("UnknownIssuer"), "{error}");
+    }
+}

@@ -11,3 +11,4 @@ mod local;
 mod seed;
 mod start;
 mod stop;
+mod tls;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitStatus;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lsm_client::proto::v1::cluster_service_client::ClusterServiceClient;
@@ -15,7 +16,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tonic::transport::{Channel, Endpoint};
 
 use super::ports::{BLOCK_LEN, free_ports};
-use super::{Process, wait_for};
+use super::{Certificates, Process, wait_for};
 
 /// Most nodes of a cluster, those added later among them; each has two ports.
 const NODES_MAX: u16 = BLOCK_LEN / 2;
@@ -32,6 +33,7 @@ static GATE: Semaphore = Semaphore::const_new(1);
 pub(crate) struct Builder {
     count: u16,
     flags: Vec<String>,
+    certificates: Option<Arc<Certificates>>,
 }
 
 impl Builder {
@@ -39,6 +41,12 @@ impl Builder {
     pub(crate) fn flags(mut self, flags: &str) -> Self {
         self.flags.extend(flags.split_whitespace().map(str::to_owned));
         self
+    }
+
+    /// TLS with these certificates; clients show theirs.
+    pub(crate) fn tls(mut self, certificates: &Arc<Certificates>) -> Self {
+        self.certificates = Some(Arc::clone(certificates));
+        self.flags(&certificates.flags("node"))
     }
 
     /// Starts the nodes, and returns when one leads.
@@ -49,6 +57,7 @@ impl Builder {
             first_port: free_ports(2 * NODES_MAX),
             founders: (1..=u64::from(self.count)).collect(),
             flags: self.flags,
+            certificates: self.certificates,
             running: BTreeMap::new(),
             known: 0,
             _permit: permit,
@@ -68,6 +77,7 @@ pub(crate) struct Cluster {
     running: BTreeMap<u64, Process>,
     founders: Vec<u64>,
     flags: Vec<String>,
+    certificates: Option<Arc<Certificates>>,
     first_port: u16,
     /// The highest number in use.
     known: u64,
@@ -80,7 +90,7 @@ impl Cluster {
     /// A cluster of founding nodes.
     pub(crate) fn builder(count: u16) -> Builder {
         assert!(count <= NODES_MAX);
-        Builder { count, flags: Vec::new() }
+        Builder { count, flags: Vec::new(), certificates: None }
     }
 
     /// A cluster with the default settings, and a leader.
@@ -217,19 +227,35 @@ impl Cluster {
     pub(crate) async fn client(&self) -> Client {
         let addresses: Vec<_> =
             (1..=self.known).map(|node| self.address(node).to_string()).collect();
-        ClientOptions::default().timeout(PATIENCE).open(addresses).await.unwrap()
+        self.options().open(addresses).await.unwrap()
+    }
+
+    fn options(&self) -> ClientOptions {
+        let options = ClientOptions::default().timeout(PATIENCE);
+        match &self.certificates {
+            Some(certificates) => options.tls(certificates.client()),
+            None => options,
+        }
     }
 
     /// One node, asked for itself.
     pub(crate) async fn node(&self, node: u64) -> NodeClient {
         let address = self.address(node).to_string();
-        let client = ClientOptions::default().timeout(PATIENCE).open([&address]).await.unwrap();
+        let client = self.options().open([&address]).await.unwrap();
         client.node(&address).unwrap()
     }
 
     /// A connection to a node, for the generated clients. Made when it is first used.
     pub(crate) fn channel(&self, node: u64) -> Channel {
-        let endpoint = Endpoint::from_shared(format!("http://{}", self.address(node))).unwrap();
+        let address = self.address(node);
+        let endpoint = match &self.certificates {
+            None => Endpoint::from_shared(format!("http://{address}")).unwrap(),
+            Some(certificates) => {
+                let tls = certificates.config(Some((certificates, "client")));
+                let endpoint = Endpoint::from_shared(format!("https://{address}")).unwrap();
+                endpoint.tls_config(tls).unwrap()
+            }
+        };
         endpoint.tcp_nodelay(true).connect_timeout(PATIENCE).connect_lazy()
     }
 

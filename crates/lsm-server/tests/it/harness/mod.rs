@@ -13,11 +13,13 @@
 //! When a test fails, the logs of all nodes are printed. Clusters run one at a time: several
 //! would only take the time from each other that the tests measure.
 
+mod certificates;
 mod cluster;
 mod load;
 mod ports;
 mod process;
 
+pub(crate) use certificates::Certificates;
 pub(crate) use cluster::Cluster;
 pub(crate) use load::Load;
 pub(crate) use ports::free_ports;
