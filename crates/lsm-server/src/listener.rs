@@ -270,6 +270,7 @@ impl AsyncWrite for Connection {
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::time::timeout;
     use tokio_stream::StreamExt;
 
     use super::*;
@@ -363,9 +364,12 @@ mod tests {
         // The head of a record whose rest never comes.
         slow.write_all(&[22, 3, 1, 2, 0]).await.unwrap();
         let mut second = TcpStream::connect(address).await.unwrap();
-        assert_eq!(second.read(&mut [0; 1]).await.unwrap_or(0), 0, "the only place is taken");
+        let read = timeout(time, second.read(&mut [0; 1])).await.expect("the only place is taken");
+        assert_eq!(read.unwrap_or(0), 0);
         assert!(began.elapsed() < time);
-        assert_eq!(slow.read(&mut [0; 1]).await.unwrap_or(0), 0, "it is disconnected");
+        let mut byte = [0; 1];
+        let read = timeout(20 * time, slow.read(&mut byte)).await.expect("it is disconnected");
+        assert_eq!(read.unwrap_or(0), 0);
         assert!(began.elapsed() >= time);
 
         let good = TcpStream::connect(address).await.unwrap();
@@ -391,7 +395,8 @@ mod tests {
         let silent = TcpStream::connect(address).await.unwrap();
         let _silent = connector.connect("localhost".try_into().unwrap(), silent).await.unwrap();
         let mut served = incoming.next().await.unwrap().unwrap();
-        let error = served.read_u8().await.unwrap_err();
+        let read = timeout(20 * time, served.read_u8()).await.expect("it is disconnected");
+        let error = read.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 }
