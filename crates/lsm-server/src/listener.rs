@@ -26,7 +26,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
 use crate::gather::Gathered;
-use crate::tls::Carrier;
+use crate::tls::{self, Carrier};
 
 /// Connections that were accepted and are not served yet.
 const ACCEPTED_MAX: usize = 64;
@@ -157,16 +157,19 @@ impl Greeting {
             secured = timeout_at(end, Carrier::secure(stream, tls)) => secured,
             () = self.sender.closed() => return,
         };
-        let reason = match secured {
+        let (reason, refused) = match secured {
             Ok(Ok(carrier)) => {
                 let _ = self.sender.send(Ok(Connection::new(carrier, end, permit))).await;
                 return;
             }
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "it took too long".to_owned(),
+            Ok(Err((error, stream))) => (error.to_string(), Some(stream)),
+            Err(_) => ("it took too long".to_owned(), None),
         };
         if self.log.may() {
             tracing::warn!(%from, reason, "no TLS with this connection; it is closed");
+        }
+        if let Some(stream) = refused {
+            tls::close(stream).await;
         }
     }
 }

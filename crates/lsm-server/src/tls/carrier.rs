@@ -4,12 +4,19 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use rustls::ServerConfig;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+
+/// Longest wait for the other side to close a connection, too, and most reads of what it sends
+/// until then.
+const CLOSE_TIME_MAX: Duration = Duration::from_secs(1);
+const CLOSE_READS_MAX: usize = 64;
 
 /// A connection that came in.
 #[derive(Debug)]
@@ -23,9 +30,13 @@ impl Carrier {
     ///
     /// # Errors
     ///
-    /// Whatever is wrong with it, such as a certificate that another CA signed.
-    pub(crate) async fn secure(stream: TcpStream, server: Arc<ServerConfig>) -> io::Result<Self> {
-        let stream = TlsAcceptor::from(server).accept(stream).await?;
+    /// Whatever is wrong with it, such as a certificate that another CA signed; with the
+    /// connection, to be [closed](close).
+    pub(crate) async fn secure(
+        stream: TcpStream,
+        server: Arc<ServerConfig>,
+    ) -> Result<Self, (io::Error, TcpStream)> {
+        let stream = TlsAcceptor::from(server).accept(stream).into_fallible().await?;
         Ok(Self::Secure(Box::new(stream)))
     }
 
@@ -36,6 +47,23 @@ impl Carrier {
             Self::Secure(stream) => stream.get_ref().0,
         }
     }
+}
+
+/// Closes a connection such that the other side can read what it was told last, which is why
+/// it is closed: while bytes of its own are unread here, the system would reset it instead.
+pub(crate) async fn close(mut stream: TcpStream) {
+    let rest = async {
+        let mut bytes = [0; 1024];
+        stream.shutdown().await?;
+        for _ in 0..CLOSE_READS_MAX {
+            if stream.read(&mut bytes).await? == 0 {
+                break;
+            }
+        }
+        io::Result::Ok(())
+    };
+    // It is over anyway.
+    let _ = timeout(CLOSE_TIME_MAX, rest).await;
 }
 
 /// Calls the same function of whichever stream it is.

@@ -13,7 +13,7 @@ mod nodes_only;
 #[cfg(test)]
 mod test_authority;
 
-pub(crate) use carrier::Carrier;
+pub(crate) use carrier::{Carrier, close};
 pub(crate) use certificates::{Part, Pem, Tls, endpoint};
 #[cfg(test)]
 pub(crate) use test_authority::{Authority, Signed};
