@@ -1,10 +1,10 @@
 //! Lets what many tasks have to say to one connection leave in one write.
 //!
 //! One entry of the log answers many requests at a time, and each is a task of its own. The runtime
-//! runs a task that was just woken next: so the first of them would wake its connection,
-//! which would write that one answer, and so for each. A connection that waits for one turn of the runtime before
-//! a short write finds the others' answers beside it: measured with 256 clients on 16
-//! connections, a tenth of the writes.
+//! runs a task that was just woken next: so the first of them would wake its connection, which
+//! would write that one answer, and so for each. A connection that waits for one turn of the
+//! runtime before a short write finds the others' answers beside it: 64 clients put 8 to 18 %
+//! more that way (decision 0010).
 
 use std::io;
 use std::pin::Pin;
