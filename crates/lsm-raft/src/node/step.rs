@@ -6,6 +6,7 @@ use std::time::Duration;
 use raft::eraftpb::{ConfChangeV2, ConfState, Entry, HardState, Message, MessageType, Snapshot};
 use raft::{ProgressState, RawNode, ReadOnlyOption, StateRole};
 
+use super::changes::Changes;
 use super::guard::{self, Verdict};
 use super::heard::Heard;
 use super::io::{
@@ -33,7 +34,7 @@ pub struct Node<S: NodeStorage, W> {
     /// As of the last entry handed out to be applied.
     members: Members,
     proposals: Proposals<W>,
-    changes: VecDeque<Changing<W>>,
+    changes: Changes<W>,
     reads: Reads<W>,
     outputs: Vec<Output<W>>,
     /// As last told.
@@ -50,14 +51,6 @@ pub struct Node<S: NodeStorage, W> {
     /// Term and vote as last given out to be persisted.
     promised: (u64, u64),
     failed: Option<String>,
-}
-
-/// A membership change in the log.
-#[derive(Debug)]
-struct Changing<W> {
-    index: u64,
-    term: u64,
-    waiter: W,
 }
 
 impl<S: NodeStorage, W> std::fmt::Debug for Node<S, W> {
@@ -87,7 +80,7 @@ impl<S: NodeStorage, W> Node<S, W> {
             raw,
             members,
             proposals: Proposals::new(),
-            changes: VecDeque::new(),
+            changes: Changes::new(),
             reads: Reads::new(nonce),
             outputs: Vec::new(),
             status: NodeStatus { node: config.node, ..NodeStatus::default() },
@@ -145,7 +138,7 @@ impl<S: NodeStorage, W> Node<S, W> {
             Input::Tick => self.tick(now)?,
             Input::Message(message) => self.receive(message)?,
             Input::Propose { command, waiter } => self.propose(command, waiter),
-            Input::ChangeMembers { changes, waiter } => self.change(&changes, waiter)?,
+            Input::ChangeMembers { changes, waiter } => self.change(changes, waiter),
             Input::Read { waiter } => self.read(waiter, now),
             Input::Persisted { ready } => self.persisted(ready),
             Input::Applied { index } => self.raw.advance_apply_to(index),
@@ -181,6 +174,7 @@ impl<S: NodeStorage, W> Node<S, W> {
         // What one ready leads to may be another: a lone voter commits what it persists.
         loop {
             self.send_proposals()?;
+            self.send_changes()?;
             self.send_reads(now);
             if !self.raw.has_ready() {
                 break;
@@ -306,32 +300,41 @@ impl<S: NodeStorage, W> Node<S, W> {
         Ok(())
     }
 
-    fn change(&mut self, changes: &[Change], waiter: W) -> Result<()> {
-        if !self.leads() || self.failed.is_some() {
-            self.refuse_as_follower(waiter);
-            return Ok(());
-        }
-        let refusal = if self.raw.raft.has_pending_conf() || self.is_joint() {
-            Some(Refusal::Busy { what: "another membership change is under way".into() })
-        } else {
-            self.members.after(changes).err().map(Refusal::Invalid)
-        };
-        if let Some(refusal) = refusal {
+    fn change(&mut self, changes: Vec<Change>, waiter: W) {
+        if let Some(reason) = &self.failed {
+            let refusal = Refusal::Stopped(reason.clone());
             self.outputs.push(Output::Refuse { waiter, refusal });
-            return Ok(());
+        } else if !self.leads() {
+            self.refuse_as_follower(waiter);
+        } else if let Err((waiter, refusal)) = self.changes.push(changes, waiter) {
+            self.outputs.push(Output::Refuse { waiter, refusal });
         }
-        let mut context = Vec::new();
-        encode_changes(changes, &mut context);
-        match self.raw.propose_conf_change(context, to_raft(changes)) {
-            Ok(()) => {
-                let (index, term) = (self.raw.raft.raft_log.last_index(), self.raw.raft.term);
-                self.changes.push_back(Changing { index, term, waiter });
+    }
+
+    fn send_changes(&mut self) -> Result<()> {
+        while let Some(changes) = self.changes.next() {
+            let handing_over = self.raw.raft.lead_transferee.is_some();
+            let busy = self.raw.raft.has_pending_conf() || self.is_joint() || handing_over;
+            if !self.leads() || busy {
+                return Ok(());
             }
-            Err(raft::Error::ProposalDropped) => {
-                let what = "the leadership is being handed over".to_owned();
-                self.outputs.push(Output::Refuse { waiter, refusal: Refusal::Busy { what } });
+            if let Err(reason) = self.members.after(changes) {
+                let waiter = self.changes.void_next();
+                let refusal = Refusal::Invalid(reason);
+                self.outputs.extend(waiter.map(|waiter| Output::Refuse { waiter, refusal }));
+                continue;
             }
-            Err(error) => return Err(error.into()),
+            let mut context = Vec::new();
+            encode_changes(changes, &mut context);
+            match self.raw.propose_conf_change(context, to_raft(changes)) {
+                Ok(()) => {
+                    let (index, term) = (self.raw.raft.raft_log.last_index(), self.raw.raft.term);
+                    self.changes.proposed(index, term);
+                }
+                // Too much of the log is not committed yet.
+                Err(raft::Error::ProposalDropped) => return Ok(()),
+                Err(error) => return Err(error.into()),
+            }
         }
         Ok(())
     }
@@ -422,12 +425,11 @@ impl<S: NodeStorage, W> Node<S, W> {
         if self.failed.is_some() {
             return;
         }
-        for waiter in self.proposals.take_queued() {
+        for waiter in self.proposals.take_queued().chain(self.changes.take_waiting()) {
             let refusal = Refusal::Stopped(reason.clone());
             self.outputs.push(Output::Refuse { waiter, refusal });
         }
-        let undecided =
-            self.proposals.take_in_flight().chain(self.changes.drain(..).map(|c| c.waiter));
+        let undecided = self.proposals.take_in_flight().chain(self.changes.take_proposed());
         for waiter in undecided {
             self.outputs.push(Output::Refuse { waiter, refusal: Refusal::Unknown });
         }
@@ -480,11 +482,7 @@ impl<S: NodeStorage, W> Node<S, W> {
         let metadata = snapshot.get_metadata();
         let (index, term) = (metadata.index, metadata.term);
         self.raw.mut_store().reset(index, term);
-        for waiter in self.proposals.passed(index) {
-            self.outputs.push(Output::Refuse { waiter, refusal: Refusal::Unknown });
-        }
-        while self.changes.front().is_some_and(|change| change.index <= index) {
-            let waiter = self.changes.pop_front().expect("it is the front").waiter;
+        for waiter in self.proposals.passed(index).into_iter().chain(self.changes.passed(index)) {
             self.outputs.push(Output::Refuse { waiter, refusal: Refusal::Unknown });
         }
         let hard_state = self.raw.raft.hard_state();
@@ -552,11 +550,14 @@ impl<S: NodeStorage, W> Node<S, W> {
         let (mut conf, mut waiters, mut lost) = (Vec::new(), Vec::new(), Vec::new());
         for entry in entries {
             let mut waiting = self.proposals.committed(entry.index, entry.term, &mut lost);
+            let changer = self.changes.committed(entry.index, entry.term, &mut lost);
             if guard::is_change(entry) {
                 let conf_state = self.apply_change(entry)?;
                 conf.extend(conf_state.map(|conf_state| (entry.index, conf_state)));
+                waiting.extend(changer);
+            } else {
+                lost.extend(changer);
             }
-            self.changes_committed(entry, &mut waiting);
             if !waiting.is_empty() {
                 waiters.push((entry.index, waiting));
             }
@@ -568,17 +569,6 @@ impl<S: NodeStorage, W> Node<S, W> {
             self.outputs.push(Output::Apply(Apply { through, conf, waiters }));
         }
         Ok(())
-    }
-
-    fn changes_committed(&mut self, entry: &Entry, waiting: &mut Vec<W>) {
-        while self.changes.front().is_some_and(|change| change.index <= entry.index) {
-            let change = self.changes.pop_front().expect("it is the front");
-            if change.index == entry.index && change.term == entry.term && guard::is_change(entry) {
-                waiting.push(change.waiter);
-            } else {
-                self.refuse_as_follower(change.waiter);
-            }
-        }
     }
 
     /// The configuration after a committed change; none if it turned out impossible. The same
@@ -659,7 +649,8 @@ impl<S: NodeStorage, W> Node<S, W> {
         let status = self.read_status();
         let led = self.status.leads();
         if led && !status.leads() {
-            for waiter in self.proposals.take_queued().collect::<Vec<_>>() {
+            let queued = self.proposals.take_queued().chain(self.changes.take_waiting());
+            for waiter in queued.collect::<Vec<_>>() {
                 self.refuse_as_follower(waiter);
             }
             self.reads.drop_lease();

@@ -226,6 +226,15 @@ impl Group {
     }
 }
 
+fn remove(node: u64) -> Vec<Change> {
+    vec![Change::Remove { node }]
+}
+
+fn add(node: u64) -> Vec<Change> {
+    let address = format!("node{node}");
+    vec![Change::AddLearner { node, peer_address: address.clone(), client_address: address }]
+}
+
 fn members(ids: &[u64]) -> Members {
     let member = |&id: &u64| {
         let address = format!("node{id}");
@@ -352,15 +361,69 @@ fn a_lease_answers_alone_until_it_ends() {
 fn members_change_one_at_a_time() {
     let mut group = Group::with_leader(3, |_| {});
     group.slow = vec![2, 3];
-    let remove = |node| vec![Change::Remove { node }];
     group.input(1, Input::ChangeMembers { changes: remove(3), waiter: 1 });
-    group.input(1, Input::ChangeMembers { changes: remove(2), waiter: 2 });
-    assert!(matches!(group.refused[..], [(2, Refusal::Busy { .. })]), "{:?}", group.refused);
+    let proposed = group.node(1).status().last;
+    group.input(1, Input::ChangeMembers { changes: remove(3), waiter: 2 });
+    assert_eq!(group.node(1).status().last, proposed, "one is in the log at a time");
+    assert!(group.refused.is_empty(), "the other waits: {:?}", group.refused);
     group.slow.clear();
     group.input(1, Input::Tick);
     assert_eq!(group.applied[0].last().unwrap().1, [1]);
-    group.input(1, Input::ChangeMembers { changes: remove(3), waiter: 3 });
-    assert!(matches!(&group.refused[1], (3, Refusal::Invalid(why)) if why.contains("no member")));
+    // Its turn came after the first was applied: only then is it known to be impossible.
+    assert!(
+        matches!(&group.refused[..], [(2, Refusal::Invalid(why))] if why.contains("no member"))
+    );
+    group.input(1, Input::ChangeMembers { changes: remove(2), waiter: 3 });
+    assert_eq!(group.applied[0].last().unwrap().1, [3]);
+}
+
+#[test]
+fn a_change_waits_for_what_the_leader_has_not_applied() {
+    let mut group = Group::with_leader(5, |_| {});
+    group.idle = vec![1];
+    group.input(1, Input::ChangeMembers { changes: remove(5), waiter: 1 });
+    let &(index, ref answered) = group.applied[0].last().unwrap();
+    assert_eq!(answered, &[1]);
+    // The answer, and so the next change, may come here before the news that this is applied.
+    group.input(1, Input::ChangeMembers { changes: remove(4), waiter: 2 });
+    assert_eq!(group.node(1).status().last, index);
+    group.input(1, Input::Applied { index });
+    assert_eq!(group.applied[0].last().unwrap(), &(index + 1, vec![2]));
+    assert!(group.refused.is_empty(), "{:?}", group.refused);
+}
+
+#[test]
+fn changes_wait_in_bounds_and_while_the_node_leads() {
+    for fails in [false, true] {
+        let mut group = Group::with_leader(3, |_| {});
+        group.slow = vec![2, 3];
+        for waiter in 0..17 {
+            group.input(1, Input::ChangeMembers { changes: add(10 + u64::from(waiter)), waiter });
+        }
+        assert!(group.refused.is_empty(), "one is in the log: {:?}", group.refused);
+        group.input(1, Input::ChangeMembers { changes: add(30), waiter: 30 });
+        assert!(matches!(group.refused[..], [(30, Refusal::Busy { .. })]), "{:?}", group.refused);
+        group.refused.clear();
+        if fails {
+            group.input(1, Input::Fail { reason: "no space is left".into() });
+            let stopped =
+                group.refused.iter().filter(|refused| matches!(refused.1, Refusal::Stopped(_)));
+            assert_eq!(stopped.count(), 16, "{:?}", group.refused);
+            assert!(group.refused.contains(&(0, Refusal::Unknown)));
+        } else {
+            // It hears from nobody for two election timeouts.
+            for _ in 0..40 {
+                group.node(1).step(Input::Tick, NOW).unwrap();
+                let _ = group.carry_out(1);
+            }
+            assert!(!group.node(1).status().leads());
+            let left = group
+                .refused
+                .iter()
+                .filter(|refused| matches!(refused.1, Refusal::NotLeader { .. }));
+            assert_eq!(left.count(), 16, "the one in the log may still be: {:?}", group.refused);
+        }
+    }
 }
 
 #[test]

@@ -55,7 +55,8 @@ impl Replica {
         self.ask(|waiter| Input::Propose { command, waiter }).await
     }
 
-    /// Changes the members, in one step; returns when the change is applied here.
+    /// Changes the members, in one step; returns when the change is applied here. It waits for
+    /// a change that is under way; dropping the future does not take it back.
     ///
     /// # Errors
     ///
