@@ -87,6 +87,11 @@ impl Identity {
         let mut bytes = Vec::new();
         self.encode(&mut bytes);
         let new = dir.join(FILE_NEW);
+        // A crash may have left one behind.
+        match fs.remove(&new) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            removed => removed.map_err(|error| failed("remove", &new, &error))?,
+        }
         let written = fs.create(&new).and_then(|file| {
             file.write_at(0, &bytes)?;
             file.sync()?;
@@ -159,6 +164,13 @@ mod tests {
         let fs = Arc::new(MemFs::default());
         fs.create_dir_all(Path::new("data")).unwrap();
         fs
+    }
+
+    #[test]
+    fn what_a_crash_left_behind_is_no_hindrance() {
+        let (fs, dir) = (folder(), Path::new("data"));
+        fs.create(&dir.join(FILE_NEW)).unwrap();
+        assert_eq!(Identity::open(&*fs, dir, &wanted()).unwrap(), (wanted(), true));
     }
 
     #[test]

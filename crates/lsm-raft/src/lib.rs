@@ -41,6 +41,6 @@ pub use runtime::{Opened, Replica, ReplicaOptions};
 pub use snapshot::{
     FILES_MAX, Header, Incoming, Outgoing, PIECE_BYTES_MAX, Piece, Pieces, SnapshotFile, Staged,
 };
-pub use state_machine::{HashJob, SESSIONS_MAX, StateMachine, StateOptions, StateReader};
+pub use state_machine::{Checked, HashJob, SESSIONS_MAX, StateMachine, StateOptions, StateReader};
 pub use storage::{GroupStorage, SnapshotSlot, snapshot_message};
 pub use transport::Transport;

@@ -67,6 +67,17 @@ impl Header {
         self.files.iter().fold(0, |sum, file| sum.saturating_add(file.bytes))
     }
 
+    /// `Invalid` if it is of nothing that a state at index `applied` has not.
+    pub(crate) fn check_ahead_of(&self, applied: u64) -> Result<()> {
+        if self.index > applied {
+            return Ok(());
+        }
+        let index = self.index;
+        let message =
+            format!("a snapshot of index {index} is not ahead of the state, at {applied}");
+        Err(Error::Invalid(message))
+    }
+
     /// The header is one that a sender may send: whatever it says, writing such files into an
     /// empty folder harms nothing else.
     fn check(&self) -> Result<()> {

@@ -157,6 +157,10 @@ impl NodeStorage for GroupStorage {
         self.log.append(entries);
     }
 
+    fn truncate(&mut self, index: u64) {
+        self.log.truncate(index);
+    }
+
     fn reset(&mut self, index: u64, term: u64) {
         self.log.reset_to(index, term);
     }

@@ -94,6 +94,16 @@ impl LogStore {
         self.shared.state.lock().index.reset(Place { index, term });
     }
 
+    /// Gives up the entries up to `index`, in memory. To be followed by
+    /// [`LogWriter::truncate`](super::LogWriter::truncate) with the same place. Nothing happens
+    /// if `index` is not in the log.
+    ///
+    /// For the thread that appends: whoever looks at the log in several steps must not find it cut
+    /// between two of them.
+    pub fn truncate(&self, index: u64) {
+        self.shared.state.lock().index.truncate(index);
+    }
+
     /// Index of the first entry: one behind the last that was truncated.
     pub fn first_index(&self) -> u64 {
         self.shared.state.lock().index.first()

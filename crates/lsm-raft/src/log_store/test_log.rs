@@ -89,6 +89,7 @@ impl Content {
 enum Task {
     Write(Option<HardState>, Vec<Entry>),
     Reset(u64, u64),
+    Truncate(u64, u64),
 }
 
 /// A node's use of its log, with a model.
@@ -143,7 +144,7 @@ impl Node {
             40..42 if self.tasks.len() < 4 => self.reset_to(rng),
             40..75 => self.work()?,
             75..90 => self.sync()?,
-            _ => self.truncate(rng)?,
+            _ => self.truncate(rng),
         }
         Ok(())
     }
@@ -208,6 +209,9 @@ impl Node {
     /// The log thread does one thing.
     fn work(&mut self) -> Result<()> {
         let Some(task) = self.tasks.pop_front() else { return Ok(()) };
+        if let Task::Truncate(index, term) = task {
+            return self.writer.truncate(index, term);
+        }
         let mut next = self.written[self.written.len() - 1].clone();
         match &task {
             Task::Write(hard, entries) => {
@@ -224,6 +228,7 @@ impl Node {
                 next.hard.2 = commit;
                 next.entries.clear();
             }
+            Task::Truncate(..) => unreachable!("it changes nothing that is needed"),
         }
         // It may reach the disk and fail all the same.
         self.written.push(next.clone());
@@ -237,6 +242,7 @@ impl Node {
                 self.writer.reset(index, term)?;
                 self.written = vec![next];
             }
+            Task::Truncate(..) => unreachable!("it was done above"),
         }
         self.cut_short = false;
         Ok(())
@@ -255,6 +261,7 @@ impl Node {
             let again = self.tasks.iter().filter_map(|task| match task {
                 Task::Write(_, entries) => entries.first().map(|entry| entry.index - 1),
                 Task::Reset(..) => Some(0),
+                Task::Truncate(..) => None,
             });
             let settled = (disk.base.0 + same / 2).min(again.min().unwrap_or(u64::MAX));
             self.committed = self.committed.max(settled);
@@ -262,13 +269,11 @@ impl Node {
         Ok(())
     }
 
-    fn truncate(&mut self, rng: &mut Rng) -> Result<()> {
-        if self.tasks.iter().any(|task| matches!(task, Task::Reset(..))) {
-            return Ok(());
-        }
+    fn truncate(&mut self, rng: &mut Rng) {
         let index = rng.u64(self.truncated..=self.committed);
         self.truncated = index;
-        self.writer.truncate(index)
+        self.tasks.push_back(Task::Truncate(index, self.store.term(index).unwrap()));
+        self.store.truncate(index);
     }
 
     /// What is in memory is what was appended, whatever is read from files.

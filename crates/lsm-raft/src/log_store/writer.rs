@@ -155,8 +155,8 @@ impl LogWriter {
         SegmentJob { fs, dir, number, bytes, recycled }
     }
 
-    /// Gives up the entries up to `index`, in memory at once and on disk by and by. After a crash
-    /// some may be there again.
+    /// Gives up the entries up to this one on disk, by and by: after a crash some may be there
+    /// again. In memory [`LogStore::truncate`](super::LogStore::truncate) does so.
     ///
     /// # Errors
     ///
@@ -165,18 +165,13 @@ impl LogWriter {
     /// # Panics
     ///
     /// If `index` was not written yet.
-    pub fn truncate(&mut self, index: u64) -> Result<()> {
+    pub fn truncate(&mut self, index: u64, term: u64) -> Result<()> {
         if index <= self.truncated.index {
             return Ok(());
         }
         assert!(index <= self.live.last(), "only what was written is truncated");
         self.syncer.check().map_err(Error::storage("truncate the raft log"))?;
-        {
-            let mut state = self.shared.state.lock();
-            state.index.truncate(index);
-            self.truncated = state.index.truncated();
-        }
-        assert_eq!(self.truncated.index, index, "what is truncated stays in the log until then");
+        self.truncated = Place { index, term };
         self.live.truncate(index);
         let needed = self.live.oldest().unwrap_or_else(|| self.segment());
         let free = self.segments.iter().take_while(|segment| segment.number < needed);

@@ -70,6 +70,15 @@ impl<W> Changes<W> {
         None
     }
 
+    /// Gives back who waits for a change that `is_there` does not find in the log.
+    pub(super) fn take_replaced(&mut self, is_there: impl Fn(u64, u64) -> bool) -> Vec<W> {
+        let (kept, replaced) = std::mem::take(&mut self.proposed)
+            .into_iter()
+            .partition(|change| is_there(change.index, change.term));
+        self.proposed = kept;
+        VecDeque::into_iter(replaced).map(|change: Proposed<W>| change.waiter).collect()
+    }
+
     /// What becomes of the entries through there will not be known here.
     pub(super) fn passed(&mut self, index: u64) -> Vec<W> {
         let count = self.proposed.partition_point(|change| change.index <= index);
@@ -82,5 +91,23 @@ impl<W> Changes<W> {
 
     pub(super) fn take_proposed(&mut self) -> Vec<W> {
         self.passed(u64::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waits_for_an_entry_that_another_replaced_is_told() {
+        let (mut changes, mut lost) = (Changes::new(), Vec::new());
+        for (waiter, index) in [(1, 5), (2, 6), (3, 8)] {
+            changes.push(vec![Change::Remove { node: 9 }], waiter).unwrap();
+            changes.proposed(index, 1);
+        }
+        assert_eq!(changes.committed(4, 1, &mut lost), None);
+        assert_eq!(changes.committed(5, 1, &mut lost), Some(1));
+        assert_eq!((changes.committed(6, 2, &mut lost), &lost[..]), (None, &[2][..]));
+        assert_eq!((changes.committed(9, 2, &mut lost), &lost[..]), (None, &[2, 3][..]));
     }
 }

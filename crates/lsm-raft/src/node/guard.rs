@@ -31,6 +31,10 @@ pub(super) fn judge<S: NodeStorage>(raft: &raft::Raft<S>, message: &Message) -> 
     if message.context.len() > CONTEXT_LEN_MAX {
         return Ok(Verdict::Drop("its context is too long"));
     }
+    // Without a term a message is a node's own to raft, but for a read that is passed on.
+    if message.term == 0 && message.get_msg_type() != MessageType::MsgReadIndex {
+        return Ok(Verdict::Drop("it has no term"));
+    }
     if message.term != 0 && message.term < raft.term {
         // Old news; raft knows what to answer, and takes nothing of it.
         return Ok(Verdict::Step);
@@ -62,7 +66,6 @@ pub(super) fn judge<S: NodeStorage>(raft: &raft::Raft<S>, message: &Message) -> 
         | MessageType::MsgRequestVoteResponse
         | MessageType::MsgRequestPreVote
         | MessageType::MsgRequestPreVoteResponse
-        | MessageType::MsgTransferLeader
         | MessageType::MsgTimeoutNow => {}
         // Proposals are passed on as requests, never as messages; the rest is local.
         _ => return Ok(Verdict::Drop("nodes do not send this")),
@@ -72,6 +75,9 @@ pub(super) fn judge<S: NodeStorage>(raft: &raft::Raft<S>, message: &Message) -> 
 
 fn judge_append<S: NodeStorage>(raft: &raft::Raft<S>, message: &Message) -> Result<Verdict> {
     let log = &raft.raft_log;
+    if (message.index == 0) != (message.log_term == 0) {
+        return Ok(Verdict::Drop("it follows an entry without a term"));
+    }
     if !in_order(message.index, &message.entries) {
         return Ok(Verdict::Drop("its entries are not in order"));
     }
@@ -80,7 +86,6 @@ fn judge_append<S: NodeStorage>(raft: &raft::Raft<S>, message: &Message) -> Resu
     }
     let known = log.first_index()..=log.committed;
     for entry in message.entries.iter().filter(|entry| known.contains(&entry.index)) {
-        // An error here is a log that was cut meanwhile: nothing to compare with.
         if log.term(entry.index).is_ok_and(|term| term != entry.term) {
             let reason = format!(
                 "node {} leads with another entry at {}, which is committed here",

@@ -11,6 +11,9 @@ pub trait NodeStorage: raft::Storage {
     /// Takes entries, replacing those that conflict: readable on return, durable later.
     fn append(&mut self, entries: &[Entry]);
 
+    /// Gives up the entries through `index`: gone on return, on disk later.
+    fn truncate(&mut self, index: u64);
+
     /// Replaces the whole log by the point that a snapshot stands for.
     fn reset(&mut self, index: u64, term: u64);
 
@@ -141,10 +144,12 @@ pub enum Output<W> {
         /// Why.
         refusal: Refusal,
     },
-    /// The log is not needed through `index`.
+    /// The log is not needed through `index`, and was cut there in memory.
     Truncate {
         /// The index.
         index: u64,
+        /// Term of that index.
+        term: u64,
     },
     /// A follower needs a snapshot: make one.
     MakeSnapshot,

@@ -17,6 +17,7 @@
 //! Leaves to others: what commands mean (`state_machine`), where the log lives (any
 //! [`NodeStorage`]), and the threads (`runtime`).
 
+mod catching_up;
 mod changes;
 mod guard;
 mod heard;

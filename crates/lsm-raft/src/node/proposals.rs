@@ -132,6 +132,16 @@ impl<W> Proposals<W> {
         Vec::new()
     }
 
+    /// Gives back who waits for entries that `is_there` does not find in the log.
+    pub(super) fn take_replaced(&mut self, is_there: impl Fn(u64, u64) -> bool) -> Vec<W> {
+        let (kept, replaced): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut self.in_flight)
+            .into_iter()
+            .partition(|entry| is_there(entry.index, entry.term));
+        self.in_flight = kept;
+        self.in_flight_bytes = self.in_flight.iter().map(|entry| entry.bytes).sum();
+        replaced.into_iter().flat_map(|entry| entry.waiters).collect()
+    }
+
     /// A snapshot passed over everything through `index`: what became of those is not known.
     pub(super) fn passed(&mut self, index: u64) -> Vec<W> {
         let mut waiters = Vec::new();

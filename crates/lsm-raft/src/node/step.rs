@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use raft::eraftpb::{ConfChangeV2, ConfState, Entry, HardState, Message, MessageType, Snapshot};
-use raft::{ProgressState, RawNode, ReadOnlyOption, StateRole};
+use raft::{Progress, ProgressState, RawNode, ReadOnlyOption, StateRole};
 
+use super::catching_up::{CatchingUp, Seen};
 use super::changes::Changes;
 use super::guard::{self, Verdict};
 use super::heard::Heard;
@@ -26,6 +27,8 @@ const TRUNCATE_TICKS: u64 = 10;
 const STATUS_TICKS: u64 = 5;
 /// The log is cut once this part of what is kept is too much.
 const CUT_PART: u64 = 4;
+/// So many times as much is kept for nodes that catch up from a snapshot.
+const CATCHING_UP_KEEP: u64 = 16;
 
 /// One node of the group: steps on its inputs, and says what is to be done.
 pub struct Node<S: NodeStorage, W> {
@@ -42,6 +45,9 @@ pub struct Node<S: NodeStorage, W> {
     /// To be told even if nothing but the small things changed.
     status_due: bool,
     heard: Heard,
+    catching_up: CatchingUp,
+    /// The last term in which a hand-over was begun.
+    hand_over_term: u64,
     ticks: u64,
     flushed: u64,
     /// Readies given out to be persisted and not yet done.
@@ -86,6 +92,8 @@ impl<S: NodeStorage, W> Node<S, W> {
             status: NodeStatus { node: config.node, ..NodeStatus::default() },
             status_due: false,
             heard: Heard::default(),
+            catching_up: CatchingUp::default(),
+            hand_over_term: 0,
             ticks: 0,
             flushed: 0,
             persisting: VecDeque::new(),
@@ -130,7 +138,7 @@ impl<S: NodeStorage, W> Node<S, W> {
     pub fn step(&mut self, input: Input<W>, now: Duration) -> Result<()> {
         let led = self.leads();
         self.take(input, now)?;
-        self.watch_log(led)
+        self.watch(led)
     }
 
     fn take(&mut self, input: Input<W>, now: Duration) -> Result<()> {
@@ -141,7 +149,12 @@ impl<S: NodeStorage, W> Node<S, W> {
             Input::ChangeMembers { changes, waiter } => self.change(changes, waiter),
             Input::Read { waiter } => self.read(waiter, now),
             Input::Persisted { ready } => self.persisted(ready),
-            Input::Applied { index } => self.raw.advance_apply_to(index),
+            // News from before a restore may come after it.
+            Input::Applied { index } => {
+                if index > self.raw.raft.raft_log.applied {
+                    self.raw.advance_apply_to(index);
+                }
+            }
             Input::Flushed { index } => self.flushed = self.flushed.max(index),
             Input::Restored { ready, index, members } => {
                 self.persisted(ready);
@@ -181,7 +194,7 @@ impl<S: NodeStorage, W> Node<S, W> {
             }
             let (led, before) = (self.leads(), self.outputs.len());
             self.take_ready()?;
-            self.watch_log(led)?;
+            self.watch(led)?;
             // Entries that cannot be read are ready for ever.
             if self.failed.is_some() && self.outputs.len() == before {
                 break;
@@ -313,9 +326,7 @@ impl<S: NodeStorage, W> Node<S, W> {
 
     fn send_changes(&mut self) -> Result<()> {
         while let Some(changes) = self.changes.next() {
-            let handing_over = self.raw.raft.lead_transferee.is_some();
-            let busy = self.raw.raft.has_pending_conf() || self.is_joint() || handing_over;
-            if !self.leads() || busy {
+            if !self.leads() || self.raw.raft.has_pending_conf() || self.is_joint() {
                 return Ok(());
             }
             if let Err(reason) = self.members.after(changes) {
@@ -331,7 +342,7 @@ impl<S: NodeStorage, W> Node<S, W> {
                     let (index, term) = (self.raw.raft.raft_log.last_index(), self.raw.raft.term);
                     self.changes.proposed(index, term);
                 }
-                // Too much of the log is not committed yet.
+                // Too much of the log is not committed yet, or the leadership is handed over.
                 Err(raft::Error::ProposalDropped) => return Ok(()),
                 Err(error) => return Err(error.into()),
             }
@@ -374,6 +385,9 @@ impl<S: NodeStorage, W> Node<S, W> {
             && self.leads()
             && self.raw.raft.lead_transferee.is_none()
             && self.raw.raft.commit_to_current_term()
+            // Whoever was told to take over may do so late, and ask for votes that no lease
+            // holds back.
+            && self.raw.raft.term != self.hand_over_term
             && self.reads.has_lease(now)
     }
 
@@ -407,16 +421,17 @@ impl<S: NodeStorage, W> Node<S, W> {
             return;
         }
         let own = self.config.node;
-        let furthest = || {
-            let voters =
-                self.raw.raft.prs().iter().filter(|&(&id, _)| {
-                    id != own && self.raw.raft.prs().conf().voters().contains(id)
-                });
-            let active = voters.filter(|(_, progress)| progress.recent_active);
-            active.max_by_key(|&(&id, progress)| (progress.matched, id)).map(|(&id, _)| id)
+        let best = || {
+            let prs = self.raw.raft.prs();
+            let voters = prs.iter().filter(|&(id, _)| prs.conf().voters().contains(*id));
+            let others = voters.filter(|&(&id, _)| id != own);
+            let rank = |id: u64, progress: &Progress| {
+                (progress.recent_active || self.heard.has(id), progress.matched, id)
+            };
+            others.max_by_key(|&(&id, progress)| rank(id, progress)).map(|(&id, _)| id)
         };
-        if let Some(to) = to.or_else(furthest).filter(|&to| to != own) {
-            self.reads.drop_lease();
+        if let Some(to) = to.or_else(best).filter(|&to| to != own) {
+            self.hand_over_term = self.raw.raft.term;
             self.raw.transfer_leader(to);
         }
     }
@@ -451,6 +466,20 @@ impl<S: NodeStorage, W> Node<S, W> {
         let own = self.config.node;
         messages.retain(|message| message.from == own);
         late.retain(|message| message.from == own);
+        for message in &messages {
+            if message.get_msg_type() == MessageType::MsgSnapshot {
+                let index = message.get_snapshot().get_metadata().index;
+                self.catching_up.sent(message.to, index);
+            }
+        }
+        // A leader's messages need not wait for its own disk, but for its term: a lone voter leads
+        // at once, and after a crash it might lead that term again, with other entries.
+        // A snapshot is of what is committed, and so durable.
+        if self.promising.is_some() || self.is_promise(&self.raw.raft.hard_state()) {
+            let is_snapshot =
+                |message: &Message| message.get_msg_type() == MessageType::MsgSnapshot;
+            late.splice(0..0, messages.extract_if(.., |message| !is_snapshot(message)));
+        }
         if !messages.is_empty() {
             self.outputs.push(Output::Send(messages));
         }
@@ -498,7 +527,7 @@ impl<S: NodeStorage, W> Node<S, W> {
         let hard_state = self.raw.raft.hard_state();
         // A commit index alone is not worth a write: it is found again from what is applied,
         // or from the leader.
-        let promises = (hard_state.term, hard_state.vote) != self.promised;
+        let promises = self.is_promise(&hard_state);
         if !entries.is_empty() {
             self.raw.mut_store().append(&entries);
         }
@@ -538,6 +567,10 @@ impl<S: NodeStorage, W> Node<S, W> {
         if !early.is_empty() {
             self.outputs.push(Output::Send(early));
         }
+    }
+
+    fn is_promise(&self, hard_state: &HardState) -> bool {
+        (hard_state.term, hard_state.vote) != self.promised
     }
 
     fn note_promise(&mut self, ready: u64, hard_state: &HardState) {
@@ -608,6 +641,26 @@ impl<S: NodeStorage, W> Node<S, W> {
         self.raw.raft.prs().get(self.config.node).is_some()
     }
 
+    /// To be called after raft did something; `led` is whether the node led before.
+    fn watch(&mut self, led: bool) -> Result<()> {
+        if !led && self.leads() {
+            self.forget_replaced();
+        }
+        self.watch_log(led)
+    }
+
+    /// What was proposed in an earlier leadership and is not in the log any more will not be
+    /// committed by this one; a third leader may bring it back.
+    fn forget_replaced(&mut self) {
+        let log = &self.raw.raft.raft_log;
+        let is_there = |index, term| log.term(index).is_ok_and(|found| found == term);
+        let replaced = self.proposals.take_replaced(is_there);
+        let replaced = replaced.into_iter().chain(self.changes.take_replaced(is_there));
+        for waiter in replaced {
+            self.outputs.push(Output::Refuse { waiter, refusal: Refusal::Unknown });
+        }
+    }
+
     /// Whether the log could be read. A leader that finds it could not hands over. Any other node
     /// ends at once: raft was given no entries where there are some, and what it decides without
     /// them, as to campaign before a membership change is applied, must not leave the node.
@@ -624,25 +677,38 @@ impl<S: NodeStorage, W> Node<S, W> {
     }
 
     fn truncate(&mut self) {
-        let raft = &self.raw.raft;
-        let limit = self.flushed.min(raft.raft_log.applied);
-        // A follower that takes a snapshot goes on behind it.
-        let receiving =
-            raft.prs().iter().filter(|(_, progress)| progress.state == ProgressState::Snapshot);
-        let needed = receiving.map(|(_, progress)| progress.pending_snapshot).min();
-        let limit = needed.map_or(limit, |index| limit.min(index));
         let keep = self.config.log_keep_bytes;
-        let store = self.raw.store();
-        let first = raft.raft_log.first_index();
+        let near = self.raw.store().cut_for(keep);
+        let needed = self.needed_by_others(near);
+        let log = &self.raw.raft.raft_log;
+        let (first, store) = (log.first_index(), self.raw.store());
         // Now and then much, not each time a little. However little that is in tables: the log
         // must not grow for as long as the tables are behind it.
         if store.cut_for(keep + keep / CUT_PART) < first {
             return;
         }
-        let index = limit.min(store.cut_for(keep));
-        if self.failed.is_none() && index >= first {
-            self.outputs.push(Output::Truncate { index });
+        let kept = needed.map_or(near, |needed| {
+            near.min(needed.max(store.cut_for(keep.saturating_mul(CATCHING_UP_KEEP))))
+        });
+        let index = kept.min(self.flushed).min(log.applied);
+        let term = log.term(index);
+        if let (true, Ok(term)) = (self.failed.is_none() && index >= first, term) {
+            self.raw.mut_store().truncate(index);
+            self.outputs.push(Output::Truncate { index, term });
         }
+    }
+
+    /// Through where the log may be cut for those that catch up from a snapshot.
+    fn needed_by_others(&mut self, near: u64) -> Option<u64> {
+        if !self.leads() {
+            self.catching_up.clear();
+        }
+        let (prs, heard) = (self.raw.raft.prs(), &self.heard);
+        self.catching_up.look(near, |node| {
+            let progress = prs.get(node)?;
+            let active = progress.recent_active || heard.has(node);
+            Some(Seen { matched: progress.matched, active })
+        })
     }
 
     fn watch_leadership(&mut self) {

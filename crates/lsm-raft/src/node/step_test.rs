@@ -9,7 +9,7 @@ use raft::storage::MemStorage;
 use raft::{GetEntriesContext, RaftState, Storage, StorageError};
 
 use super::{Input, Node, NodeStatus, NodeStorage, Output, Wants};
-use crate::command::{Command, Commands};
+use crate::command::{Command, Commands, Op};
 use crate::config::Config;
 use crate::error::Error;
 use crate::members::{Change, Member, Members, Role};
@@ -22,11 +22,14 @@ struct Memory {
     /// Entries cannot be read; see [`NodeStorage::take_read_error`].
     is_unreadable: Cell<bool>,
     read_error: Cell<bool>,
+    /// Index and term of the last entry that was cut.
+    truncated: (u64, u64),
 }
 
 impl Memory {
     fn new(log: MemStorage) -> Self {
-        Self { log, is_unreadable: Cell::new(false), read_error: Cell::new(false) }
+        let (is_unreadable, read_error) = (Cell::new(false), Cell::new(false));
+        Self { log, is_unreadable, read_error, truncated: (0, 0) }
     }
 }
 
@@ -52,7 +55,8 @@ impl Storage for Memory {
         self.log.entries(low, high, max_size, context)
     }
     fn term(&self, index: u64) -> raft::Result<u64> {
-        self.log.term(index)
+        let (truncated, term) = self.truncated;
+        if index == truncated { Ok(term) } else { self.log.term(index) }
     }
     fn first_index(&self) -> raft::Result<u64> {
         self.log.first_index()
@@ -60,14 +64,23 @@ impl Storage for Memory {
     fn last_index(&self) -> raft::Result<u64> {
         self.log.last_index()
     }
-    fn snapshot(&self, request_index: u64, to: u64) -> raft::Result<Snapshot> {
-        self.log.snapshot(request_index, to)
+    /// Of all that was cut.
+    fn snapshot(&self, _: u64, _: u64) -> raft::Result<Snapshot> {
+        let mut snapshot = Snapshot::default();
+        let metadata = snapshot.mut_metadata();
+        (metadata.index, metadata.term) = self.truncated;
+        metadata.set_conf_state(self.log.initial_state()?.conf_state);
+        Ok(snapshot)
     }
 }
 
 impl NodeStorage for Memory {
     fn append(&mut self, entries: &[Entry]) {
         self.log.wl().append(entries).unwrap();
+    }
+    fn truncate(&mut self, index: u64) {
+        self.truncated = (index, self.log.term(index).unwrap());
+        self.log.wl().compact(index + 1).unwrap();
     }
     fn reset(&mut self, _: u64, _: u64) {
         unreachable!("these tests send no snapshot")
@@ -102,6 +115,9 @@ struct Group {
     slow: Vec<u64>,
     /// Nodes that apply nothing.
     idle: Vec<u64>,
+    /// Messages that get lost, beside all from and to these nodes.
+    lost: fn(&Message) -> bool,
+    cut: Vec<u64>,
     /// Where node 1 cut its log, and what it told of itself last.
     cuts: Vec<u64>,
     told: NodeStatus,
@@ -131,6 +147,8 @@ impl Group {
             refused: Vec::new(),
             slow: Vec::new(),
             idle: Vec::new(),
+            lost: |_| false,
+            cut: Vec::new(),
             cuts: Vec::new(),
             told: NodeStatus::default(),
             failed: Vec::new(),
@@ -154,6 +172,10 @@ impl Group {
         let mut messages = self.step(id, input);
         loop {
             for message in std::mem::take(&mut messages) {
+                let is_cut = |id| self.cut.contains(id);
+                if (self.lost)(&message) || [message.from, message.to].iter().any(is_cut) {
+                    continue;
+                }
                 messages.extend(self.step(message.to, Input::Message(message)));
             }
             for id in 1..=self.nodes.len() as u64 {
@@ -213,12 +235,23 @@ impl Group {
                 Output::Read { index, waiters } => self.readable.push((index, waiters)),
                 Output::Refuse { waiter, refusal } => self.refused.push((waiter, refusal)),
                 Output::Status(status) if id == 1 => self.told = status,
-                Output::Truncate { index } if id == 1 => self.cuts.push(index),
+                Output::Truncate { index, .. } if id == 1 => self.cuts.push(index),
                 Output::Failed(error) => self.failed.push((id, error.to_string())),
                 _ => {}
             }
         }
         sent
+    }
+
+    /// The nodes that are not cut off elect a leader, if need be.
+    fn elect(&mut self) -> u64 {
+        let there: Vec<_> =
+            (1..=self.nodes.len() as u64).filter(|id| !self.cut.contains(id)).collect();
+        let leader = (0..100).find_map(|_| {
+            there.iter().for_each(|&id| self.input(id, Input::Tick));
+            there.iter().copied().find(|&id| self.node(id).status().leads())
+        });
+        leader.expect("somebody leads in the end")
     }
 
     fn propose(&mut self, id: u64, waiter: u32) {
@@ -389,6 +422,23 @@ fn a_change_waits_for_what_the_leader_has_not_applied() {
     assert_eq!(group.node(1).status().last, index);
     group.input(1, Input::Applied { index });
     assert_eq!(group.applied[0].last().unwrap(), &(index + 1, vec![2]));
+    assert!(group.refused.is_empty(), "{:?}", group.refused);
+}
+
+#[test]
+fn a_change_waits_until_the_joint_configuration_is_left() {
+    let mut group = Group::with_leader(5, |_| {});
+    // It never hears that the change is applied, and so does not leave.
+    group.idle = vec![1];
+    let changes = vec![Change::Remove { node: 4 }, Change::Remove { node: 5 }];
+    group.input(1, Input::ChangeMembers { changes, waiter: 1 });
+    group.input(1, Input::Tick);
+    group.input(1, Input::Transfer { to: Some(2) });
+    let last = group.node(2).status().last;
+    group.input(2, Input::ChangeMembers { changes: remove(1), waiter: 2 });
+    assert_eq!(group.node(2).status().last, last);
+    (0..20).for_each(|_| group.input(2, Input::Tick));
+    assert_eq!(group.applied[1].last().unwrap().1, [2], "after that it left");
     assert!(group.refused.is_empty(), "{:?}", group.refused);
 }
 
@@ -599,4 +649,123 @@ fn messages_that_no_correct_node_sends_do_nothing() {
         group.input(1, Input::Message(message));
         assert_eq!(group.nodes[0].status(), before, "{kind:?}");
     }
+}
+
+fn is_log_for_node_3(message: &Message) -> bool {
+    let kinds = [MessageType::MsgAppend, MessageType::MsgSnapshot];
+    message.to == 3 && kinds.contains(&message.get_msg_type())
+}
+
+/// A snapshot may take long to arrive and to be checked, while others write.
+#[test]
+fn the_log_behind_a_snapshot_is_kept_for_who_takes_it() {
+    let mut group = Group::with_leader(3, |config| config.log_keep_bytes = 10);
+    let write = |group: &mut Group| {
+        group.propose(1, 0);
+        let index = group.entries[0];
+        group.node(1).step(Input::Flushed { index }, NOW).unwrap();
+        (0..3).for_each(|_| group.input(1, Input::Tick));
+    };
+    group.cut = vec![3];
+    (0..40).for_each(|_| write(&mut group));
+    let snapshot = *group.cuts.last().expect("the log was cut");
+    // It answers, but the snapshot is yet to arrive.
+    group.cut.clear();
+    group.lost = |message| message.get_msg_type() == MessageType::MsgSnapshot;
+    (0..8).for_each(|_| group.input(1, Input::Tick));
+    assert!(group.node(1).status().peers[1].snapshot, "{:?}", group.node(1).status());
+    group.lost = is_log_for_node_3;
+    let taken = *group.cuts.last().unwrap();
+    group.input(1, Input::SnapshotSent { node: 3, whole: true });
+    (0..60).for_each(|_| write(&mut group));
+    assert_eq!(*group.cuts.last().unwrap(), taken.max(snapshot), "that would start it all over");
+    // It is gone for good.
+    group.cut = vec![3];
+    (0..200).for_each(|_| write(&mut group));
+    assert!(*group.cuts.last().unwrap() > group.entries[0] - 20, "{:?}", group.cuts);
+}
+
+/// Such a voter leads at once. After a crash it might lead the same term again.
+#[test]
+fn nothing_of_a_term_leaves_a_lone_voter_before_the_term_is_durable() {
+    let conf_state = ConfState::from((vec![1], vec![2]));
+    let storage = Memory::new(MemStorage::new_with_conf_state(conf_state));
+    let mut members = members(&[1, 2]);
+    members.nodes.get_mut(&2).unwrap().role = Role::Learner;
+    let mut node: Node<_, u32> = Node::new(Config::new(1), storage, 0, members, 7).unwrap();
+    node.step(Input::Campaign, NOW).unwrap();
+    let outputs = node.outputs(NOW).unwrap();
+    assert!(node.status().leads());
+    let sent = outputs.iter().find(|output| matches!(output, Output::Send(_)));
+    assert!(sent.is_none(), "{sent:?}");
+    let persists = outputs.iter().filter_map(|output| match output {
+        Output::Persist(persist) => Some(persist),
+        _ => None,
+    });
+    let messages: Vec<_> = persists.flat_map(|persist| &persist.messages).collect();
+    assert!(messages.iter().any(|message| message.to == 2), "it hears of it afterwards");
+}
+
+#[test]
+fn news_of_an_older_state_is_passed_over() {
+    let mut group = Group::with_leader(3, |_| {});
+    group.propose(1, 1);
+    let applied = group.node(1).status().applied;
+    group.input(1, Input::Applied { index: applied - 1 });
+    assert_eq!(group.node(1).status().applied, applied);
+}
+
+/// Whoever was told to take over may do so later, when the leader has given it up.
+#[test]
+fn a_hand_over_that_was_begun_ends_the_lease_for_the_term() {
+    let mut group = Group::new(3, |config| config.lease_reads = true);
+    let leader = group.elect();
+    let answers_alone = |group: &mut Group| {
+        group.input(leader, Input::Read { waiter: 1 });
+        group.node(leader).step(Input::Read { waiter: 2 }, NOW).unwrap();
+        let outputs = group.node(leader).outputs(NOW).unwrap();
+        outputs.iter().any(|output| matches!(output, Output::Read { .. }))
+    };
+    assert!(answers_alone(&mut group));
+    group.lost = |message| message.get_msg_type() == MessageType::MsgTimeoutNow;
+    group.input(leader, Input::Transfer { to: None });
+    for _ in 0..30 {
+        (1..=3).for_each(|id| group.input(id, Input::Tick));
+    }
+    assert!(group.node(leader).status().leads(), "it was given up");
+    assert!(!answers_alone(&mut group));
+}
+
+/// What is left of an earlier leadership neither holds commands up nor is told a wrong outcome.
+#[test]
+fn a_leader_that_leads_again_forgets_what_was_replaced() {
+    let mut group = Group::with_leader(3, |config| {
+        (config.entry_bytes, config.entries_in_flight_max) = (200, 4);
+    });
+    group.cut = vec![1];
+    for waiter in 1..=3 {
+        let op = Op::Put { key: b"key", value: &[0; 300] };
+        let command = Command::Write { session: None, ops: vec![op] }.to_bytes();
+        group.input(1, Input::Propose { command, waiter });
+    }
+    let lost = group.node(1).status().last;
+    // The others go on without it, with fewer entries.
+    let other = group.elect();
+    assert!(group.node(other).status().last < lost - 1);
+    group.cut.clear();
+    (0..5).for_each(|_| group.input(other, Input::Tick));
+    group.input(other, Input::Transfer { to: Some(1) });
+    assert!(group.node(1).status().leads());
+    assert!(group.node(1).status().last < lost);
+    group.propose(1, 7);
+    assert_eq!(group.applied[0].last().unwrap().1, [7], "it waits for nothing");
+    assert!(group.refused.contains(&(3, Refusal::Unknown)), "{:?}", group.refused);
+}
+
+#[test]
+fn leadership_is_handed_over_before_anybody_has_answered() {
+    let mut group = Group::new(3, |_| {});
+    group.input(1, Input::Campaign);
+    group.input(1, Input::Transfer { to: None });
+    assert!(!group.node(1).status().leads());
 }

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use raft::StorageError;
@@ -13,6 +14,7 @@ use super::shared::{PanicGuard, Shared};
 use crate::error::{Error, Result};
 use crate::node::Input;
 use crate::outcome::{Outcome, Refusal};
+use crate::snapshot::Outgoing;
 use crate::state_machine::StateMachine;
 
 /// Bytes of log that are applied at once.
@@ -29,6 +31,20 @@ pub(super) struct ApplyThread {
     waiters: VecDeque<(u64, Vec<Waiter>)>,
     reads: Vec<(u64, Vec<Waiter>)>,
     flushed: u64,
+    /// Threads that make one.
+    snapshots: Vec<JoinHandle<()>>,
+}
+
+/// Says how making a snapshot ended, also if that panics: otherwise no other would be made.
+struct Making {
+    shared: Arc<Shared>,
+    made: Option<Arc<Outgoing>>,
+}
+
+impl Drop for Making {
+    fn drop(&mut self) {
+        self.shared.slot.made(self.made.take());
+    }
 }
 
 impl ApplyThread {
@@ -36,7 +52,8 @@ impl ApplyThread {
         // What was in tables at the start is yet to be told.
         let (through, flushed) = (machine.applied().0, 0);
         let (conf, waiters, reads) = (Vec::new(), VecDeque::new(), Vec::new());
-        Self { machine, jobs, shared, through, conf, waiters, reads, flushed }
+        let snapshots = Vec::new();
+        Self { machine, jobs, shared, through, conf, waiters, reads, flushed, snapshots }
     }
 
     /// Ends when the raft thread has gone: makes the state durable and closes it.
@@ -47,6 +64,8 @@ impl ApplyThread {
                 if let Err(error) = self.machine.close() {
                     tracing::warn!(%error, "the state could not be closed cleanly; the log has it");
                 }
+                // The folder may be somebody else's soon; a closed state ends them.
+                self.snapshots.into_iter().for_each(|snapshot| drop(snapshot.join()));
             }
             Err(error) => {
                 self.shared.fail(&error);
@@ -83,8 +102,8 @@ impl ApplyThread {
                 self.answer_reads();
             }
             ApplyJob::MakeSnapshot => self.make_snapshot(),
-            ApplyJob::Restore { staged, done } => {
-                let restored = self.machine.restore(staged);
+            ApplyJob::Restore { checked, done } => {
+                let restored = self.machine.restore(*checked);
                 self.through = self.machine.applied().0;
                 // The snapshot passed over what was to be applied: what became of it is not
                 // known here.
@@ -153,21 +172,25 @@ impl ApplyThread {
     }
 
     /// Beside applying: the checkpoint says itself which index it is of.
-    fn make_snapshot(&self) {
-        let (shared, reader) = (Arc::clone(&self.shared), self.machine.reader());
-        let work = move || match reader.checkpoint() {
-            Ok(snapshot) => {
-                tracing::info!(index = snapshot.header().index, "made a snapshot for a follower");
-                shared.slot.made(Some(Arc::new(snapshot)));
-            }
-            Err(error) => {
-                tracing::warn!(%error, "no snapshot could be made; it will be tried again");
-                shared.slot.made(None);
+    fn make_snapshot(&mut self) {
+        let making = Making { shared: Arc::clone(&self.shared), made: None };
+        let reader = self.machine.reader();
+        let work = move || {
+            let mut making = making;
+            match reader.checkpoint() {
+                Ok(snapshot) => {
+                    let index = snapshot.header().index;
+                    tracing::info!(index, "made a snapshot for a follower");
+                    making.made = Some(Arc::new(snapshot));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "no snapshot could be made; it will be tried again");
+                }
             }
         };
-        if std::thread::Builder::new().name("snapshot".into()).spawn(work).is_err() {
-            self.shared.slot.made(None);
-        }
+        // A thread that does not start drops its work, too.
+        self.snapshots.retain(|snapshot| !snapshot.is_finished());
+        self.snapshots.extend(std::thread::Builder::new().name("snapshot".into()).spawn(work));
     }
 
     fn hash_if_asked(&mut self) {

@@ -107,6 +107,8 @@ impl Replica {
     pub fn status(&self) -> NodeStatus {
         let mut status = self.shared.status.borrow().clone();
         status.applied = self.shared.reader.applied();
+        // The rest may be a little older.
+        status.committed = status.committed.max(status.applied);
         status
     }
 
@@ -165,10 +167,18 @@ impl Replica {
         self.shared.reader.receive(header)
     }
 
-    /// A snapshot is here whole, from the node that leads in `term`.
-    pub fn deliver_snapshot(&self, from: u64, term: u64, staged: Staged) {
-        let message = snapshot_message(from, self.shared.identity.node, term, staged.header());
-        self.shared.inbox.tell(Event::Snapshot(Box::new(message), staged));
+    /// A snapshot is here whole, from the node that leads in `term`. Reads and checks all of it:
+    /// blocks for as long as that takes.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt` if it is damaged, or not what its header says, `Storage`: then this node goes on
+    /// without it.
+    pub fn deliver_snapshot(&self, from: u64, term: u64, staged: Staged) -> crate::Result<()> {
+        let checked = self.shared.reader.check(staged)?;
+        let message = snapshot_message(from, self.shared.identity.node, term, checked.header());
+        self.shared.inbox.tell(Event::Snapshot(Box::new(message), Box::new(checked)));
+        Ok(())
     }
 
     /// The group refuses this node, or what it runs on is about to fail: it hands over and

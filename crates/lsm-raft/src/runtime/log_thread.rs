@@ -82,7 +82,7 @@ impl LogThread {
     fn other(&mut self, job: LogJob) -> Result<()> {
         match job {
             LogJob::Persist(_) => unreachable!("persists are grouped"),
-            LogJob::Truncate { index } => self.writer.truncate(index),
+            LogJob::Truncate { index, term } => self.writer.truncate(index, term),
             LogJob::Reset { index, term, hard_state, done } => {
                 let reset = self.writer.reset(index, term).and_then(|()| {
                     self.writer.write(Some(&hard_state), &[])?;

@@ -96,17 +96,7 @@ impl ReplicaOptions {
         };
         let (identity, _) = Identity::open(fs, dir, &wanted)?;
         let log_dir = dir.join(LOG_DIR);
-        let log_is_new = !fs.list(&log_dir).is_ok_and(|names| !names.is_empty());
         let mut machine = self.open_state(dir)?;
-        if log_is_new && machine.applied().0 > 1 {
-            return Err(folder(
-                dir,
-                format!(
-                    "holds a state but no {LOG_DIR}/: what this node promised to others is lost. \
-                     Remove it from the cluster and add it again under a new id"
-                ),
-            ));
-        }
         if let Some(founders) = self.founders.as_ref().filter(|_| machine.applied().0 == 0) {
             machine.bootstrap(founders.clone())?;
         }
@@ -117,6 +107,16 @@ impl ReplicaOptions {
             cache_bytes: self.log_cache_bytes,
         };
         let (log, mut writer) = LogStore::open(options, &log_dir)?;
+        // Nothing is applied in a term that is not in the log.
+        if machine.applied().0 > 1 && log.hard_state().term == 0 {
+            return Err(folder(
+                dir,
+                format!(
+                    "holds a state but no log in {LOG_DIR}/: what this node promised to others is \
+                     lost. Remove it from the cluster and add it again under a new id"
+                ),
+            ));
+        }
         join(&log, &mut writer, machine.applied(), dir)?;
         Ok(Opened { identity, log, writer, machine, lock })
     }
@@ -162,19 +162,23 @@ impl ReplicaOptions {
             log: log_jobs,
             apply: apply_jobs,
             shared: Arc::clone(&shared),
-            staged: None,
+            checked: None,
             failed_at: None,
             ticks: 0,
         };
         let log = LogThread { writer, jobs: log_worker, shared: Arc::clone(&shared) };
         let apply = ApplyThread::new(machine, apply_worker, Arc::clone(&shared));
-        let mut threads =
-            vec![start("raft", move || raft.run())?, start("raft-log", move || log.run())?];
         // The folder is free for others once the state is closed.
-        threads.push(start("raft-apply", move || {
+        let apply = move || {
             apply.run();
             drop(lock);
-        })?);
+        };
+        // The others end with the raft thread, and so with its queues, if it cannot be started.
+        let threads = vec![
+            start("raft-log", move || log.run())?,
+            start("raft-apply", apply)?,
+            start("raft", move || raft.run())?,
+        ];
         let threads = Arc::new(Mutex::new(threads));
         Ok(Replica { shared, clock: self.clock, hand_over_time, threads })
     }
@@ -208,4 +212,62 @@ fn folder(dir: &Path, reason: String) -> Error {
 fn start(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
     let started = std::thread::Builder::new().name(name.to_owned()).spawn(work);
     started.map_err(|error| Error::Raft(format!("no thread could be started: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use lsm_core::SystemClock;
+    use lsm_core::fs::MemFs;
+    use lsm_core::wal::segment_number;
+    use raft::eraftpb::{Entry, HardState};
+
+    use super::*;
+    use crate::members::{Member, Role};
+
+    fn options(fs: &Arc<MemFs>) -> ReplicaOptions {
+        let member = Member {
+            role: Role::Voter,
+            peer_address: "peer:1".into(),
+            client_address: "client:1".into(),
+            incarnation: None,
+        };
+        let founders = Members { nodes: [(1, member)].into(), ..Members::default() };
+        ReplicaOptions {
+            config: Config::new(1),
+            cluster: "test".into(),
+            founders: Some(founders),
+            engine: lsm_core::Options::default(),
+            log_segment_bytes: 64 << 10,
+            log_cache_bytes: 1 << 20,
+            fs: Arc::clone(fs) as Arc<dyn Fs>,
+            clock: Arc::new(SystemClock::new()),
+            nonce: 7,
+        }
+    }
+
+    /// The votes are in it.
+    #[test]
+    fn a_state_whose_log_is_gone_is_refused() {
+        let (fs, dir) = (Arc::new(MemFs::default()), Path::new("node"));
+        let Opened { log, mut writer, mut machine, .. } = options(&fs).open_folder(dir).unwrap();
+        let entries = [Entry { index: 2, term: 1, ..Entry::default() }];
+        log.append(&entries);
+        let hard_state = HardState { term: 1, vote: 1, ..HardState::default() };
+        writer.write(Some(&hard_state), &entries).unwrap();
+        writer.sync().unwrap();
+        machine.apply(&entries, &[]).unwrap();
+        machine.close().unwrap();
+        drop(writer);
+        drop(options(&fs).open_folder(dir).unwrap());
+        let log_dir = dir.join(LOG_DIR);
+        for name in fs.list(&log_dir).unwrap() {
+            if segment_number(&name).is_some() {
+                fs.remove(&log_dir.join(name)).unwrap();
+            }
+        }
+        for _ in 0..2 {
+            let error = options(&fs).open_folder(dir).unwrap_err().to_string();
+            assert!(error.contains("what this node promised to others is lost"), "{error}");
+        }
+    }
 }

@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::members::Members;
 use crate::node::{Apply, Input, Persist};
 use crate::outcome::{Refusal, Reply};
-use crate::snapshot::Staged;
+use crate::state_machine::Checked;
 
 /// Work of the log and apply threads that waits. The raft thread waits for room: it has gone
 /// too far ahead.
@@ -34,7 +34,7 @@ pub(super) enum Event {
     Input(Input<Waiter>),
     Messages(Vec<Message>),
     /// A snapshot was received whole, and this message announces it.
-    Snapshot(Box<Message>, Staged),
+    Snapshot(Box<Message>, Box<Checked>),
     Stop,
 }
 
@@ -42,7 +42,7 @@ pub(super) enum Event {
 #[derive(Debug)]
 pub(super) enum LogJob {
     Persist(Persist),
-    Truncate { index: u64 },
+    Truncate { index: u64, term: u64 },
     Reset { index: u64, term: u64, hard_state: HardState, done: oneshot::Sender<Result<()>> },
 }
 
@@ -52,5 +52,5 @@ pub(super) enum ApplyJob {
     Apply(Apply<Waiter>),
     Read { index: u64, waiters: Vec<Waiter> },
     MakeSnapshot,
-    Restore { staged: Staged, done: oneshot::Sender<Result<Members>> },
+    Restore { checked: Box<Checked>, done: oneshot::Sender<Result<Members>> },
 }

@@ -14,7 +14,7 @@ use super::shared::{PanicGuard, Shared};
 use crate::error::{Error, Result};
 use crate::node::{Input, Node, Output, Restore};
 use crate::outcome::Outcome;
-use crate::snapshot::Staged;
+use crate::state_machine::Checked;
 use crate::storage::GroupStorage;
 
 /// Ticks between two looks at whether the snapshot on offer is still needed.
@@ -29,7 +29,7 @@ pub(super) struct RaftThread {
     pub(super) log: Giver<LogJob>,
     pub(super) apply: Giver<ApplyJob>,
     pub(super) shared: Arc<Shared>,
-    pub(super) staged: Option<Staged>,
+    pub(super) checked: Option<Box<Checked>>,
     pub(super) failed_at: Option<Duration>,
     pub(super) ticks: u64,
 }
@@ -92,13 +92,13 @@ impl RaftThread {
             Event::Messages(messages) => messages
                 .into_iter()
                 .try_for_each(|message| self.node.step(Input::Message(message), now)),
-            Event::Snapshot(message, staged) => {
-                self.staged = Some(staged);
+            Event::Snapshot(message, checked) => {
+                self.checked = Some(checked);
                 self.node.step(Input::Message(*message), now)?;
                 // It is switched to at once, or never.
                 let outputs = self.node.outputs(now)?;
                 self.carry_out(outputs, now)?;
-                self.staged = None;
+                self.checked = None;
                 Ok(())
             }
             Event::Stop => Ok(()),
@@ -113,7 +113,7 @@ impl RaftThread {
                 Output::Apply(apply) => self.apply.give(ApplyJob::Apply(apply)),
                 Output::Read { index, waiters } => self.answer_reads(index, waiters),
                 Output::Refuse { waiter, refusal } => waiter.refuse(refusal),
-                Output::Truncate { index } => self.log.give(LogJob::Truncate { index }),
+                Output::Truncate { index, term } => self.log.give(LogJob::Truncate { index, term }),
                 Output::MakeSnapshot => self.apply.give(ApplyJob::MakeSnapshot),
                 Output::Restore(restore) => self.restore(restore, now)?,
                 Output::Status(status) => {
@@ -174,12 +174,12 @@ impl RaftThread {
     /// State first, log second: after a crash between the two the log is found to end before
     /// the state, and is set to begin behind it.
     fn restore(&mut self, restore: Restore, now: Duration) -> Result<()> {
-        let Some(staged) = self.staged.take() else {
+        let Some(checked) = self.checked.take() else {
             return Err(Error::Raft(format!("no snapshot of {} was received", restore.index)));
         };
         tracing::info!(index = restore.index, "switching to a snapshot");
         let (done, restored) = oneshot::channel();
-        self.apply.give(ApplyJob::Restore { staged, done });
+        self.apply.give(ApplyJob::Restore { checked, done });
         let members = wait(restored)?;
         let (done, reset) = oneshot::channel();
         let Restore { ready, index, term, hard_state, messages, .. } = restore;

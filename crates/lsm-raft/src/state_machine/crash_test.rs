@@ -156,7 +156,7 @@ fn any_crash_in_a_restore_leaves_the_old_state_or_the_new() {
         }
         let staged = incoming.finish()?;
         promise.received = Some(new);
-        machine.restore(staged)?;
+        machine.restore(machine.reader().check(staged)?)?;
         *promise = Promise { flushed: new, applied: new, received: None };
         apply(&mut machine, &log, new + 5, 3, promise)?;
         machine.close()

@@ -8,6 +8,7 @@
 //!
 //! 1. the received files are complete and durable in a folder of their own
 //! 2. the engine there is opened, and every table, the index and the configuration are checked
+//!    (see [`Checked`]), all beside the applying
 //! 3. the pointer is switched to that folder: from here on the new state is in force
 //! 4. readers are switched, the old engine is closed, its folder removed
 //!
@@ -28,13 +29,15 @@ use lsm_core::{Durability, Options, SeqNo, WriteBatch};
 use raft::eraftpb::{ConfState, Entry};
 
 use super::book::Book;
+use super::checked::Checked;
+use super::current::open_engine;
 use super::folder::Folder;
 use super::hash::HashJob;
-use super::reader::{Current, Shared, StateReader};
+use super::reader::{Shared, StateReader};
 use crate::error::{Error, Result};
 use crate::members::{Members, Role};
 use crate::outcome::Outcome;
-use crate::snapshot::{Outgoing, Staged, remove_folder};
+use crate::snapshot::{Outgoing, remove_folder};
 
 /// A batch that entries have brought so many bytes into is written before the next entry. With
 /// what one entry may bring at most, it stays below what the engine takes in one batch.
@@ -274,18 +277,15 @@ impl StateMachine {
     ///
     /// # Errors
     ///
-    /// `Corrupt` if the snapshot is not what its header says, `Invalid` if it is not ahead of
-    /// this state or of another folder, `Storage`: then this state stays in force, unless the
-    /// switch itself failed, after which the state must be opened anew.
-    pub fn restore(&mut self, staged: Staged) -> Result<()> {
+    /// `Invalid` if the snapshot is not ahead of this state or of another folder, `Storage`: then
+    /// this state stays in force, unless the switch itself failed, after which the state must be
+    /// opened anew.
+    pub fn restore(&mut self, checked: Checked) -> Result<()> {
         self.check_usable()?;
-        let (index, at) = (staged.header().index, self.applied().0);
-        if index <= at {
-            let message = format!("a snapshot of index {index} is not ahead of the state, at {at}");
-            return Err(Error::Invalid(message));
-        }
-        let name = self.shared.folder.state_name(staged.dir())?;
-        let (current, book) = self.open_staged(&staged)?;
+        let index = checked.header().index;
+        checked.header().check_ahead_of(self.applied().0)?;
+        let name = self.shared.folder.state_name(checked.staged.dir())?;
+        let Checked { current, book, staged } = checked;
         if let Err(error) = self.shared.folder.switch(&name) {
             // Which of the two is in force now, only the disk knows: neither may go.
             self.failed = true;
@@ -304,21 +304,6 @@ impl StateMachine {
         let _ = old.db.clone().close();
         let _ = remove_folder(&**self.shared.folder.fs(), &old.dir);
         Ok(())
-    }
-
-    /// Opens a received state and checks that it is what it should be.
-    fn open_staged(&self, staged: &Staged) -> Result<(Current, Book)> {
-        let header = staged.header();
-        let engine = self.shared.engine.clone().create_if_missing(false);
-        let (current, book) = open_engine(engine, staged.dir())?;
-        let found = (book.applied(), book.conf());
-        if found != ((header.index, header.term), &header.conf_state) {
-            let ((index, term), conf) = found;
-            let reason = format!("it is of index {index}, term {term}, {conf:?}: not {header:?}");
-            return Err(Error::corrupt("a snapshot", reason));
-        }
-        current.db.verify().map_err(Error::storage("check a snapshot"))?;
-        Ok((current, book))
     }
 
     /// Turns everything applied into durable tables.
@@ -346,10 +331,4 @@ impl StateMachine {
         }
         Ok(())
     }
-}
-
-fn open_engine(engine: Options, dir: &Path) -> Result<(Current, Book)> {
-    let db = engine.open(dir).map_err(Error::storage("open the state"))?;
-    let (rows, book) = Book::load(&db)?;
-    Ok((Current { db, rows, dir: dir.to_owned() }, book))
 }

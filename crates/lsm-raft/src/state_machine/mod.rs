@@ -11,8 +11,10 @@
 #[cfg(test)]
 mod apply_test;
 mod book;
+mod checked;
 #[cfg(test)]
 mod crash_test;
+mod current;
 mod folder;
 mod hash;
 mod layout;
@@ -26,6 +28,7 @@ mod test_log;
 #[cfg(test)]
 mod test_state;
 
+pub use checked::Checked;
 pub use hash::HashJob;
 pub use machine::{StateMachine, StateOptions};
 pub use reader::StateReader;

@@ -8,22 +8,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
-use lsm_core::{Db, Keyspace, Options, Snapshot, Value};
+use lsm_core::{Db, Options, Snapshot, Value};
 
 use super::book::Book;
+use super::checked::Checked;
+use super::current::Current;
 use super::folder::Folder;
 use crate::error::{Error, Result};
 use crate::members::Members;
-use crate::snapshot::{Header, Incoming, Outgoing, remove_folder};
-
-/// The engine in force.
-#[derive(Debug)]
-pub(super) struct Current {
-    pub(super) db: Db,
-    /// The keyspace of the bookkeeping.
-    pub(super) rows: Keyspace,
-    pub(super) dir: std::path::PathBuf,
-}
+use crate::snapshot::{Header, Incoming, Outgoing, Staged, remove_folder};
 
 /// What the machine and its readers share.
 #[derive(Debug)]
@@ -120,5 +113,16 @@ impl StateReader {
     pub fn receive(&self, header: Header) -> Result<Incoming> {
         let folder = &self.shared.folder;
         Incoming::start(folder.fs(), folder.fresh_state(), header)
+    }
+
+    /// Opens a received state and reads all of it.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` if it is not ahead of this state, `Corrupt` if it is not what its header says, or
+    /// damaged; `Storage`.
+    pub fn check(&self, staged: Staged) -> Result<Checked> {
+        staged.header().check_ahead_of(self.applied())?;
+        Checked::new(&self.shared.engine, staged)
     }
 }

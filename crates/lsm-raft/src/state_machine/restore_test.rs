@@ -29,6 +29,10 @@ fn send(from: &Arc<Outgoing>, to: &StateMachine) -> Result<Staged> {
     incoming.finish()
 }
 
+fn restore(machine: &mut StateMachine, staged: Staged) -> Result<()> {
+    machine.restore(machine.reader().check(staged)?)
+}
+
 fn folders(fs: &dyn Fs) -> Vec<String> {
     let mut folders = fs.list_dirs(Path::new(DIR)).unwrap();
     folders.sort();
@@ -57,7 +61,7 @@ fn a_state_goes_to_old_and_new_nodes() {
         let reader = receiver.reader();
         let staged = send(&outgoing, &receiver).unwrap();
         assert_eq!(folders(&fs), ["state-000001", "state-000002"]);
-        receiver.restore(staged).unwrap();
+        restore(&mut receiver, staged).unwrap();
         assert_eq!(folders(&fs), ["state-000002"]);
         assert_eq!(picture(&receiver), expected);
         assert_eq!(receiver.flushed_index(), log.last());
@@ -111,7 +115,7 @@ fn refused(change: impl Fn(&mut Header), damage: impl Fn(&MemFs, &Path), words: 
     }
     let staged = incoming.finish().unwrap();
     damage(&fs, staged.dir());
-    let error = receiver.restore(staged).unwrap_err();
+    let error = restore(&mut receiver, staged).unwrap_err();
     assert!(error.to_string().contains(words), "{error}");
     assert_eq!(folders(&fs), ["state-000001"]);
     assert_eq!(picture(&receiver), before);
@@ -150,7 +154,8 @@ fn a_state_of_another_folder_is_refused() {
         StateMachine::open(StateOptions { engine, fs }, Path::new("elsewhere")).unwrap()
     });
     let staged = send(&outgoing, &other).unwrap();
-    assert!(matches!(receiver.restore(staged), Err(Error::Invalid(_))));
+    let checked = other.reader().check(staged).unwrap();
+    assert!(matches!(receiver.restore(checked), Err(Error::Invalid(_))));
     receiver.apply(&log.entries, &log.conf).unwrap();
 }
 
@@ -165,7 +170,7 @@ fn after_a_failed_switch_only_the_disk_knows() {
         let staged = send(&outgoing, &receiver).unwrap();
         let suffix = if op == Op::SyncDir { DIR } else { "state/CURRENT.new" };
         fs.inject(Fault::error(op, std::io::ErrorKind::Other).on(suffix));
-        receiver.restore(staged).unwrap_err();
+        restore(&mut receiver, staged).unwrap_err();
         assert!(receiver.apply(&log.entries, &log.conf).is_err(), "{op:?}");
         drop(receiver);
         let mut receiver = open(&fs, 1);
@@ -214,7 +219,7 @@ fn readers_notice_nothing_but_the_progress() {
             (index..index + 9).for_each(|index| write(&mut leader, index));
             let outgoing = Arc::new(leader.checkpoint().unwrap());
             let staged = send(&outgoing, &follower).unwrap();
-            follower.restore(staged).unwrap();
+            restore(&mut follower, staged).unwrap();
             write(&mut leader, index + 9);
             write(&mut follower, index + 9);
         }
@@ -249,7 +254,8 @@ fn a_checkpoint_made_while_entries_are_applied_is_of_the_index_it_says() {
     });
     for outgoing in &made {
         let mut receiver = open(&in_memory(), 1);
-        receiver.restore(send(outgoing, &receiver).unwrap()).unwrap();
+        let staged = send(outgoing, &receiver).unwrap();
+        restore(&mut receiver, staged).unwrap();
         let mut model = founder(&in_memory(), 1);
         let count = outgoing.header().index as usize - 1;
         model.apply(&log.entries[..count], &log.conf).unwrap();
@@ -269,7 +275,8 @@ fn a_state_moves_on_a_real_disk() {
     leader.bootstrap(super::test_log::founders()).unwrap();
     leader.apply(&log.entries, &log.conf).unwrap();
     let outgoing = Arc::new(leader.checkpoint().unwrap());
-    follower.restore(send(&outgoing, &follower).unwrap()).unwrap();
+    let staged = send(&outgoing, &follower).unwrap();
+    restore(&mut follower, staged).unwrap();
     drop(outgoing);
     let expected = picture(&leader);
     assert_eq!(picture(&follower), expected);

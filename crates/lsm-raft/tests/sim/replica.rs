@@ -27,7 +27,7 @@ const COMPARE_EVERY: u64 = 20;
 #[derive(Debug)]
 enum LogJob {
     Persist(Persist),
-    Truncate(u64),
+    Truncate(u64, u64),
 }
 
 /// What a step of a node leads to outside of it.
@@ -154,8 +154,8 @@ impl Running {
                     self.jobs.push_back(LogJob::Persist(persist));
                     effects.log_work = true;
                 }
-                Output::Truncate { index } => {
-                    self.jobs.push_back(LogJob::Truncate(index));
+                Output::Truncate { index, term } => {
+                    self.jobs.push_back(LogJob::Truncate(index, term));
                     effects.log_work = true;
                     effects.truncated = true;
                 }
@@ -200,7 +200,7 @@ impl Running {
         for _ in 0..count {
             match self.jobs.pop_front() {
                 None => break,
-                Some(LogJob::Truncate(index)) => self.writer.truncate(index)?,
+                Some(LogJob::Truncate(index, term)) => self.writer.truncate(index, term)?,
                 Some(LogJob::Persist(persist)) => {
                     if persist.hard_state.is_some() || !persist.entries.is_empty() {
                         self.writer.write(persist.hard_state.as_ref(), &persist.entries)?;
@@ -316,12 +316,12 @@ impl Running {
         effects.replies.extend(passed.map(|waiter| (waiter, Err(Refusal::Unknown))));
         self.conf.clear();
         let staged = self.staged.take().expect("a snapshot is switched to when it arrives");
-        self.machine.restore(staged)?;
+        self.machine.restore(self.machine.reader().check(staged)?)?;
         self.through = self.applied();
         self.seen_committed = self.seen_committed.max(self.through);
         while let Some(job) = self.jobs.pop_front() {
             match job {
-                LogJob::Truncate(index) => self.writer.truncate(index)?,
+                LogJob::Truncate(index, term) => self.writer.truncate(index, term)?,
                 LogJob::Persist(persist) => {
                     if persist.hard_state.is_some() || !persist.entries.is_empty() {
                         self.writer.write(persist.hard_state.as_ref(), &persist.entries)?;

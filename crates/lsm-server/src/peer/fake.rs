@@ -61,7 +61,9 @@ impl Group for Fake {
         Err(Error::Invalid(format!("no room for {} bytes", header.bytes())))
     }
 
-    fn deliver_snapshot(&self, _: u64, _: u64, _: Staged) {}
+    fn deliver_snapshot(&self, _: u64, _: u64, _: Staged) -> Result<(), Error> {
+        Ok(())
+    }
 
     fn propose(&self, command: Vec<u8>) -> ReplyFuture<'_> {
         self.proposed.lock().push(command);

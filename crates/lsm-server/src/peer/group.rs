@@ -19,7 +19,7 @@ pub(super) trait Group: Send + Sync + 'static {
     fn unreachable(&self, node: u64);
     fn snapshot_sent(&self, node: u64, whole: bool);
     fn begin_snapshot(&self, header: Header) -> lsm_raft::Result<Incoming>;
-    fn deliver_snapshot(&self, from: u64, term: u64, staged: Staged);
+    fn deliver_snapshot(&self, from: u64, term: u64, staged: Staged) -> Result<(), Error>;
     fn propose(&self, command: Vec<u8>) -> ReplyFuture<'_>;
     fn hash(&self, index: u64) -> Option<Result<[u8; 16], String>>;
     fn fail(&self, error: Error);
@@ -54,7 +54,7 @@ impl Group for Replica {
         self.begin_snapshot(header)
     }
 
-    fn deliver_snapshot(&self, from: u64, term: u64, staged: Staged) {
+    fn deliver_snapshot(&self, from: u64, term: u64, staged: Staged) -> Result<(), Error> {
         self.deliver_snapshot(from, term, staged);
     }
 

@@ -28,7 +28,7 @@ use super::group::Group;
 const SENT_MAX: usize = 2;
 /// Pieces that were read and wait to be sent.
 const PIECES_WAITING_MAX: usize = 4;
-/// Longest time without progress, at either end.
+/// Longest time without progress, at either end, until all pieces are there.
 const IDLE_TIME_MAX: Duration = Duration::from_secs(30);
 
 /// The snapshots that are being sent.
@@ -124,8 +124,10 @@ async fn ship(
         if let Ok(answer) = timeout(IDLE_TIME_MAX, &mut call).await {
             break answer;
         }
+        // Once all was read, the receiver checks it, which takes as long as it takes. If it dies
+        // meanwhile, the connection does.
         let now = read.load(Ordering::Relaxed);
-        if now == seen {
+        if now == seen && !reader.is_finished() {
             return Err(format!("it got stuck after {now} pieces"));
         }
         seen = now;
@@ -196,8 +198,7 @@ pub(super) async fn receive(
     }
     blocking(move || {
         let staged = receipt.incoming.finish().map_err(|error| of_receiving(&error))?;
-        group.deliver_snapshot(from, term, staged);
-        Ok(())
+        group.deliver_snapshot(from, term, staged).map_err(|error| of_receiving(&error))
     })
     .await
 }

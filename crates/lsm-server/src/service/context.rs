@@ -112,6 +112,7 @@ impl Context {
     pub(super) async fn catch_up(&self, asked: &Asked) -> Result<(), Status> {
         match timeout_at(asked.until, self.catch_up_at_last()).await {
             Ok(done) => done,
+            Err(_) if self.leader().is_none() => Err(self.not_leader()),
             Err(_) => Err(convert::too_late(false)),
         }
     }

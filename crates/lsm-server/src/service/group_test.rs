@@ -89,13 +89,16 @@ async fn what_was_passed_on_is_not_passed_on_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_quorum_requests_end_in_time_and_say_what_is_known() {
-    let limits = Limits { leader_wait_max: Duration::from_millis(200), ..Limits::default() };
+    let short = Duration::from_millis(600);
+    let limits = Limits {
+        request_time_max: short,
+        leader_wait_max: Duration::from_millis(200),
+        ..Limits::default()
+    };
     let group = Group::start(3, limits).await;
     let (leader, follower) = (group.leader().await, group.follower().await);
     (1..=3).for_each(|node| group.net.cut(node));
-    let mut request = Request::new(put("a", "1"));
-    request.set_timeout(Duration::from_millis(100));
-    let status = group.kv(leader).put(request).await.unwrap_err();
+    let status = group.kv(leader).put(put("a", "1")).await.unwrap_err();
     says(&status, Code::DeadlineExceeded, "unknown-outcome");
     assert!(status.message().contains("may still take effect"), "{status:?}");
     let mut status = group.replica(follower).watch();
@@ -108,6 +111,26 @@ async fn without_a_quorum_requests_end_in_time_and_say_what_is_known() {
     // What is there can be read all the same.
     let stale = group.kv(follower).get(GetRequest { consistency: 1, ..get }).await.unwrap();
     assert_eq!(stale.into_inner().header.unwrap().leader, 0);
+}
+
+/// Also one who gives up before the node does: nothing was applied, and nothing may yet be.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_leader_nothing_is_left_open() {
+    let limits = Limits {
+        request_time_max: Duration::from_millis(300),
+        leader_wait_max: Duration::from_secs(60),
+        ..Limits::default()
+    };
+    let group = Group::start(3, limits).await;
+    let follower = group.follower().await;
+    (1..=3).for_each(|node| group.net.cut(node));
+    let mut status = group.replica(follower).watch();
+    status.wait_for(|status| status.leader.is_none()).await.unwrap();
+    let refused = group.kv(follower).put(put("a", "1")).await.unwrap_err();
+    says(&refused, Code::Unavailable, "not-leader");
+    let get = GetRequest { key: "a".into(), consistency: 0 };
+    let refused = group.kv(follower).get(get).await.unwrap_err();
+    says(&refused, Code::Unavailable, "not-leader");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -134,12 +157,11 @@ async fn a_leader_that_cannot_be_reached_was_asked_for_nothing() {
     says(&status, Code::Unavailable, "not-leader");
 }
 
-/// It may have been applied: only one who knows how to try again safely may do so.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_connection_that_breaks_leaves_the_outcome_open() {
+/// Reads from each connection until a value comes, and breaks it. Returns the address, and how
+/// many values came.
+async fn breaker() -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let group = Group::start_behind(Some(&address), 3, Limits::default()).await;
     let calls = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&calls);
     tokio::spawn(async move {
@@ -156,10 +178,47 @@ async fn a_connection_that_breaks_leaves_the_outcome_open() {
             count.fetch_add(1, Ordering::Relaxed);
         }
     });
+    (address, calls)
+}
+
+fn in_session(put: PutRequest, session: u64) -> PutRequest {
+    PutRequest { session: Some(Session { id: session, sequence: 1 }), ..put }
+}
+
+/// It may have been applied: only what applies once is tried again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_breaks_leaves_the_outcome_open() {
+    let (address, calls) = breaker().await;
+    let limits = Limits { leader_wait_max: Duration::from_millis(500), ..Limits::default() };
+    let group = Group::start_behind(Some(&address), 3, limits).await;
     let follower = group.follower().await;
     let status = group.kv(follower).put(put("a", "value")).await.unwrap_err();
     says(&status, Code::Unavailable, "unknown-outcome");
     assert_eq!(calls.load(Ordering::Relaxed), 1, "it was tried once");
+    let status = group.kv(follower).put(in_session(put("a", "value"), 7)).await.unwrap_err();
+    says(&status, Code::Unavailable, "unknown-outcome");
+    assert!(calls.load(Ordering::Relaxed) > 2, "it was tried again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_has_lost_the_others_is_not_waited_for() {
+    for is_safe in [false, true] {
+        let limits = Limits { request_time_max: Duration::from_secs(60), ..Limits::default() };
+        let group = Group::start(3, limits).await;
+        let (leader, follower) = (group.leader().await, group.follower().await);
+        let opened = group.sessions(follower).open_session(OpenSessionRequest {}).await.unwrap();
+        let session = opened.into_inner().id;
+        group.net.cut(leader);
+        // It goes to the old leader, which cannot commit it.
+        if is_safe {
+            let answer = group.kv(follower).put(in_session(put("a", "1"), session)).await.unwrap();
+            assert_ne!(answer.into_inner().header.unwrap().leader, leader);
+            assert_eq!(value(&group, follower, "a").await.as_deref(), Some("1"));
+        } else {
+            let status = group.kv(follower).put(put("a", "1")).await.unwrap_err();
+            says(&status, Code::Unavailable, "unknown-outcome");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -66,6 +66,10 @@ impl KvService for Kv {
 }
 
 impl LeaderCall for PutRequest {
+    fn may_repeat(&self) -> bool {
+        self.session.is_some()
+    }
+
     fn check(&self, limits: &Limits) -> Result<(), Status> {
         convert::session(self.session.as_ref())?;
         convert::check_put(&self.key, &self.value, limits)
@@ -83,6 +87,10 @@ impl LeaderCall for PutRequest {
 }
 
 impl LeaderCall for DeleteRequest {
+    fn may_repeat(&self) -> bool {
+        self.session.is_some()
+    }
+
     fn check(&self, limits: &Limits) -> Result<(), Status> {
         convert::session(self.session.as_ref())?;
         convert::check_key(&self.key, limits)
@@ -100,6 +108,10 @@ impl LeaderCall for DeleteRequest {
 }
 
 impl LeaderCall for BatchWriteRequest {
+    fn may_repeat(&self) -> bool {
+        self.session.is_some()
+    }
+
     fn check(&self, limits: &Limits) -> Result<(), Status> {
         convert::session(self.session.as_ref())?;
         convert::check_batch(&self.writes, limits)

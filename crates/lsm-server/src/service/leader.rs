@@ -1,10 +1,12 @@
 //! Requests that only the leader serves: here if this node leads, passed on otherwise, tried
 //! again as long as it is certain that nothing was applied.
 
+use std::time::Duration;
+
 use lsm_client::proto::v1::Header;
 use lsm_raft::command::{Command, Op, Session};
 use lsm_raft::{Outcome, Refusal};
-use tokio::time::timeout_at;
+use tokio::time::{sleep, timeout_at};
 use tonic::{Request, Response, Status};
 
 use super::context::{Asked, Context, MAINTENANCE_TIME_MAX, Patience};
@@ -12,13 +14,27 @@ use super::forward::Passed;
 use crate::convert;
 use crate::limits::Limits;
 
+/// Between two looks at whether another node leads than the one that a request was passed to.
+/// A deposed leader that is well has answered before the second look that finds it so.
+const LOOK_PAUSE: Duration = Duration::from_millis(250);
+
 /// Why one try did not serve.
 #[derive(Debug)]
 pub(super) enum Miss {
     /// The asked node does not lead, or cannot be reached: certainly nothing was done.
     NotLeader,
+    /// The asked node may have served it, and does not say; why.
+    Lost(String),
     /// There is no use, or no safety, in trying again.
     Final(Status),
+}
+
+/// What became of the tries of one request so far; also known to who gives up on it.
+#[derive(Debug, Default)]
+struct Tries {
+    is_under_way: bool,
+    /// Why one of them may have been served.
+    lost: Option<String>,
 }
 
 impl From<Status> for Miss {
@@ -40,6 +56,11 @@ impl From<Refusal> for Miss {
 pub(super) trait LeaderCall: Passed + Clone + Sync {
     /// Whether it is an operator's, and takes as long as it takes.
     const IS_MAINTENANCE: bool = false;
+
+    /// Whether it does no harm to serve it twice.
+    fn may_repeat(&self) -> bool {
+        !Self::CHANGES
+    }
 
     /// Judges what can be judged anywhere.
     fn check(&self, _limits: &Limits) -> Result<(), Status> {
@@ -67,9 +88,12 @@ impl Context {
         let time_max =
             if C::IS_MAINTENANCE { MAINTENANCE_TIME_MAX } else { self.limits.request_time_max };
         let asked = Asked::new(request.metadata(), time_max);
-        match timeout_at(asked.until, self.find_leader(request.get_ref(), &asked)).await {
+        let mut tries = Tries::default();
+        let found = self.find_leader(request.get_ref(), &asked, &mut tries);
+        match timeout_at(asked.until, found).await {
             Ok(answer) => answer.map(Response::new),
-            Err(_) => Err(convert::too_late(C::CHANGES)),
+            Err(_) if tries.is_under_way => Err(convert::too_late(C::CHANGES)),
+            Err(_) => Err(self.missed::<C>(tries.lost)),
         }
     }
 
@@ -77,10 +101,12 @@ impl Context {
         &self,
         call: &C,
         asked: &Asked,
+        tries: &mut Tries,
     ) -> Result<C::Answer, Status> {
         let mut patience = Patience::new(self.limits.leader_wait_max);
         loop {
             let leader = self.leader();
+            tries.is_under_way = true;
             let served = match leader {
                 Some(leader) if leader == self.node => call.serve(self, asked).await,
                 // Two nodes that take each other for the leader would pass it to and fro.
@@ -88,14 +114,33 @@ impl Context {
                 Some(leader) => Box::pin(self.pass_on(leader, call, asked)).await,
                 None => Err(Miss::NotLeader),
             };
+            tries.is_under_way = false;
             match served {
                 Ok(answer) => return Ok(answer),
                 Err(Miss::Final(status)) => return Err(status),
+                Err(Miss::Lost(why)) => {
+                    tries.lost = Some(why);
+                    if !call.may_repeat() {
+                        break;
+                    }
+                }
                 Err(Miss::NotLeader) => {}
             }
             if asked.forwarded || !patience.wait(&self.status, leader).await {
-                return Err(self.not_leader());
+                break;
             }
+        }
+        Err(self.missed::<C>(tries.lost.take()))
+    }
+
+    /// No node served it; `lost` is why that is not certain.
+    fn missed<C: LeaderCall>(&self, lost: Option<String>) -> Status {
+        match lost {
+            Some(why) if C::CHANGES => {
+                let message = format!("{why}; the request may or may not have taken effect");
+                convert::unknown_outcome(message)
+            }
+            _ => self.not_leader(),
         }
     }
 
@@ -113,7 +158,14 @@ impl Context {
         let mut request = Request::new(call.clone());
         request.metadata_mut().insert(convert::FORWARDED_KEY, 1.into());
         request.set_timeout(asked.time_left());
-        match call_of::<C>(self, channel, request).await {
+        let answer = tokio::select! {
+            answer = call_of::<C>(self, channel, request) => answer,
+            () = self.deposed(leader) => {
+                let why = "led, and has not answered; another node leads now";
+                return Err(Miss::Lost(format!("node {leader} {why}")));
+            }
+        };
+        match answer {
             Ok(mut answer) => {
                 C::set_header(&mut answer, self.header());
                 Ok(answer)
@@ -123,13 +175,25 @@ impl Context {
             Err(status) if std::error::Error::source(&status).is_none() => {
                 Err(Miss::Final(convert::passed_on(&status)))
             }
-            // The connection broke after the request may have got through.
-            Err(_) if !C::CHANGES => Err(Miss::NotLeader),
-            Err(status) => Err(Miss::Final(convert::unknown_outcome(format!(
-                "the connection to node {leader}, which leads, broke; the request may or may not \
-                 have taken effect ({})",
-                status.message()
-            )))),
+            Err(status) => {
+                let why = status.message();
+                Err(Miss::Lost(format!(
+                    "the connection to node {leader}, which leads, broke ({why})"
+                )))
+            }
+        }
+    }
+
+    /// Returns once another node leads, and `leader` has had time to say so.
+    async fn deposed(&self, leader: u64) {
+        let mut seen = false;
+        loop {
+            sleep(LOOK_PAUSE).await;
+            let another_leads = self.leader().is_some_and(|other| other != leader);
+            if seen && another_leads {
+                return;
+            }
+            seen = another_leads;
         }
     }
 

@@ -1,0 +1,24 @@
+//! An engine that holds a state: the keyspaces of its users and of the bookkeeping.
+
+use std::path::{Path, PathBuf};
+
+use lsm_core::{Db, Keyspace, Options};
+
+use super::book::Book;
+use crate::error::{Error, Result};
+
+/// An open engine; one of them is in force.
+#[derive(Debug)]
+pub(super) struct Current {
+    pub(super) db: Db,
+    /// The keyspace of the bookkeeping.
+    pub(super) rows: Keyspace,
+    pub(super) dir: PathBuf,
+}
+
+/// Opens it, and reads the books.
+pub(super) fn open_engine(engine: Options, dir: &Path) -> Result<(Current, Book)> {
+    let db = engine.open(dir).map_err(Error::storage("open the state"))?;
+    let (rows, book) = Book::load(&db)?;
+    Ok((Current { db, rows, dir: dir.to_owned() }, book))
+}
