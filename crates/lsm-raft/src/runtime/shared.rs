@@ -72,9 +72,9 @@ impl Shared {
             running
         });
         if first {
+            // Before anything else: where the disk is full, so may be that of the log lines.
+            self.inbox.tell(Event::Input(Input::Fail { reason: error.to_string() }));
             tracing::error!(node = self.identity.node, %error, "cannot go on; handing over and stopping");
-            let reason = error.to_string();
-            self.inbox.tell(Event::Input(Input::Fail { reason }));
         }
     }
 

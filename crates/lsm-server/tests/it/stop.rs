@@ -1,8 +1,11 @@
 //! Nodes that are asked to stop, or that cannot go on.
 
-use std::time::Duration;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
-use crate::harness::{Cluster, Load};
+use crate::harness::{Cluster, Load, Process};
+
+const PATIENCE: Duration = Duration::from_secs(30);
 
 #[tokio::test]
 async fn a_leader_that_is_asked_to_stop_hands_over() {
@@ -47,6 +50,23 @@ async fn all_nodes_may_stop_and_come_back() {
         assert_eq!(value.as_deref(), Some(format!("v{i}").as_bytes()));
     }
     cluster.assert_equal_states().await;
+}
+
+/// The disk with the log of lines is full, or whoever read them has gone.
+#[tokio::test]
+#[cfg(target_os = "linux")]
+async fn a_node_that_cannot_log_goes_on() {
+    let mut cluster = Cluster::start(3).await;
+    cluster.terminate(3).await;
+    let mut node = Process::start(&cluster.arguments(3), Path::new("/dev/full"));
+    let begun = Instant::now();
+    while cluster.status(3).await.is_none_or(|status| status.leader == 0) {
+        assert_eq!(node.ended(), None);
+        assert!(begun.elapsed() < PATIENCE);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    node.signal("TERM");
+    assert_eq!(node.wait(PATIENCE).await.code(), Some(0));
 }
 
 #[tokio::test]
