@@ -417,7 +417,9 @@ impl<S: NodeStorage, W> Node<S, W> {
     }
 
     fn transfer(&mut self, to: Option<u64>) {
-        if !self.leads() {
+        // Whoever takes over is found already.
+        let is_under_way = to.is_none() && self.raw.raft.lead_transferee.is_some();
+        if !self.leads() || is_under_way {
             return;
         }
         let own = self.config.node;
