@@ -4,7 +4,8 @@
 //! A request is counted from its head to its answer, its bytes from when they come. One too
 //! many is refused as busy, before it has any effect; it does not wait, since those that wait
 //! for each other with half of their bytes here would wait for ever. A message that says it is
-//! longer than one may be is refused at its header, before anything is set aside for it.
+//! longer than one may be is refused at its header, before anything is set aside for it. Of a
+//! batch the writes count too: what is two bytes here may be a hundred once it is decoded.
 //!
 //! Leaves to others: what may be in a request (its service), how many requests a connection may
 //! have (the server), and what answers cost.
@@ -25,12 +26,17 @@ use tonic::body::Body;
 use tonic::codegen::{Service, http};
 
 use crate::convert;
+use crate::fields::Fields;
 use crate::framing::Framing;
-use crate::limits::Limits;
+use crate::limits::{BATCH_WRITES_MAX, Limits, WRITE_BYTES};
 
 /// Calls whose requests are short and must come soon. Others, of reflection and health, may
 /// go on for as long as they like, since they hold next to nothing.
 const TIMED_PREFIX: &str = "/lsm.v1.";
+/// The call whose message holds many others.
+const BATCH_PATH: &str = "/lsm.v1.KVService/BatchWrite";
+/// Fields of such a message: its writes, and the session.
+const BATCH_FIELDS_MAX: usize = BATCH_WRITES_MAX + 1;
 /// Bytes of one call that is not timed, over all its messages: a thousand questions.
 const UNTIMED_BYTES_MAX: usize = 64 << 10;
 
@@ -93,9 +99,11 @@ where
         });
         let timed = request.uri().path().starts_with(TIMED_PREFIX);
         let untimed = (!timed).then(Refusal::default);
+        let writes = (request.uri().path() == BATCH_PATH).then(Writes::default);
         let request = request.map(|inner| {
             let (untimed, held) = (untimed.clone(), Arc::clone(&held));
-            Body::new(CountedBody { inner, untimed, framing: Framing::default(), end: None, held })
+            let framing = Framing::default();
+            Body::new(CountedBody { inner, untimed, framing, writes, end: None, held })
         });
         Answer::Coming { inner: self.inner.call(request), untimed, _held: held }
     }
@@ -174,9 +182,18 @@ struct CountedBody {
     /// None if the call is timed.
     untimed: Option<Refusal>,
     framing: Framing,
+    /// Of a batch.
+    writes: Option<Writes>,
     /// Runs from the first wait: most requests come in one piece, and need none.
     end: Option<Pin<Box<Sleep>>>,
     held: Arc<Held>,
+}
+
+/// The writes of a batch, as they come.
+#[derive(Default)]
+struct Writes {
+    fields: Fields,
+    count: usize,
 }
 
 impl CountedBody {
@@ -185,9 +202,23 @@ impl CountedBody {
         if self.untimed.is_some() {
             most = most.min(UNTIMED_BYTES_MAX);
         }
-        self.framing.take(piece, most).map_err(|len| {
+        let mut writes = 0;
+        let count = |content: &[u8]| {
+            if let Some(batch) = &mut self.writes {
+                writes += batch.fields.take(content);
+            }
+        };
+        self.framing.take(piece, most, count).map_err(|len| {
             self.refuse(format!("the message has {len} bytes; at most {most} are allowed"))
         })?;
+        if let Some(batch) = &mut self.writes {
+            batch.count += writes;
+            if batch.count > BATCH_FIELDS_MAX {
+                return Err(self.refuse(format!(
+                    "the batch holds more than the {BATCH_WRITES_MAX} writes that are allowed"
+                )));
+            }
+        }
         let came = self.held.bytes.load(Ordering::Relaxed);
         if self.untimed.is_some() && came + piece.len() > UNTIMED_BYTES_MAX {
             return Err(self.refuse(format!(
@@ -195,7 +226,7 @@ impl CountedBody {
                  allowed"
             )));
         }
-        self.held.add(piece.len())
+        self.held.add(piece.len() + writes * WRITE_BYTES)
     }
 
     fn refuse(&self, message: String) -> Status {

@@ -202,3 +202,51 @@ async fn a_call_that_is_not_timed_has_few_bytes() {
     assert!(convert::says(&status, convert::INVALID), "{status:?}");
     assert!(status.message().contains("65536 bytes that are allowed"), "{status:?}");
 }
+
+/// So many writes of a batch, each of no bytes.
+fn batch(writes: usize) -> Vec<u8> {
+    let mut body = vec![0];
+    body.extend((2 * writes as u32).to_be_bytes());
+    body.extend([0x0a, 0].repeat(writes));
+    body
+}
+
+#[tokio::test]
+async fn a_batch_of_too_many_writes_is_refused_before_it_is_decoded() {
+    let mut client = Client::new(10, Limits::default().intake_bytes_max, MOMENT);
+    let path = "/lsm.v1.KVService/BatchWrite";
+    // Its service says how many there are, and that a session would be one field more.
+    client.begin(path, batch(BATCH_FIELDS_MAX).leak()).await;
+    assert_eq!(client.end().await.code(), Code::Ok);
+    // All but the last byte of the last came: it does not wait for more.
+    let body = batch(BATCH_FIELDS_MAX + 1).leak();
+    let (most, last) = body.split_at(body.len() - 2);
+    client.begin(path, most).await;
+    client.sent[0].0.send(&last[..1]).unwrap();
+    let status = client.answer().await;
+    assert_eq!(status.code(), Code::InvalidArgument);
+    assert!(convert::says(&status, convert::INVALID), "{status:?}");
+    let sentence = "the batch holds more than the 131072 writes that are allowed";
+    assert_eq!(status.message(), sentence);
+    // What looks like one elsewhere is a value.
+    client.begin("/lsm.v1.KVService/Put", body).await;
+    assert_eq!(client.end().await.code(), Code::Ok);
+}
+
+/// A message of 256 KiB is 18 MB once it is decoded, and it may wait for the end of its body.
+#[tokio::test]
+async fn the_writes_of_a_batch_count_among_the_bytes() {
+    let cost = batch(1000).len() + 1000 * WRITE_BYTES;
+    let mut client = Client::new(10, 2 * cost - 1, MOMENT);
+    let path = "/lsm.v1.KVService/BatchWrite";
+    client.begin(path, batch(1000).leak()).await;
+    let left = client.intake.shared.bytes_left.load(Ordering::Relaxed);
+    assert_eq!(left, cost - 1);
+    client.begin(path, batch(1000).leak()).await;
+    let (_sender, second) = client.sent.pop_back().unwrap();
+    let status = timeout(MOMENT, second).await.unwrap().unwrap();
+    assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
+    assert_eq!(client.end().await.code(), Code::Ok);
+    client.begin(path, batch(1000).leak()).await;
+    assert_eq!(client.end().await.code(), Code::Ok);
+}

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use lsm_client::proto::v1;
+
 /// Bounds of one node. The defaults are for production; `config` lets people change some.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Limits {
@@ -56,6 +58,10 @@ impl Default for Limits {
     }
 }
 
+/// Writes of one batch: each costs memory beside its bytes.
+pub(crate) const BATCH_WRITES_MAX: usize = 1 << 17;
+/// What that is once they are decoded: a list that grows has room for up to twice as many.
+pub(crate) const WRITE_BYTES: usize = 2 * size_of::<v1::Write>();
 /// Room in a message beside keys and values: field tags, lengths, the session.
 const MESSAGE_OVERHEAD: usize = 1 << 20;
 
@@ -63,5 +69,12 @@ impl Limits {
     /// Longest message that a client may send, in bytes.
     pub(crate) fn message_bytes_max(&self) -> usize {
         self.batch_bytes_max + MESSAGE_OVERHEAD
+    }
+
+    /// Most that one request may take up: its message, and beside that its writes. No key is
+    /// empty, so a short batch has few.
+    pub(crate) fn request_bytes_max(&self) -> usize {
+        let writes_max = BATCH_WRITES_MAX.min(self.batch_bytes_max);
+        self.message_bytes_max() + writes_max * WRITE_BYTES
     }
 }

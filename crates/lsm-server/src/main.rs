@@ -3,6 +3,7 @@
 mod admin;
 mod config;
 mod convert;
+mod fields;
 mod framing;
 mod gather;
 mod intake;

@@ -290,6 +290,7 @@ admin.rs            L2
 intake.rs           L2
 convert.rs          L1
 framing.rs          L1
+fields.rs           L1
 listener.rs         L1
 signals.rs          L1
 logging.rs          L1

@@ -335,8 +335,8 @@ fn check_limits(limits: &Limits) -> Result<(), Error> {
         let reason = format!("a batch of {batch} cannot hold a value of {value}");
         return Err(Error::contradiction("batch-bytes-max", "value-bytes-max", reason));
     }
-    if limits.intake_bytes_max < limits.message_bytes_max() {
-        let (all, one) = (bytes(limits.intake_bytes_max), bytes(limits.message_bytes_max()));
+    if limits.intake_bytes_max < limits.request_bytes_max() {
+        let (all, one) = (bytes(limits.intake_bytes_max), bytes(limits.request_bytes_max()));
         let reason = format!("all requests in {all} leave no room for a single one of {one}");
         return Err(Error::contradiction("intake-bytes-max", "batch-bytes-max", reason));
     }

@@ -254,8 +254,8 @@ fn limits_that_contradict_each_other_are_both_named() {
         &["--batch-bytes-max", "--value-bytes-max", "1MiB", "8MiB"],
     );
     assert_error(
-        &format!("{LEAST} --intake-bytes-max 4MiB"),
-        &["--intake-bytes-max", "--batch-bytes-max", "4MiB", "17MiB"],
+        &format!("{LEAST} --intake-bytes-max 34MiB"),
+        &["--intake-bytes-max", "--batch-bytes-max", "34MiB", "35MiB"],
     );
     assert_error(
         &format!("{LEAST} --leader-wait-max 11s"),
