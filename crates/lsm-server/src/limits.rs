@@ -27,6 +27,11 @@ pub(crate) struct Limits {
     pub(crate) requests_max: usize,
     /// Bytes of the requests that are served at the same time.
     pub(crate) intake_bytes_max: usize,
+    /// Bytes of the answers that clients have not taken yet. No setting: any value that was ever
+    /// stored can be read.
+    pub(crate) answer_bytes_max: usize,
+    /// Time for a client to take an answer, or a page; up to twice that.
+    pub(crate) answer_time_max: Duration,
     /// Longest time for a request, whatever its own deadline says.
     pub(crate) request_time_max: Duration,
     /// Longest wait for a leader, before a request fails as unavailable.
@@ -50,6 +55,8 @@ impl Default for Limits {
             connections_max: 4096,
             requests_max: 16_384,
             intake_bytes_max: 256 << 20,
+            answer_bytes_max: 256 << 20,
+            answer_time_max: Duration::from_secs(30),
             request_time_max: Duration::from_secs(10),
             leader_wait_max: Duration::from_secs(3),
             keepalive_interval: Duration::from_secs(20),

@@ -16,6 +16,7 @@ mod peer;
 mod service;
 mod signals;
 mod tls;
+mod untaken;
 
 use std::io::Write;
 use std::process::ExitCode;

@@ -184,13 +184,13 @@ impl Node {
         };
         let for_clients = tls.as_ref().map(|tls| Arc::clone(&tls.clients));
         let for_nodes = tls.as_ref().map(|tls| Arc::clone(&tls.nodes));
-        let incoming = listener::incoming(clients, limits.connections_max, for_clients);
+        let incoming = listener::incoming(clients, &limits, for_clients);
         let client_server = server(&limits).serve_with_incoming_shutdown(
             Intake::new(routes, &limits),
             incoming,
             closed,
         );
-        let incoming = listener::incoming(peers, limits.connections_max, for_nodes);
+        let incoming = listener::incoming(peers, &limits, for_nodes);
         let peer_server = server(&limits)
             .add_service(peer::server(replica.clone(), Arc::clone(&limits), &transport))
             .serve_with_incoming(incoming);

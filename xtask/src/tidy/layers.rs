@@ -287,7 +287,11 @@ local/              L2
     processes.rs
     plan.rs
 admin.rs            L2
-intake.rs           L2
+intake/             L2
+    service.rs
+    request.rs
+    answer.rs
+    room.rs
 convert.rs          L1
 framing.rs          L1
 fields.rs           L1
@@ -308,6 +312,7 @@ tls/                L0
     carrier.rs
 limits.rs           L0
 gather.rs           L0
+untaken.rs          L0
 ",
     },
 ];

@@ -4,14 +4,17 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
+use lsm_client::proto::v1::kv_service_client::KvServiceClient;
 use lsm_client::proto::v1::{
     BatchWriteRequest, Consistency, DeleteOp, DeleteRequest, FlushMemTableRequest,
     GetLevelsRequest, GetRequest, GetStorageStatsRequest, OpenSessionRequest, PutOp, PutRequest,
     ScanRequest, ScanResponse, Session, StatusRequest, TriggerCompactionRequest, Write, write,
 };
+use prost::Message;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_stream::StreamExt;
+use tonic::transport::Endpoint;
 use tonic::{Code, Request, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
@@ -327,6 +330,69 @@ async fn scans_are_bounded_and_end_with_their_clients() {
     // The server hears of it soon.
     let again = async { while group.kv(1).scan(ScanRequest::default()).await.is_err() {} };
     tokio::time::timeout(Duration::from_secs(10), again).await.unwrap();
+}
+
+/// Also when there is nothing left to read: its last pages are somewhere.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scan_runs_until_its_last_page_is_taken() {
+    let limits = Limits { scans_max: 1, ..Limits::default() };
+    let group = Group::start(1, limits).await;
+    // Three pages.
+    fill_large(&group).await;
+    let endpoint = Endpoint::from_shared(format!("http://{}", group.addresses[0])).unwrap();
+    let narrow = endpoint.initial_stream_window_size(1 << 10).connect_lazy();
+    let mut slow = KvServiceClient::new(narrow);
+    let held = slow.scan_stream(ScanRequest::default()).await.unwrap().into_inner();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let status = group.kv(1).scan(ScanRequest::default()).await.unwrap_err();
+    says(&status, Code::ResourceExhausted, "busy");
+    drop(held);
+    let again = async { while group.kv(1).scan(ScanRequest::default()).await.is_err() {} };
+    tokio::time::timeout(Duration::from_secs(10), again).await.unwrap();
+}
+
+/// Behind a window of one byte the server's part of a call ends long before its answer has left.
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_that_are_not_taken_are_bounded_and_end_their_connection() {
+    let limits = Limits {
+        answer_bytes_max: 3 << 20,
+        answer_time_max: Duration::from_secs(2),
+        ..Limits::default()
+    };
+    let group = Group::start(1, limits).await;
+    let large = PutRequest { value: vec![7; 1 << 20].into(), ..put("large", "") };
+    group.kv(1).put(large).await.unwrap();
+    for window in [0, 1] {
+        let stream = TcpStream::connect(&group.addresses[0]).await.unwrap();
+        let mut builder = h2::client::Builder::new();
+        let shaken = builder.initial_window_size(window).handshake::<_, Bytes>(stream).await;
+        let (client, connection) = shaken.unwrap();
+        let ended = tokio::spawn(connection);
+        let mut client = client.ready().await.unwrap();
+        let mut answers = Vec::new();
+        let mut message = GetRequest { key: "large".into(), consistency: 0 }.encode_to_vec();
+        message.splice(0..0, [0, 0, 0, 0, message.len() as u8]);
+        for _ in 0..10 {
+            let request = http::Request::post("http://test/lsm.v1.KVService/Get")
+                .header("content-type", "application/grpc")
+                .header("te", "trailers");
+            let (answer, mut body) = client.send_request(request.body(()).unwrap(), false).unwrap();
+            body.send_data(message.clone().into(), true).unwrap();
+            answers.push(answer.await.unwrap().into_body());
+        }
+        let other = GetRequest { key: "large".into(), consistency: 0 };
+        let full = async { while group.kv(1).get(other.clone()).await.is_ok() {} };
+        tokio::time::timeout(Duration::from_secs(1), full).await.expect("there is no room");
+        assert_eq!(get(&group, "small").await, None, "what is short gets through");
+        group.kv(1).put(put("small", "1")).await.unwrap();
+        group.kv(1).delete(DeleteRequest { key: "small".into(), session: None }).await.unwrap();
+
+        let ended = tokio::time::timeout(Duration::from_secs(30), ended).await;
+        let _ = ended.expect("it is disconnected").unwrap();
+        drop(answers);
+        let free = async { while group.kv(1).get(other.clone()).await.is_err() {} };
+        tokio::time::timeout(Duration::from_secs(10), free).await.expect("there is room again");
+    }
 }
 
 /// A stream that is cut off must not look complete.

@@ -18,13 +18,13 @@ use lsm_raft::{Config, Member, Members, Outgoing, Replica, ReplicaOptions, Role,
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::{Channel, Endpoint, Server};
 
 use super::context::{Context, Peers};
 use super::routes::routes;
 use crate::intake::Intake;
 use crate::limits::Limits;
+use crate::listener;
 
 /// Long enough for an election on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -132,8 +132,8 @@ impl Group {
             net.replicas.lock().insert(node, replica.clone());
             let context = Context::new(replica, Arc::clone(&limits), None, wire);
             let intake = Intake::new(routes(&context).unwrap(), &limits);
+            let incoming = listener::incoming(listener, &limits, None);
             servers.push(tokio::spawn(async move {
-                let incoming = TcpListenerStream::new(listener);
                 Server::builder().serve_with_incoming(intake, incoming).await.unwrap();
             }));
             let endpoint = format!("http://{}", addresses[node as usize - 1]);

@@ -1,11 +1,18 @@
 use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use http_body::Body as _;
+use bytes::Bytes;
+use http_body::{Body as _, Frame};
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tonic::Code;
 
+use super::super::request::{BATCH_FIELDS_MAX, UNTIMED_BYTES_MAX};
+use super::super::room::ANSWER_BYTES_SHORT;
 use super::*;
+use crate::convert;
+use crate::limits::WRITE_BYTES;
 
 const MOMENT: Duration = Duration::from_secs(5);
 /// A message of no bytes, with its header.
@@ -138,7 +145,7 @@ async fn bytes_are_counted_over_all_requests_until_they_are_answered() {
     let (_, last) = client.sent.pop_back().unwrap();
     assert_eq!(timeout(MOMENT, last).await.unwrap().unwrap().code(), Code::ResourceExhausted);
     assert_eq!(client.end().await.code(), Code::Ok);
-    assert_eq!(client.intake.shared.bytes_left.load(Ordering::Relaxed), 10);
+    assert_eq!(client.intake.room.bytes_left.load(Ordering::Relaxed), 10);
 }
 
 #[tokio::test]
@@ -147,7 +154,7 @@ async fn a_request_that_does_not_come_to_its_end_is_given_up() {
     client.begin("/lsm.v1.KVService/Put", EMPTY).await;
     let status = client.answer().await;
     assert_eq!(status.code(), Code::DeadlineExceeded);
-    assert_eq!(client.intake.shared.bytes_left.load(Ordering::Relaxed), 100);
+    assert_eq!(client.intake.room.bytes_left.load(Ordering::Relaxed), 100);
 
     // The questions of reflection come one after the other, when somebody asks.
     client.begin("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", b"ask").await;
@@ -160,10 +167,10 @@ async fn a_request_that_is_given_up_gives_back_what_it_held() {
     let mut client = Client::new(1, 100, MOMENT);
     client.begin("/lsm.v1.KVService/Put", EMPTY).await;
     let (_sender, task) = client.sent.pop_back().unwrap();
-    assert_eq!(client.intake.shared.bytes_left.load(Ordering::Relaxed), 95);
+    assert_eq!(client.intake.room.bytes_left.load(Ordering::Relaxed), 95);
     task.abort();
     assert!(task.await.is_err());
-    assert_eq!(client.intake.shared.bytes_left.load(Ordering::Relaxed), 100);
+    assert_eq!(client.intake.room.bytes_left.load(Ordering::Relaxed), 100);
     client.begin("/lsm.v1.KVService/Put", EMPTY).await;
     assert_eq!(client.end().await.code(), Code::Ok);
 }
@@ -181,7 +188,7 @@ async fn a_message_that_says_it_is_too_long_is_refused_at_its_header() {
     assert_eq!(status.message(), "the message has 17825793 bytes; at most 17825792 are allowed");
     client.begin("/lsm.v1.KVService/Put", b"\0\x01\x10\0\0").await;
     assert_eq!(client.end().await.code(), Code::Ok, "it is the service that misses the bytes");
-    assert_eq!(client.intake.shared.bytes_left.load(Ordering::Relaxed), 100);
+    assert_eq!(client.intake.room.bytes_left.load(Ordering::Relaxed), 100);
 }
 
 #[tokio::test]
@@ -240,7 +247,7 @@ async fn the_writes_of_a_batch_count_among_the_bytes() {
     let mut client = Client::new(10, 2 * cost - 1, MOMENT);
     let path = "/lsm.v1.KVService/BatchWrite";
     client.begin(path, batch(1000).leak()).await;
-    let left = client.intake.shared.bytes_left.load(Ordering::Relaxed);
+    let left = client.intake.room.bytes_left.load(Ordering::Relaxed);
     assert_eq!(left, cost - 1);
     client.begin(path, batch(1000).leak()).await;
     let (_sender, second) = client.sent.pop_back().unwrap();
@@ -249,4 +256,98 @@ async fn the_writes_of_a_batch_count_among_the_bytes() {
     assert_eq!(client.end().await.code(), Code::Ok);
     client.begin(path, batch(1000).leak()).await;
     assert_eq!(client.end().await.code(), Code::Ok);
+}
+
+/// Answers each request with as many bytes as the second part of its path says.
+#[derive(Clone)]
+struct Speaker;
+
+impl Service<http::Request<Body>> for Speaker {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = std::future::Ready<Result<http::Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let bytes = request.uri().path().rsplit('/').next().unwrap().parse().unwrap();
+        let (sender, receiver) = mpsc::unbounded_channel();
+        sender.send(&*vec![7; bytes].leak()).unwrap();
+        std::future::ready(Ok(http::Response::new(Body::new(Pieces(receiver)))))
+    }
+}
+
+/// The first frame of an answer of so many bytes. What comes after it is given up, as by a
+/// connection that has all of the answer.
+async fn speak(
+    intake: &mut Intake<Speaker>,
+    untaken: &Arc<Untaken>,
+    bytes: usize,
+) -> Result<Bytes, Status> {
+    let request = http::Request::builder().uri(format!("/lsm.v1.KVService/{bytes}"));
+    let mut request = request.body(Body::empty()).unwrap();
+    request.extensions_mut().insert(Arc::clone(untaken));
+    let mut answer = intake.call(request).await.unwrap();
+    if let Some(status) = Status::from_header_map(answer.headers()) {
+        return Err(status);
+    }
+    let body = answer.body_mut();
+    let frame = std::future::poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await;
+    frame.unwrap().unwrap().into_data().map_err(|frame| {
+        let trailers = frame.into_trailers().unwrap();
+        Status::from_header_map(&trailers).unwrap()
+    })
+}
+
+#[tokio::test]
+async fn a_request_counts_until_its_answer_has_left() {
+    let limits = Limits { requests_max: 1, ..Limits::default() };
+    let mut intake = Intake::new(Speaker, &limits);
+    let untaken = Arc::default();
+    let answer = speak(&mut intake, &untaken, 1).await.unwrap();
+    assert_eq!(answer, &[7][..]);
+    let part = answer.slice(..1);
+    drop(answer);
+    let status = speak(&mut intake, &untaken, 1).await.unwrap_err();
+    assert!(convert::says(&status, convert::BUSY), "{status:?}");
+    drop(part);
+    assert_eq!(speak(&mut intake, &untaken, 1).await.unwrap().len(), 1);
+    assert!(untaken.turn() && untaken.turn(), "the connection has taken everything");
+}
+
+#[tokio::test]
+async fn bytes_of_answers_are_counted_until_they_have_left() {
+    let limits = Limits { answer_bytes_max: 100_000, ..Limits::default() };
+    let mut intake = Intake::new(Speaker, &limits);
+    let untaken = Arc::default();
+    let first = speak(&mut intake, &untaken, 50_000).await.unwrap();
+    let second = speak(&mut intake, &untaken, 50_000).await.unwrap();
+    let status = speak(&mut intake, &untaken, ANSWER_BYTES_SHORT + 1).await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted);
+    assert!(convert::says(&status, convert::BUSY), "{status:?}");
+    assert!(status.message().contains("100000 bytes already"), "{status:?}");
+    // Such as every answer to a write, which must not be refused.
+    let short = speak(&mut intake, &untaken, ANSWER_BYTES_SHORT).await.unwrap();
+    drop(first);
+    let third = speak(&mut intake, &untaken, 50_000).await.unwrap();
+    assert!(untaken.turn() && !untaken.turn(), "they wait for their connection");
+    drop((second, third, short));
+    assert!(untaken.turn());
+    assert_eq!(intake.room.answer_bytes_left.load(Ordering::Relaxed), 100_000);
+}
+
+#[tokio::test]
+async fn the_bytes_of_a_request_count_no_longer_than_until_it_is_answered() {
+    let mut intake = Intake::new(Reader, &Limits::default());
+    let request = http::Request::builder().uri("/lsm.v1.KVService/Put");
+    let (sender, receiver) = mpsc::unbounded_channel();
+    sender.send(EMPTY).unwrap();
+    drop(sender);
+    let answer = intake.call(request.body(Body::new(Pieces(receiver))).unwrap()).await.unwrap();
+    let left = intake.room.bytes_left.load(Ordering::Relaxed);
+    assert_eq!(left, Limits::default().intake_bytes_max);
+    drop(answer);
+    assert_eq!(intake.room.requests_left.load(Ordering::Relaxed), Limits::default().requests_max);
 }

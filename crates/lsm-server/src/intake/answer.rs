@@ -1,0 +1,86 @@
+//! The answer to a request, counted until it has left.
+//!
+//! The connection takes a piece of an answer before its client has room for it, keeps it until
+//! that has, and is done with the answer long before. So it is not the answer that counts, but
+//! each piece.
+
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use tonic::Status;
+use tonic::body::Body;
+use tonic::codegen::http::HeaderMap;
+
+use super::room::Held;
+
+/// Why a call that is not timed ends. Its service reads beside its answer, and passes over errors
+/// of what it reads.
+pub(super) type Refusal = Arc<OnceLock<Status>>;
+
+/// The body of an answer.
+#[derive(Debug)]
+pub(crate) struct AnswerBody {
+    inner: Body,
+    /// None if the request was refused: what says so has no body.
+    held: Option<Arc<Held>>,
+    /// None if the call is timed.
+    untimed: Option<Refusal>,
+}
+
+impl AnswerBody {
+    pub(super) fn new(inner: Body, held: Arc<Held>, untimed: Option<Refusal>) -> Self {
+        Self { inner, held: Some(held), untimed }
+    }
+
+    /// Of a request that was refused.
+    pub(super) fn refused(inner: Body) -> Self {
+        Self { inner, held: None, untimed: None }
+    }
+
+    /// Ends the answer.
+    fn end(&mut self, status: &Status) -> Result<Frame<Bytes>, Status> {
+        self.inner = Body::empty();
+        let mut trailers = HeaderMap::new();
+        status.add_header(&mut trailers)?;
+        Ok(Frame::trailers(trailers))
+    }
+}
+
+impl http_body::Body for AnswerBody {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let this = &mut *self;
+        let frame = match ready!(Pin::new(&mut this.inner).poll_frame(context)) {
+            Some(Ok(frame)) => frame,
+            ended => return Poll::Ready(ended),
+        };
+        let frame = match (frame.into_data(), &this.held) {
+            (Ok(bytes), Some(held)) => match held.answer(bytes) {
+                Ok(bytes) => Ok(Frame::data(bytes)),
+                Err(status) => this.end(&status),
+            },
+            (Ok(bytes), None) => Ok(Frame::data(bytes)),
+            (Err(trailers), _) => match this.untimed.as_ref().and_then(|refusal| refusal.get()) {
+                Some(status) => this.end(&status.clone()),
+                None => Ok(trailers),
+            },
+        };
+        Poll::Ready(Some(frame))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}

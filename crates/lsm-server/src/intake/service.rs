@@ -1,0 +1,100 @@
+//! Lets requests through to a service, or refuses them at their head.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use tonic::Status;
+use tonic::body::Body;
+use tonic::codegen::{Service, http};
+
+use super::answer::{AnswerBody, Refusal};
+use super::request::RequestBody;
+use super::room::{Held, Room};
+use crate::limits::Limits;
+use crate::untaken::Untaken;
+
+/// Calls whose requests are short and must come soon. Others, of reflection and health, may
+/// go on for as long as they like, since they hold next to nothing.
+const TIMED_PREFIX: &str = "/lsm.v1.";
+
+/// Lets requests through to a service.
+#[derive(Clone, Debug)]
+pub(crate) struct Intake<S> {
+    inner: S,
+    room: Arc<Room>,
+}
+
+impl<S> Intake<S> {
+    pub(crate) fn new(inner: S, limits: &Limits) -> Self {
+        Self { inner, room: Arc::new(Room::new(limits)) }
+    }
+}
+
+impl<S> Service<http::Request<Body>> for Intake<S>
+where
+    S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>,
+    S::Future: Unpin,
+{
+    type Response = http::Response<AnswerBody>;
+    type Error = Infallible;
+    type Future = Answer<S::Future>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Answer<S::Future> {
+        // Of the connection; tests may come without one.
+        let untaken = request.extensions().get::<Arc<Untaken>>().cloned();
+        let held = match Held::new(&self.room, untaken) {
+            Ok(held) => held,
+            Err(status) => return Answer::Refused(Some(status)),
+        };
+        let timed = request.uri().path().starts_with(TIMED_PREFIX);
+        let untimed = (!timed).then(Refusal::default);
+        let (head, body) = request.into_parts();
+        let body = RequestBody::new(body, head.uri.path(), untimed.clone(), Arc::clone(&held));
+        let request = http::Request::from_parts(head, Body::new(body));
+        Answer::Coming { inner: self.inner.call(request), held: Some(held), untimed }
+    }
+}
+
+/// The answer to a request.
+#[derive(Debug)]
+pub(crate) enum Answer<F> {
+    /// What the service will say.
+    Coming { inner: F, held: Option<Arc<Held>>, untimed: Option<Refusal> },
+    /// One too many.
+    Refused(Option<Status>),
+}
+
+impl<F> Future for Answer<F>
+where
+    F: Future<Output = Result<http::Response<Body>, Infallible>> + Unpin,
+{
+    type Output = Result<http::Response<AnswerBody>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        const ONCE: &str = "an answer is asked for once";
+        match &mut *self {
+            Self::Coming { inner, held, untimed } => {
+                let answer = ready!(Pin::new(inner).poll(context))?;
+                let (held, untimed) = (held.take().expect(ONCE), untimed.take());
+                if untimed.is_none() {
+                    held.release_bytes();
+                }
+                Poll::Ready(Ok(answer.map(|inner| AnswerBody::new(inner, held, untimed))))
+            }
+            Self::Refused(status) => {
+                let status = status.take().expect(ONCE);
+                Poll::Ready(Ok(status.into_http().map(AnswerBody::refused)))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "service_test.rs"]
+mod tests;
