@@ -25,6 +25,10 @@ pub(crate) struct Limits {
     pub(crate) connections_max: usize,
     /// Requests of clients that are served at the same time.
     pub(crate) requests_max: usize,
+    /// Calls of health and reflection that stay open.
+    pub(crate) open_calls_max: usize,
+    /// Time between two questions of a call of reflection.
+    pub(crate) question_time_max: Duration,
     /// Bytes of the requests that are served at the same time.
     pub(crate) intake_bytes_max: usize,
     /// Bytes of the answers that clients have not taken yet. No setting: any value that was ever
@@ -54,6 +58,8 @@ impl Default for Limits {
             streams_max: 1024,
             connections_max: 4096,
             requests_max: 16_384,
+            open_calls_max: 256,
+            question_time_max: Duration::from_secs(60),
             intake_bytes_max: 256 << 20,
             answer_bytes_max: 256 << 20,
             answer_time_max: Duration::from_secs(30),

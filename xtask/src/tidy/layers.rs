@@ -292,6 +292,7 @@ intake/             L2
     request.rs
     answer.rs
     room.rs
+    kind.rs
 convert.rs          L1
 framing.rs          L1
 fields.rs           L1

@@ -16,7 +16,7 @@ use tonic::codegen::http::HeaderMap;
 
 use super::room::Held;
 
-/// Why a call that is not timed ends. Its service reads beside its answer, and passes over errors
+/// Why an open call ends. Its service reads beside its answer, and passes over errors
 /// of what it reads.
 pub(super) type Refusal = Arc<OnceLock<Status>>;
 
@@ -26,18 +26,17 @@ pub(crate) struct AnswerBody {
     inner: Body,
     /// None if the request was refused: what says so has no body.
     held: Option<Arc<Held>>,
-    /// None if the call is timed.
-    untimed: Option<Refusal>,
+    open: Option<Refusal>,
 }
 
 impl AnswerBody {
-    pub(super) fn new(inner: Body, held: Arc<Held>, untimed: Option<Refusal>) -> Self {
-        Self { inner, held: Some(held), untimed }
+    pub(super) fn new(inner: Body, held: Arc<Held>, open: Option<Refusal>) -> Self {
+        Self { inner, held: Some(held), open }
     }
 
     /// Of a request that was refused.
     pub(super) fn refused(inner: Body) -> Self {
-        Self { inner, held: None, untimed: None }
+        Self { inner, held: None, open: None }
     }
 
     /// Ends the answer.
@@ -68,7 +67,7 @@ impl http_body::Body for AnswerBody {
                 Err(status) => this.end(&status),
             },
             (Ok(bytes), None) => Ok(Frame::data(bytes)),
-            (Err(trailers), _) => match this.untimed.as_ref().and_then(|refusal| refusal.get()) {
+            (Err(trailers), _) => match this.open.as_ref().and_then(|refusal| refusal.get()) {
                 Some(status) => this.end(&status.clone()),
                 None => Ok(trailers),
             },

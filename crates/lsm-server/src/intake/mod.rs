@@ -9,10 +9,14 @@
 //! aside for it. Of a batch the writes count too: what is two bytes here may be a hundred once
 //! it is decoded.
 //!
+//! Calls of health and reflection may stay open for as long as their clients like. They have a
+//! number of their own: many of them are no reason to refuse a request.
+//!
 //! Leaves to others: what may be in a request (its service), how many requests a connection may
 //! have (the server), and clients that do not take their answers (the listener).
 
 mod answer;
+mod kind;
 mod request;
 mod room;
 mod service;

@@ -11,6 +11,7 @@ use tonic::Status;
 use tonic::body::Body;
 
 use super::answer::Refusal;
+use super::kind::Kind;
 use super::room::Held;
 use crate::convert;
 use crate::fields::Fields;
@@ -21,18 +22,18 @@ use crate::limits::{BATCH_WRITES_MAX, WRITE_BYTES};
 const BATCH_PATH: &str = "/lsm.v1.KVService/BatchWrite";
 /// Fields of such a message: its writes, and the session.
 pub(super) const BATCH_FIELDS_MAX: usize = BATCH_WRITES_MAX + 1;
-/// Bytes of one call that is not timed, over all its messages: a thousand questions.
-pub(super) const UNTIMED_BYTES_MAX: usize = 64 << 10;
+/// Bytes of one call that is no request, over all its messages: a thousand questions.
+pub(super) const QUESTION_BYTES_MAX: usize = 64 << 10;
 
 /// The body of a request.
 pub(super) struct RequestBody {
     inner: Body,
-    /// None if the call is timed.
-    untimed: Option<Refusal>,
+    open: Option<Refusal>,
     framing: Framing,
     /// Of a batch.
     writes: Option<Writes>,
-    /// Runs from the first wait: most requests come in one piece, and need none.
+    /// Runs from the first wait, of a talk from the last question: most requests come in one
+    /// piece, and need none.
     end: Option<Pin<Box<Sleep>>>,
     held: Arc<Held>,
 }
@@ -45,15 +46,16 @@ struct Writes {
 }
 
 impl RequestBody {
-    pub(super) fn new(inner: Body, path: &str, untimed: Option<Refusal>, held: Arc<Held>) -> Self {
+    pub(super) fn new(inner: Body, path: &str, open: Option<Refusal>, held: Arc<Held>) -> Self {
         let writes = (path == BATCH_PATH).then(Writes::default);
-        Self { inner, untimed, framing: Framing::default(), writes, end: None, held }
+        Self { inner, open, framing: Framing::default(), writes, end: None, held }
     }
 
     fn take(&mut self, piece: &[u8]) -> Result<(), Status> {
+        let is_request = self.held.kind == Kind::Request;
         let mut most = self.held.room.limits.message_bytes_max();
-        if self.untimed.is_some() {
-            most = most.min(UNTIMED_BYTES_MAX);
+        if !is_request {
+            most = most.min(QUESTION_BYTES_MAX);
         }
         let mut writes = 0;
         let count = |content: &[u8]| {
@@ -62,31 +64,53 @@ impl RequestBody {
             }
         };
         self.framing.take(piece, most, count).map_err(|len| {
-            self.refuse(format!("the message has {len} bytes; at most {most} are allowed"))
+            self.invalid(format!("the message has {len} bytes; at most {most} are allowed"))
         })?;
         if let Some(batch) = &mut self.writes {
             batch.count += writes;
             if batch.count > BATCH_FIELDS_MAX {
-                return Err(self.refuse(format!(
+                return Err(self.invalid(format!(
                     "the batch holds more than the {BATCH_WRITES_MAX} writes that are allowed"
                 )));
             }
         }
-        if self.untimed.is_some() && self.held.bytes() + piece.len() > UNTIMED_BYTES_MAX {
-            return Err(self.refuse(format!(
-                "the messages of this call have more than the {UNTIMED_BYTES_MAX} bytes that are \
+        if !is_request && self.held.bytes() + piece.len() > QUESTION_BYTES_MAX {
+            return Err(self.invalid(format!(
+                "the messages of this call have more than the {QUESTION_BYTES_MAX} bytes that are \
                  allowed"
             )));
         }
         self.held.add(piece.len() + writes * WRITE_BYTES)
     }
 
-    fn refuse(&self, message: String) -> Status {
-        let status = convert::invalid(message);
-        if let Some(refusal) = &self.untimed {
+    fn invalid(&self, message: String) -> Status {
+        self.refuse(convert::invalid(message))
+    }
+
+    fn refuse(&self, status: Status) -> Status {
+        if let Some(refusal) = &self.open {
             let _ = refusal.set(status.clone());
         }
         status
+    }
+
+    /// Ready when the next piece has not come for too long.
+    fn poll_late(&mut self, context: &mut Context<'_>) -> Poll<Status> {
+        let limits = &self.held.room.limits;
+        let time_max = match self.held.kind {
+            Kind::Request | Kind::Question => limits.request_time_max,
+            Kind::Talk => limits.question_time_max,
+            Kind::Watch => return Poll::Pending,
+        };
+        let end = self.end.get_or_insert_with(|| Box::pin(sleep(time_max)));
+        ready!(end.as_mut().poll(context));
+        Poll::Ready(match self.held.kind {
+            Kind::Talk => {
+                let message = format!("no question came for {} seconds", time_max.as_secs());
+                self.refuse(Status::deadline_exceeded(message))
+            }
+            _ => convert::too_late(false),
+        })
     }
 }
 
@@ -100,15 +124,12 @@ impl http_body::Body for RequestBody {
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = &mut *self;
         let Poll::Ready(frame) = Pin::new(&mut this.inner).poll_frame(context) else {
-            if this.untimed.is_none() {
-                let time_max = this.held.room.limits.request_time_max;
-                let end = this.end.get_or_insert_with(|| Box::pin(sleep(time_max)));
-                ready!(end.as_mut().poll(context));
-                return Poll::Ready(Some(Err(convert::too_late(false))));
-            }
-            return Poll::Pending;
+            return this.poll_late(context).map(|status| Some(Err(status)));
         };
         let Some(Ok(frame)) = frame else { return Poll::Ready(frame) };
+        if this.held.kind == Kind::Talk {
+            this.end = None;
+        }
         let taken = frame.data_ref().map_or(Ok(()), |piece| this.take(piece));
         Poll::Ready(Some(taken.map(|()| frame)))
     }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use tonic::Status;
 
+use super::kind::Kind;
 use crate::convert;
 use crate::limits::Limits;
 use crate::untaken::{Untaken, Waiting};
@@ -21,6 +22,8 @@ pub(crate) struct Room {
     pub(super) limits: Limits,
     /// Requests that may still begin.
     pub(super) requests_left: AtomicUsize,
+    /// Open calls that may still begin.
+    pub(super) open_left: AtomicUsize,
     /// Bytes that may still come.
     pub(super) bytes_left: AtomicUsize,
     /// Bytes that answers may still have.
@@ -32,9 +35,15 @@ impl Room {
         Self {
             limits: limits.clone(),
             requests_left: AtomicUsize::new(limits.requests_max),
+            open_left: AtomicUsize::new(limits.open_calls_max),
             bytes_left: AtomicUsize::new(limits.intake_bytes_max),
             answer_bytes_left: AtomicUsize::new(limits.answer_bytes_max),
         }
+    }
+
+    /// Where calls of this kind count.
+    fn left(&self, kind: Kind) -> &AtomicUsize {
+        if kind.is_open() { &self.open_left } else { &self.requests_left }
     }
 }
 
@@ -51,6 +60,7 @@ fn give_back(left: &AtomicUsize, taken: usize) {
 #[derive(Debug)]
 pub(crate) struct Held {
     pub(super) room: Arc<Room>,
+    pub(super) kind: Kind,
     bytes: AtomicUsize,
     /// Of the connection that it came over.
     untaken: Option<Arc<Untaken>>,
@@ -60,13 +70,19 @@ impl Held {
     /// A request begins.
     pub(super) fn new(
         room: &Arc<Room>,
+        kind: Kind,
         untaken: Option<Arc<Untaken>>,
     ) -> Result<Arc<Self>, Status> {
-        if !take(&room.requests_left, 1) {
-            let most = room.limits.requests_max;
-            return Err(convert::busy(format!("{most} requests are being served already")));
+        if !take(room.left(kind), 1) {
+            let Limits { requests_max, open_calls_max, .. } = room.limits;
+            return Err(convert::busy(if kind.is_open() {
+                format!("{open_calls_max} calls of health and reflection are open already")
+            } else {
+                format!("{requests_max} requests are being served already")
+            }));
         }
-        Ok(Arc::new(Self { room: Arc::clone(room), bytes: AtomicUsize::new(0), untaken }))
+        let bytes = AtomicUsize::new(0);
+        Ok(Arc::new(Self { room: Arc::clone(room), kind, bytes, untaken }))
     }
 
     /// Bytes of the request that came.
@@ -114,7 +130,7 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         self.release_bytes();
-        give_back(&self.room.requests_left, 1);
+        give_back(self.room.left(self.kind), 1);
     }
 }
 

@@ -10,14 +10,11 @@ use tonic::body::Body;
 use tonic::codegen::{Service, http};
 
 use super::answer::{AnswerBody, Refusal};
+use super::kind::Kind;
 use super::request::RequestBody;
 use super::room::{Held, Room};
 use crate::limits::Limits;
 use crate::untaken::Untaken;
-
-/// Calls whose requests are short and must come soon. Others, of reflection and health, may
-/// go on for as long as they like, since they hold next to nothing.
-const TIMED_PREFIX: &str = "/lsm.v1.";
 
 /// Lets requests through to a service.
 #[derive(Clone, Debug)]
@@ -48,16 +45,16 @@ where
     fn call(&mut self, request: http::Request<Body>) -> Answer<S::Future> {
         // Of the connection; tests may come without one.
         let untaken = request.extensions().get::<Arc<Untaken>>().cloned();
-        let held = match Held::new(&self.room, untaken) {
+        let kind = Kind::of(request.uri().path());
+        let held = match Held::new(&self.room, kind, untaken) {
             Ok(held) => held,
             Err(status) => return Answer::Refused(Some(status)),
         };
-        let timed = request.uri().path().starts_with(TIMED_PREFIX);
-        let untimed = (!timed).then(Refusal::default);
+        let open = kind.is_open().then(Refusal::default);
         let (head, body) = request.into_parts();
-        let body = RequestBody::new(body, head.uri.path(), untimed.clone(), Arc::clone(&held));
+        let body = RequestBody::new(body, head.uri.path(), open.clone(), Arc::clone(&held));
         let request = http::Request::from_parts(head, Body::new(body));
-        Answer::Coming { inner: self.inner.call(request), held: Some(held), untimed }
+        Answer::Coming { inner: self.inner.call(request), held: Some(held), open }
     }
 }
 
@@ -65,7 +62,7 @@ where
 #[derive(Debug)]
 pub(crate) enum Answer<F> {
     /// What the service will say.
-    Coming { inner: F, held: Option<Arc<Held>>, untimed: Option<Refusal> },
+    Coming { inner: F, held: Option<Arc<Held>>, open: Option<Refusal> },
     /// One too many.
     Refused(Option<Status>),
 }
@@ -79,13 +76,13 @@ where
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         const ONCE: &str = "an answer is asked for once";
         match &mut *self {
-            Self::Coming { inner, held, untimed } => {
+            Self::Coming { inner, held, open } => {
                 let answer = ready!(Pin::new(inner).poll(context))?;
-                let (held, untimed) = (held.take().expect(ONCE), untimed.take());
-                if untimed.is_none() {
+                let (held, open) = (held.take().expect(ONCE), open.take());
+                if open.is_none() {
                     held.release_bytes();
                 }
-                Poll::Ready(Ok(answer.map(|inner| AnswerBody::new(inner, held, untimed))))
+                Poll::Ready(Ok(answer.map(|inner| AnswerBody::new(inner, held, open))))
             }
             Self::Refused(status) => {
                 let status = status.take().expect(ONCE);

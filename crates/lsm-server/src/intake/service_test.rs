@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tonic::Code;
 
-use super::super::request::{BATCH_FIELDS_MAX, UNTIMED_BYTES_MAX};
+use super::super::request::{BATCH_FIELDS_MAX, QUESTION_BYTES_MAX};
 use super::super::room::ANSWER_BYTES_SHORT;
 use super::*;
 use crate::convert;
@@ -157,7 +157,7 @@ async fn a_request_that_does_not_come_to_its_end_is_given_up() {
     assert_eq!(client.intake.room.bytes_left.load(Ordering::Relaxed), 100);
 
     // The questions of reflection come one after the other, when somebody asks.
-    client.begin("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", b"ask").await;
+    client.begin(REFLECTION, b"ask").await;
     sleep(Duration::from_millis(200)).await;
     assert_eq!(client.end().await.code(), Code::Ok);
 }
@@ -192,22 +192,84 @@ async fn a_message_that_says_it_is_too_long_is_refused_at_its_header() {
 }
 
 #[tokio::test]
-async fn a_call_that_is_not_timed_has_few_bytes() {
+async fn a_call_that_is_no_request_has_few_bytes() {
     let mut client = Client::new(10, 1 << 20, MOMENT);
-    let path = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
-    client.begin(path, b"\0\0\x01\0\x01").await;
+    client.begin(REFLECTION, b"\0\0\x01\0\x01").await;
     let status = client.answer().await;
     assert_eq!(status.code(), Code::InvalidArgument);
     assert_eq!(status.message(), "the message has 65537 bytes; at most 65536 are allowed");
 
-    client.begin(path, EMPTY).await;
-    for _ in 1..UNTIMED_BYTES_MAX / EMPTY.len() + 1 {
+    client.begin(REFLECTION, EMPTY).await;
+    for _ in 1..QUESTION_BYTES_MAX / EMPTY.len() + 1 {
         client.sent[0].0.send(EMPTY).unwrap();
     }
     let status = client.answer().await;
     assert_eq!(status.code(), Code::InvalidArgument);
     assert!(convert::says(&status, convert::INVALID), "{status:?}");
     assert!(status.message().contains("65536 bytes that are allowed"), "{status:?}");
+}
+
+const REFLECTION: &str = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
+const WATCH: &str = "/grpc.health.v1.Health/Watch";
+
+#[tokio::test]
+async fn open_calls_have_a_number_of_their_own() {
+    let limits = Limits { requests_max: 1, open_calls_max: 2, ..Limits::default() };
+    let mut client = Client { intake: Intake::new(Reader, &limits), sent: VecDeque::new() };
+    client.begin(REFLECTION, EMPTY).await;
+    client.begin(WATCH, EMPTY).await;
+    client.begin(WATCH, EMPTY).await;
+    let (_sender, third) = client.sent.pop_back().unwrap();
+    let status = timeout(MOMENT, third).await.unwrap().unwrap();
+    assert!(convert::says(&status, convert::BUSY), "{status:?}");
+    assert!(status.message().contains("2 calls of health and reflection"), "{status:?}");
+    // Neither keeps a request out, nor a question about the health.
+    for path in ["/lsm.v1.KVService/Get", "/grpc.health.v1.Health/Check"] {
+        client.begin(path, EMPTY).await;
+        let (sender, answered) = client.sent.pop_back().unwrap();
+        drop(sender);
+        assert_eq!(timeout(MOMENT, answered).await.unwrap().unwrap().code(), Code::Ok);
+    }
+    assert_eq!(client.end().await.code(), Code::Ok);
+    client.begin(REFLECTION, EMPTY).await;
+    assert_eq!(client.end().await.code(), Code::Ok);
+    assert_eq!(client.end().await.code(), Code::Ok);
+    assert_eq!(client.intake.room.open_left.load(Ordering::Relaxed), 2);
+}
+
+#[tokio::test]
+async fn an_open_call_counts_until_its_answer_ends() {
+    let limits = Limits { open_calls_max: 1, ..Limits::default() };
+    let mut intake = Intake::new(Speaker, &limits);
+    let mut talk = || {
+        let request = http::Request::get("/grpc.reflection.v1.ServerReflection/1");
+        intake.call(request.body(Body::empty()).unwrap())
+    };
+    let first = talk().await.unwrap();
+    let status = Status::from_header_map(talk().await.unwrap().headers());
+    assert!(convert::says(&status.unwrap(), convert::BUSY));
+    drop(first);
+    assert!(Status::from_header_map(talk().await.unwrap().headers()).is_none());
+}
+
+#[tokio::test]
+async fn a_talk_in_which_nothing_is_asked_ends() {
+    let time = Duration::from_millis(400);
+    let limits = Limits { question_time_max: time, request_time_max: time, ..Limits::default() };
+    let mut client = Client { intake: Intake::new(Reader, &limits), sent: VecDeque::new() };
+    client.begin(WATCH, EMPTY).await;
+    client.begin(REFLECTION, EMPTY).await;
+    for _ in 0..4 {
+        sleep(time / 2).await;
+        client.sent[1].0.send(EMPTY).unwrap();
+    }
+    assert!(!client.sent[1].1.is_finished(), "each question gives it time");
+    let (_sender, talk) = client.sent.pop_back().unwrap();
+    let status = timeout(MOMENT, talk).await.unwrap().unwrap();
+    assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
+    assert!(status.message().contains("no question came"), "{status:?}");
+    assert!(!client.sent[0].1.is_finished(), "there is nothing to ask");
+    assert_eq!(client.end().await.code(), Code::Ok);
 }
 
 /// So many writes of a batch, each of no bytes.
