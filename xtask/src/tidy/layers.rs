@@ -253,6 +253,7 @@ service/            L3
     test_group.rs
     routes.rs
     dispatch.rs
+    health.rs
     kv.rs
     session.rs
     storage.rs

@@ -10,27 +10,48 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
+use tokio::sync::watch;
 use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::http::HeaderMap;
 
 use super::room::Held;
+use crate::convert;
 
 /// Why an open call ends. Its service reads beside its answer, and passes over errors
 /// of what it reads.
 pub(super) type Refusal = Arc<OnceLock<Status>>;
 
+/// What ends an open call.
+pub(crate) struct Open {
+    refusal: Refusal,
+    /// The node stops.
+    closing: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+impl Open {
+    pub(super) fn new(mut closing: watch::Receiver<bool>) -> Self {
+        let closing = async move {
+            let _ = closing.wait_for(|closing| *closing).await;
+        };
+        Self { refusal: Refusal::default(), closing: Box::pin(closing) }
+    }
+
+    pub(super) fn refusal(&self) -> Refusal {
+        Arc::clone(&self.refusal)
+    }
+}
+
 /// The body of an answer.
-#[derive(Debug)]
 pub(crate) struct AnswerBody {
     inner: Body,
     /// None if the request was refused: what says so has no body.
     held: Option<Arc<Held>>,
-    open: Option<Refusal>,
+    open: Option<Open>,
 }
 
 impl AnswerBody {
-    pub(super) fn new(inner: Body, held: Arc<Held>, open: Option<Refusal>) -> Self {
+    pub(super) fn new(inner: Body, held: Arc<Held>, open: Option<Open>) -> Self {
         Self { inner, held: Some(held), open }
     }
 
@@ -57,9 +78,16 @@ impl http_body::Body for AnswerBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = &mut *self;
-        let frame = match ready!(Pin::new(&mut this.inner).poll_frame(context)) {
-            Some(Ok(frame)) => frame,
-            ended => return Poll::Ready(ended),
+        let frame = match Pin::new(&mut this.inner).poll_frame(context) {
+            Poll::Ready(Some(Ok(frame))) => frame,
+            Poll::Ready(ended) => return Poll::Ready(ended),
+            // Only now: a watch may have to tell that the node does not serve any more.
+            Poll::Pending => {
+                let Some(open) = &mut this.open else { return Poll::Pending };
+                ready!(open.closing.as_mut().poll(context));
+                let stopped = convert::stopped("the node is stopping");
+                return Poll::Ready(Some(this.end(&stopped)));
+            }
         };
         let frame = match (frame.into_data(), &this.held) {
             (Ok(bytes), Some(held)) => match held.answer(bytes) {
@@ -67,10 +95,12 @@ impl http_body::Body for AnswerBody {
                 Err(status) => this.end(&status),
             },
             (Ok(bytes), None) => Ok(Frame::data(bytes)),
-            (Err(trailers), _) => match this.open.as_ref().and_then(|refusal| refusal.get()) {
-                Some(status) => this.end(&status.clone()),
-                None => Ok(trailers),
-            },
+            (Err(trailers), _) => {
+                match this.open.as_ref().and_then(|open| open.refusal.get().cloned()) {
+                    Some(status) => this.end(&status),
+                    None => Ok(trailers),
+                }
+            }
         };
         Poll::Ready(Some(frame))
     }

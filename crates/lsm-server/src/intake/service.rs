@@ -5,11 +5,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use tokio::sync::watch;
 use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::{Service, http};
 
-use super::answer::{AnswerBody, Refusal};
+use super::answer::{AnswerBody, Open};
 use super::kind::Kind;
 use super::request::RequestBody;
 use super::room::{Held, Room};
@@ -21,11 +22,13 @@ use crate::untaken::Untaken;
 pub(crate) struct Intake<S> {
     inner: S,
     room: Arc<Room>,
+    closing: watch::Receiver<bool>,
 }
 
 impl<S> Intake<S> {
-    pub(crate) fn new(inner: S, limits: &Limits) -> Self {
-        Self { inner, room: Arc::new(Room::new(limits)) }
+    /// Calls without an end of their own end when `closing` turns true.
+    pub(crate) fn new(inner: S, limits: &Limits, closing: watch::Receiver<bool>) -> Self {
+        Self { inner, room: Arc::new(Room::new(limits)), closing }
     }
 }
 
@@ -50,19 +53,19 @@ where
             Ok(held) => held,
             Err(status) => return Answer::Refused(Some(status)),
         };
-        let open = kind.is_open().then(Refusal::default);
+        let open = kind.is_open().then(|| Open::new(self.closing.clone()));
         let (head, body) = request.into_parts();
-        let body = RequestBody::new(body, head.uri.path(), open.clone(), Arc::clone(&held));
+        let refusal = open.as_ref().map(Open::refusal);
+        let body = RequestBody::new(body, head.uri.path(), refusal, Arc::clone(&held));
         let request = http::Request::from_parts(head, Body::new(body));
         Answer::Coming { inner: self.inner.call(request), held: Some(held), open }
     }
 }
 
 /// The answer to a request.
-#[derive(Debug)]
 pub(crate) enum Answer<F> {
     /// What the service will say.
-    Coming { inner: F, held: Option<Arc<Held>>, open: Option<Refusal> },
+    Coming { inner: F, held: Option<Arc<Held>>, open: Option<Open> },
     /// One too many.
     Refused(Option<Status>),
 }

@@ -66,9 +66,15 @@ impl Service<http::Request<Body>> for Reader {
     }
 }
 
+fn intake<S>(service: S, limits: &Limits) -> (Intake<S>, watch::Sender<bool>) {
+    let (closing, closed) = watch::channel(false);
+    (Intake::new(service, limits, closed), closing)
+}
+
 /// Requests to one intake.
 struct Client {
     intake: Intake<Reader>,
+    _closing: watch::Sender<bool>,
     sent: VecDeque<(mpsc::UnboundedSender<&'static [u8]>, tokio::task::JoinHandle<Status>)>,
 }
 
@@ -76,7 +82,12 @@ impl Client {
     fn new(requests_max: usize, intake_bytes_max: usize, request_time_max: Duration) -> Self {
         let limits =
             Limits { requests_max, intake_bytes_max, request_time_max, ..Limits::default() };
-        Self { intake: Intake::new(Reader, &limits), sent: VecDeque::new() }
+        Self::within(&limits)
+    }
+
+    fn within(limits: &Limits) -> Self {
+        let (intake, closing) = intake(Reader, limits);
+        Self { intake, _closing: closing, sent: VecDeque::new() }
     }
 
     /// Begins a request with this piece.
@@ -215,7 +226,7 @@ const WATCH: &str = "/grpc.health.v1.Health/Watch";
 #[tokio::test]
 async fn open_calls_have_a_number_of_their_own() {
     let limits = Limits { requests_max: 1, open_calls_max: 2, ..Limits::default() };
-    let mut client = Client { intake: Intake::new(Reader, &limits), sent: VecDeque::new() };
+    let mut client = Client::within(&limits);
     client.begin(REFLECTION, EMPTY).await;
     client.begin(WATCH, EMPTY).await;
     client.begin(WATCH, EMPTY).await;
@@ -240,7 +251,7 @@ async fn open_calls_have_a_number_of_their_own() {
 #[tokio::test]
 async fn an_open_call_counts_until_its_answer_ends() {
     let limits = Limits { open_calls_max: 1, ..Limits::default() };
-    let mut intake = Intake::new(Speaker, &limits);
+    let (mut intake, _closing) = intake(Speaker, &limits);
     let mut talk = || {
         let request = http::Request::get("/grpc.reflection.v1.ServerReflection/1");
         intake.call(request.body(Body::empty()).unwrap())
@@ -256,7 +267,7 @@ async fn an_open_call_counts_until_its_answer_ends() {
 async fn a_talk_in_which_nothing_is_asked_ends() {
     let time = Duration::from_millis(400);
     let limits = Limits { question_time_max: time, request_time_max: time, ..Limits::default() };
-    let mut client = Client { intake: Intake::new(Reader, &limits), sent: VecDeque::new() };
+    let mut client = Client::within(&limits);
     client.begin(WATCH, EMPTY).await;
     client.begin(REFLECTION, EMPTY).await;
     for _ in 0..4 {
@@ -366,7 +377,7 @@ async fn speak(
 #[tokio::test]
 async fn a_request_counts_until_its_answer_has_left() {
     let limits = Limits { requests_max: 1, ..Limits::default() };
-    let mut intake = Intake::new(Speaker, &limits);
+    let (mut intake, _closing) = intake(Speaker, &limits);
     let untaken = Arc::default();
     let answer = speak(&mut intake, &untaken, 1).await.unwrap();
     assert_eq!(answer, &[7][..]);
@@ -382,7 +393,7 @@ async fn a_request_counts_until_its_answer_has_left() {
 #[tokio::test]
 async fn bytes_of_answers_are_counted_until_they_have_left() {
     let limits = Limits { answer_bytes_max: 100_000, ..Limits::default() };
-    let mut intake = Intake::new(Speaker, &limits);
+    let (mut intake, _closing) = intake(Speaker, &limits);
     let untaken = Arc::default();
     let first = speak(&mut intake, &untaken, 50_000).await.unwrap();
     let second = speak(&mut intake, &untaken, 50_000).await.unwrap();
@@ -402,7 +413,7 @@ async fn bytes_of_answers_are_counted_until_they_have_left() {
 
 #[tokio::test]
 async fn the_bytes_of_a_request_count_no_longer_than_until_it_is_answered() {
-    let mut intake = Intake::new(Reader, &Limits::default());
+    let (mut intake, _closing) = intake(Reader, &Limits::default());
     let request = http::Request::builder().uri("/lsm.v1.KVService/Put");
     let (sender, receiver) = mpsc::unbounded_channel();
     sender.send(EMPTY).unwrap();

@@ -486,6 +486,36 @@ async fn a_node_tells_its_status_its_health_and_its_services() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_stops_says_so_to_those_who_watch_and_ends_open_calls() {
+    let group = Group::start(1, Limits::default()).await;
+    let mut health = HealthClient::new(group.channel(1));
+    let mut watches = Vec::new();
+    for service in ["", "lsm.v1.KVService"] {
+        let request = HealthCheckRequest { service: service.into() };
+        let mut watch = health.watch(request).await.unwrap().into_inner();
+        while watch.next().await.unwrap().unwrap().status != 1 {}
+        watches.push(watch);
+    }
+    let mut talk = ServerReflectionClient::new(group.channel(1));
+    let asked = tokio_stream::pending::<ServerReflectionRequest>();
+    let mut talk = talk.server_reflection_info(asked).await.unwrap().into_inner();
+    group.close(1).await;
+    let heard = async {
+        for watch in &mut watches {
+            assert_eq!(watch.next().await.unwrap().unwrap().status, 2, "it does not serve");
+            says(&watch.next().await.unwrap().unwrap_err(), Code::Unavailable, "stopped");
+        }
+        says(&talk.next().await.unwrap().unwrap_err(), Code::Unavailable, "stopped");
+    };
+    tokio::time::timeout(Duration::from_secs(10), heard).await.expect("they end");
+    // There still is a leader, and that makes it no healthier.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let request = HealthCheckRequest { service: String::new() };
+    assert_eq!(health.check(request).await.unwrap().into_inner().status, 2);
+    group.kv(1).put(put("a", "1")).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_method_that_does_not_exist_is_said_not_to() {
     let group = Group::start(1, Limits::default()).await;
     for path in ["/lsm.v1.KVService/Nope", "/lsm.v1.Nope/Get", "/lsm.peer.v1.PeerService/Identify"]
