@@ -270,6 +270,7 @@ peer/               L2
     exchange_test.rs
     fake.rs
     proxy.rs
+    door.rs
     identify.rs
     receiver.rs
     transport.rs

@@ -13,7 +13,8 @@ use tonic::metadata::MetadataValue;
 use tonic::{Code, Request};
 
 use super::caller::Caller;
-use super::fake::{Node, change, identity, incarnation, introduce, message, until};
+use super::door::SHORT_BYTES_MAX;
+use super::fake::{Node, SHORT_TIME_MAX, change, identity, incarnation, introduce, message, until};
 use super::group::Group;
 use super::{identify, wire};
 
@@ -362,4 +363,59 @@ async fn the_hash_of_a_node_is_waited_for() {
     assert!(late.contains("no hash of index 5"), "{late}");
     let nobody = two.transport.state_hash(3, 5).await.unwrap_err();
     assert!(nobody.contains("node 3") && nobody.contains("not known"), "{nobody}");
+}
+
+/// A call without a body that ends, over a connection by hand: its answer.
+async fn open_ended(
+    node: &Node,
+    request: Request<()>,
+    method: &str,
+    body: Vec<u8>,
+) -> (tonic::Status, Duration) {
+    let stream = TcpStream::connect(&node.address).await.unwrap();
+    let (client, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    let mut client = client.ready().await.unwrap();
+    let uri = format!("http://node/lsm.peer.v1.PeerService/{method}");
+    let mut call = http::Request::post(uri).header("content-type", "application/grpc");
+    call.headers_mut().unwrap().extend(request.metadata().clone().into_headers());
+    let began = tokio::time::Instant::now();
+    let (answer, mut sending) = client.send_request(call.body(()).unwrap(), false).unwrap();
+    sending.send_data(body.into(), false).unwrap();
+    let answer = tokio::time::timeout(Duration::from_secs(10), answer).await;
+    let answer = answer.expect("it is answered").unwrap();
+    drop(sending);
+    (tonic::Status::from_header_map(answer.headers()).unwrap(), began.elapsed())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stranger_is_refused_before_anything_of_its_call_came() {
+    let (one, _two) = pair().await;
+    for method in ["Identify", "StateHash", "Deliver", "SendSnapshot"] {
+        let (status, _) = open_ended(&one, Request::new(()), method, Vec::new()).await;
+        assert_eq!(status.code(), Code::FailedPrecondition, "{method}: {status:?}");
+        assert!(status.message().contains("this port is for nodes"), "{method}: {status:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_is_no_stream_is_short_and_comes_soon() {
+    let (one, two) = pair().await;
+    let call = || caller(&two).request(1, ());
+    for method in ["Identify", "StateHash"] {
+        let (status, time) = open_ended(&one, call(), method, Vec::new()).await;
+        assert_eq!(status.code(), Code::DeadlineExceeded, "{method}: {status:?}");
+        assert!(time >= SHORT_TIME_MAX, "{time:?}");
+        // It says that it is a message of a megabyte, and begins.
+        let mut long = vec![0, 0, 0x10, 0, 0];
+        long.resize(SHORT_BYTES_MAX + 1, 0);
+        let (status, time) = open_ended(&one, call(), method, long).await;
+        assert_eq!(status.code(), Code::InvalidArgument, "{method}: {status:?}");
+        assert!(time < SHORT_TIME_MAX, "{time:?}");
+    }
+    // A stream may be silent.
+    let (mut client, _) = caller(&two).dial(1, 0).await.unwrap();
+    let silent = caller(&two).request(1, tokio_stream::pending());
+    let delivered = client.deliver(silent);
+    assert!(tokio::time::timeout(2 * SHORT_TIME_MAX, delivered).await.is_err());
 }
