@@ -33,19 +33,15 @@ const DESCRIBED: [&str; 5] = [
 pub(crate) async fn routes(
     context: &Context,
 ) -> Result<(Dispatch, Health), tonic_reflection::server::Error> {
+    // No bound on what leaves: values were bounded when they were written, under whatever settings.
     let bytes_max = context.limits.message_bytes_max();
-    let kv = KvServiceServer::new(Kv(context.clone()))
-        .max_decoding_message_size(bytes_max)
-        .max_encoding_message_size(bytes_max);
-    let sessions = SessionServiceServer::new(Sessions(context.clone()))
-        .max_decoding_message_size(bytes_max)
-        .max_encoding_message_size(bytes_max);
-    let storage = StorageServiceServer::new(Storage(context.clone()))
-        .max_decoding_message_size(bytes_max)
-        .max_encoding_message_size(bytes_max);
-    let cluster = ClusterServiceServer::new(Cluster(context.clone()))
-        .max_decoding_message_size(bytes_max)
-        .max_encoding_message_size(bytes_max);
+    let kv = KvServiceServer::new(Kv(context.clone())).max_decoding_message_size(bytes_max);
+    let sessions =
+        SessionServiceServer::new(Sessions(context.clone())).max_decoding_message_size(bytes_max);
+    let storage =
+        StorageServiceServer::new(Storage(context.clone())).max_decoding_message_size(bytes_max);
+    let cluster =
+        ClusterServiceServer::new(Cluster(context.clone())).max_decoding_message_size(bytes_max);
     // The descriptions hold the service of the other port too.
     let describe = || {
         let builder = tonic_reflection::server::Builder::configure()

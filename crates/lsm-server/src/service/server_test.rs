@@ -10,6 +10,7 @@ use lsm_client::proto::v1::{
     GetLevelsRequest, GetRequest, GetStorageStatsRequest, OpenSessionRequest, PutOp, PutRequest,
     ScanRequest, ScanResponse, Session, StatusRequest, TriggerCompactionRequest, Write, write,
 };
+use lsm_raft::command::{Command, Op};
 use prost::Message;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -149,6 +150,22 @@ async fn what_is_too_large_or_empty_is_refused() {
     let said = sentence(kv.put(huge).await.unwrap_err());
     assert!(said.ends_with(&format!("at most {most} are allowed")), "{said}");
     kv.put(put("12345678", "fits")).await.unwrap();
+}
+
+/// Settings may shrink, and what is stored must be readable.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_stored_under_larger_limits_can_be_read() {
+    let limits = Limits { value_bytes_max: 1 << 10, batch_bytes_max: 1 << 10, ..Limits::default() };
+    let group = Group::start(1, limits).await;
+    let value = vec![7; 4 << 20];
+    let ops = vec![Op::Put { key: b"large", value: &value }];
+    let write = Command::Write { session: None, ops };
+    group.replica(1).propose(write.to_bytes()).await.unwrap();
+    assert_eq!(get(&group, "large").await.as_deref(), Some(&*value));
+    let page = group.kv(1).scan(ScanRequest::default()).await.unwrap().into_inner();
+    assert_eq!(page.entries[0].value, value);
+    let pages = stream(&group, &ScanRequest::default()).await;
+    assert_eq!(pages[0].entries[0].value, value);
 }
 
 /// Also by services that are not ours, whose own limits have other words.
