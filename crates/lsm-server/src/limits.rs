@@ -75,6 +75,8 @@ impl Default for Limits {
 pub(crate) const BATCH_WRITES_MAX: usize = 1 << 17;
 /// What that is once they are decoded: a list that grows has room for up to twice as many.
 pub(crate) const WRITE_BYTES: usize = 2 * size_of::<v1::Write>();
+/// The most that `batch_bytes_max` may be on any node.
+pub(crate) const BATCH_BYTES_MOST: usize = 64 << 20;
 /// Room in a message beside keys and values: field tags, lengths, the session.
 const MESSAGE_OVERHEAD: usize = 1 << 20;
 

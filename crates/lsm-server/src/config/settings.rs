@@ -13,7 +13,7 @@ use super::given::{Compression, Given, LogFormat, StartArgs, address};
 use super::nodes::{Address, parse_members};
 use super::tls::tls;
 use super::units::{Bytes, Time};
-use crate::limits::Limits;
+use crate::limits::{BATCH_BYTES_MOST, Limits};
 use crate::tls::Tls;
 
 /// Ticks of raft between two heartbeats: a follower counts its time in these.
@@ -310,7 +310,12 @@ fn limits(given: &Given) -> Result<Limits, Error> {
     let bytes = |setting, given, least, most| size(setting, given, least, most).map(|n| n as usize);
     let limits = Limits {
         value_bytes_max: bytes("value-bytes-max", given.value_bytes_max, 1 << 10, 64 << 20)?,
-        batch_bytes_max: bytes("batch-bytes-max", given.batch_bytes_max, 1 << 10, 64 << 20)?,
+        batch_bytes_max: bytes(
+            "batch-bytes-max",
+            given.batch_bytes_max,
+            1 << 10,
+            BATCH_BYTES_MOST as u64,
+        )?,
         page_bytes_max: bytes("page-bytes-max", given.page_bytes_max, 1 << 10, 16 << 20)?,
         scans_max: count("scans-max", given.scans_max, 10_000)?,
         streams_max: number("streams-max", given.streams_max, 1, 100_000)? as u32,

@@ -24,7 +24,7 @@ use super::directory::Directory;
 use super::group::Group;
 use super::receiver::Receiver;
 use super::transport::PeerTransport;
-use crate::limits::Limits;
+use crate::limits::{BATCH_BYTES_MOST, BATCH_WRITES_MAX, Limits};
 
 /// The calls whose bodies go on: messages, and snapshots.
 const STREAMS: [&str; 2] =
@@ -33,8 +33,16 @@ const STREAMS: [&str; 2] =
 pub(super) const SHORT_BYTES_MAX: usize = 64 << 10;
 const SHORT_TIME_MAX: Duration = Duration::from_secs(10);
 
-/// Room in a frame beside the largest batch: what leads and follows it in its entry and message.
+/// Longest frame of a stream: one message with one entry, which holds one batch. The same on all
+/// nodes, whatever their settings: an entry that a leader takes and others do not would stop all
+/// writes behind it.
+const FRAME_BYTES_MAX: usize = BATCH_BYTES_MOST + FRAME_BYTES_MORE;
+/// Room beside the batch: what leads and follows it, and each write in it.
 const FRAME_BYTES_MORE: usize = 4 << 20;
+/// Of a write in a command, beside its key and value; rather too many.
+const WRITE_BYTES_MORE: usize = 16;
+
+const _: () = assert!(BATCH_WRITES_MAX * WRITE_BYTES_MORE <= FRAME_BYTES_MORE / 2);
 
 /// The service for other nodes. What callers say of where they are reached goes to `transport`.
 pub(crate) fn server(replica: Replica, limits: Arc<Limits>, transport: &PeerTransport) -> Door {
@@ -46,10 +54,9 @@ pub(super) fn server_of(
     limits: Arc<Limits>,
     directory: Arc<Directory>,
 ) -> Door {
-    let frame_bytes_max = limits.batch_bytes_max + FRAME_BYTES_MORE;
     let receiver = Arc::new(Receiver::new(group, limits, directory));
     let service = PeerServiceServer::from_arc(Arc::clone(&receiver));
-    let service = service.max_decoding_message_size(frame_bytes_max);
+    let service = service.max_decoding_message_size(FRAME_BYTES_MAX);
     Door { receiver, service, short_time_max: SHORT_TIME_MAX }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lsm_client::proto::peer::{Envelope, IdentifyRequest, SnapshotPiece};
-use lsm_raft::command::Command;
+use lsm_raft::command::{Command, Op, Session};
 use lsm_raft::raft::eraftpb::{Entry, Message, MessageType};
 use lsm_raft::{Identity, Outcome, Refusal, Transport};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -17,6 +17,7 @@ use super::door::SHORT_BYTES_MAX;
 use super::fake::{Node, SHORT_TIME_MAX, change, identity, incarnation, introduce, message, until};
 use super::group::Group;
 use super::{identify, wire};
+use crate::limits::{BATCH_BYTES_MOST, BATCH_WRITES_MAX};
 
 async fn pair() -> (Node, Node) {
     let (one, two) = (Node::start(identity(1)).await, Node::start(identity(2)).await);
@@ -78,6 +79,26 @@ async fn the_largest_batch_and_appends_that_raft_joined_arrive() {
     };
     until("all entries arrived", || arrived().len() >= 39).await;
     assert_eq!(arrived(), (1..40).collect::<Vec<_>>());
+    assert!(one.fake.lost.lock().is_empty());
+}
+
+/// The receiver may have another `batch-bytes-max` than the leader that took it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_largest_batch_that_any_node_takes_arrives() {
+    let (one, two) = pair().await;
+    // As many writes as there may be.
+    let len = BATCH_BYTES_MOST / BATCH_WRITES_MAX;
+    let (key, value) = (&[1; 256][..], &vec![7; len - 256][..]);
+    let ops = vec![Op::Put { key, value }; BATCH_WRITES_MAX];
+    let session = Some(Session { id: u64::MAX, sequence: u64::MAX });
+    let command = Command::Write { session, ops }.to_bytes();
+    let mut entry = Entry::default();
+    (entry.index, entry.term, entry.data) = (7, 1, command.into());
+    let mut sent = message(1, 2, 6);
+    sent.set_msg_type(MessageType::MsgAppend);
+    sent.set_entries(vec![entry].into());
+    one.transport.send(vec![sent]);
+    until("it arrived", || two.indexes() == [6]).await;
     assert!(one.fake.lost.lock().is_empty());
 }
 
