@@ -238,7 +238,9 @@ fn check_port(setting: &'static str, address: SocketAddr) -> Result<SocketAddr, 
 
 fn founders(given: &Given, node: u64) -> Result<Option<Members>, Error> {
     let join = given.join == Some(true);
-    let list = given.members.as_deref().filter(|list| !list.is_empty());
+    // A variable that is empty is one word of no letters.
+    let is_given = |list: &&[String]| list.iter().any(|member| !member.trim().is_empty());
+    let list = given.members.as_deref().filter(is_given);
     match (list, join) {
         (Some(_), true) => {
             let reason = "the founding nodes of a cluster are given --members, those that are \
