@@ -31,8 +31,8 @@ pub(crate) struct Limits {
     pub(crate) question_time_max: Duration,
     /// Bytes of the requests that are served at the same time.
     pub(crate) intake_bytes_max: usize,
-    /// Bytes of the answers that clients have not taken yet. No setting: any value that was ever
-    /// stored can be read.
+    /// Bytes of the answers that clients have not taken yet. Any value that was ever stored fits,
+    /// whatever the settings are now.
     pub(crate) answer_bytes_max: usize,
     /// Time for a client to take an answer, or a page; up to twice that.
     pub(crate) answer_time_max: Duration,

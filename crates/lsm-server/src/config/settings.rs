@@ -331,7 +331,10 @@ fn limits(given: &Given) -> Result<Limits, Error> {
         ..Limits::default()
     };
     check_limits(&limits)?;
-    Ok(limits)
+    // Scans find room for their pages, whatever those are: of each one waits and one follows.
+    let pages = 2 * limits.scans_max * limits.page_bytes_max;
+    let answer_bytes_max = limits.answer_bytes_max.max(pages);
+    Ok(Limits { answer_bytes_max, ..limits })
 }
 
 /// Limits that fit the ranges, but not each other.

@@ -49,6 +49,12 @@ fn the_least_that_is_needed_gives_the_defaults() {
 }
 
 #[test]
+fn the_pages_of_all_scans_fit_into_the_answers() {
+    let settings = settings(&format!("{LEAST} --scans-max 1000 --page-bytes-max 2MiB")).unwrap();
+    assert_eq!(settings.limits.answer_bytes_max, 4000 << 20);
+}
+
+#[test]
 fn an_empty_variable_gives_no_members() {
     let mut given = settings("--node 1 --data d --join").unwrap().effective;
     // What clap makes of LSM_MEMBERS=
