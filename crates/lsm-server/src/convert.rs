@@ -16,7 +16,7 @@ use lsm_raft::{Members, Outcome, Refusal, Role};
 use tonic::metadata::{Ascii, MetadataMap, MetadataValue};
 use tonic::{Code, ConnectError, Status};
 
-use crate::limits::Limits;
+use crate::limits::{BATCH_WRITES_MAX, Limits};
 
 /// Metadata key of the word that says why a request failed.
 pub(crate) const ERROR_KEY: &str = "lsm-error";
@@ -40,8 +40,6 @@ pub(crate) const INVALID: &str = "invalid";
 /// The node is stopping.
 pub(crate) const STOPPED: &str = "stopped";
 
-/// Writes of one batch: each costs memory beside its bytes.
-pub(crate) const BATCH_WRITES_MAX: usize = 1 << 17;
 /// What the bound of a scan may be longer than a key: the least key behind the longest.
 const BOUND_SPARE: usize = 1;
 

@@ -18,17 +18,23 @@ pub(crate) struct Framing {
 }
 
 impl Framing {
-    /// Takes the next piece.
+    /// Takes the next piece, and hands on what of it belongs to messages.
     ///
     /// # Errors
     ///
     /// The length of the first message that says it is longer than `bytes_max`. The body must
     /// not be followed further.
-    pub(crate) fn take(&mut self, mut piece: &[u8], bytes_max: usize) -> Result<(), u32> {
+    pub(crate) fn take(
+        &mut self,
+        mut piece: &[u8],
+        bytes_max: usize,
+        mut content: impl FnMut(&[u8]),
+    ) -> Result<(), u32> {
         loop {
-            let skipped = self.missing.min(piece.len());
-            self.missing -= skipped;
-            piece = &piece[skipped..];
+            let (inside, behind) = piece.split_at(self.missing.min(piece.len()));
+            self.missing -= inside.len();
+            content(inside);
+            piece = behind;
             let Some((&byte, rest)) = piece.split_first() else { return Ok(()) };
             piece = rest;
             if self.header_len > 0 {
@@ -62,7 +68,7 @@ mod tests {
     fn follow(body: &[u8], piece_len: usize, bytes_max: usize) -> Result<Framing, u32> {
         let mut framing = Framing::default();
         for piece in body.chunks(piece_len) {
-            framing.take(piece, bytes_max)?;
+            framing.take(piece, bytes_max, |_| ())?;
         }
         Ok(framing)
     }
@@ -90,10 +96,22 @@ mod tests {
     }
 
     #[test]
+    fn what_belongs_to_messages_is_handed_on() {
+        let body = b"\0\0\0\0\x03abc\0\0\0\0\0\0\0\0\0\x02de";
+        for piece_len in 1..=body.len() {
+            let (mut framing, mut inside) = (Framing::default(), Vec::new());
+            for piece in body.chunks(piece_len) {
+                framing.take(piece, 3, |content| inside.extend_from_slice(content)).unwrap();
+            }
+            assert_eq!(inside, b"abcde");
+        }
+    }
+
+    #[test]
     fn a_message_is_refused_with_the_last_byte_of_its_header() {
         let mut framing = Framing::default();
-        framing.take(&[], 8).unwrap();
-        framing.take(&[1, 0, 0, 0], 8).unwrap();
-        assert_eq!(framing.take(&[9], 8), Err(9));
+        framing.take(&[], 8, |_| ()).unwrap();
+        framing.take(&[1, 0, 0, 0], 8, |_| ()).unwrap();
+        assert_eq!(framing.take(&[9], 8, |_| ()), Err(9));
     }
 }

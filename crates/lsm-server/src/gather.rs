@@ -28,10 +28,6 @@ impl<S> Gathered<S> {
         Self { stream, waited: false }
     }
 
-    pub(crate) fn get_ref(&self) -> &S {
-        &self.stream
-    }
-
     /// To be asked before each write: pending once, until all tasks that are ready now have
     /// run. The writer offers its bytes again then, with what has come.
     fn poll_turn(&mut self, context: &Context<'_>, bytes: usize) -> Poll<()> {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use lsm_client::proto::v1;
+
 /// Bounds of one node. The defaults are for production; `config` lets people change some.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Limits {
@@ -23,8 +25,17 @@ pub(crate) struct Limits {
     pub(crate) connections_max: usize,
     /// Requests of clients that are served at the same time.
     pub(crate) requests_max: usize,
+    /// Calls of health and reflection that stay open.
+    pub(crate) open_calls_max: usize,
+    /// Time between two questions of a call of reflection.
+    pub(crate) question_time_max: Duration,
     /// Bytes of the requests that are served at the same time.
     pub(crate) intake_bytes_max: usize,
+    /// Bytes of the answers that clients have not taken yet. Any value that was ever stored fits,
+    /// whatever the settings are now.
+    pub(crate) answer_bytes_max: usize,
+    /// Time for a client to take an answer, or a page; up to twice that.
+    pub(crate) answer_time_max: Duration,
     /// Longest time for a request, whatever its own deadline says.
     pub(crate) request_time_max: Duration,
     /// Longest wait for a leader, before a request fails as unavailable.
@@ -47,7 +58,11 @@ impl Default for Limits {
             streams_max: 1024,
             connections_max: 4096,
             requests_max: 16_384,
+            open_calls_max: 256,
+            question_time_max: Duration::from_secs(60),
             intake_bytes_max: 256 << 20,
+            answer_bytes_max: 256 << 20,
+            answer_time_max: Duration::from_secs(30),
             request_time_max: Duration::from_secs(10),
             leader_wait_max: Duration::from_secs(3),
             keepalive_interval: Duration::from_secs(20),
@@ -56,6 +71,12 @@ impl Default for Limits {
     }
 }
 
+/// Writes of one batch: each costs memory beside its bytes.
+pub(crate) const BATCH_WRITES_MAX: usize = 1 << 17;
+/// What that is once they are decoded: a list that grows has room for up to twice as many.
+pub(crate) const WRITE_BYTES: usize = 2 * size_of::<v1::Write>();
+/// The most that `batch_bytes_max` may be on any node.
+pub(crate) const BATCH_BYTES_MOST: usize = 64 << 20;
 /// Room in a message beside keys and values: field tags, lengths, the session.
 const MESSAGE_OVERHEAD: usize = 1 << 20;
 
@@ -63,5 +84,12 @@ impl Limits {
     /// Longest message that a client may send, in bytes.
     pub(crate) fn message_bytes_max(&self) -> usize {
         self.batch_bytes_max + MESSAGE_OVERHEAD
+    }
+
+    /// Most that one request may take up: its message, and beside that its writes. No key is
+    /// empty, so a short batch has few.
+    pub(crate) fn request_bytes_max(&self) -> usize {
+        let writes_max = BATCH_WRITES_MAX.min(self.batch_bytes_max);
+        self.message_bytes_max() + writes_max * WRITE_BYTES
     }
 }

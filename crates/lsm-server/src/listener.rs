@@ -1,5 +1,5 @@
-//! Connections that come in: so many and no more, each with a limited time to say what it is, and
-//! each with answers that leave together.
+//! Connections that come in: so many and no more, each with a limited time to say what it is,
+//! each with answers that leave together, and closed if they are not taken.
 //!
 //! ```text
 //! accepted, has a place -> handshake of TLS, if asked for -> served -> preface of HTTP/2
@@ -7,6 +7,9 @@
 //! ```
 //!
 //! TLS is below the gathering of answers: each write to it is a record of its own.
+//!
+//! That answers are not taken must be seen here. What serves a connection waits for room at the
+//! client and does nothing else, and behind a window of a few bytes it has long finished.
 
 use std::io;
 use std::net::SocketAddr;
@@ -23,10 +26,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout_at};
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::server::{Connected, TcpConnectInfo};
+use tonic::transport::server::Connected;
 
 use crate::gather::Gathered;
+use crate::limits::Limits;
 use crate::tls::{self, Carrier};
+use crate::untaken::Untaken;
 
 /// Connections that were accepted and are not served yet.
 const ACCEPTED_MAX: usize = 64;
@@ -68,25 +73,27 @@ pub(crate) async fn bind(address: SocketAddr, setting: &'static str) -> Result<T
     TcpListener::bind(address).await.map_err(|source| Error { address, setting, source })
 }
 
-/// Accepts connections until the stream is dropped. While there are `connections_max`, further
+/// Accepts connections until the stream is dropped. While there are as many as may be, further
 /// ones are closed at once, so that a client need not wait to find out. With `tls` nothing
 /// else is spoken.
 pub(crate) fn incoming(
     listener: TcpListener,
-    connections_max: usize,
+    limits: &Limits,
     tls: Option<Arc<ServerConfig>>,
-) -> impl Stream<Item = io::Result<Connection>> {
-    incoming_within(listener, connections_max, tls, PREFACE_TIME_MAX)
+) -> impl Stream<Item = io::Result<Connection>> + use<> {
+    incoming_within(listener, limits, tls, PREFACE_TIME_MAX)
 }
 
 fn incoming_within(
     listener: TcpListener,
-    connections_max: usize,
+    limits: &Limits,
     tls: Option<Arc<ServerConfig>>,
     preface_time: Duration,
-) -> impl Stream<Item = io::Result<Connection>> {
+) -> impl Stream<Item = io::Result<Connection>> + use<> {
     let (sender, receiver) = mpsc::channel(ACCEPTED_MAX);
-    let greeting = Greeting { tls, preface_time, sender, log: Arc::default() };
+    let Limits { connections_max, answer_time_max: answer_time, .. } = *limits;
+    let log = Arc::default();
+    let greeting = Greeting { tls, preface_time, answer_time, sender, log };
     tokio::spawn(async move {
         tokio::select! {
             () = accept(listener, connections_max, &greeting) => {}
@@ -121,7 +128,7 @@ async fn accept(listener: TcpListener, connections_max: usize, greeting: &Greeti
         let end = Instant::now() + greeting.preface_time;
         match &greeting.tls {
             None => {
-                let connection = Connection::new(Carrier::Plain(stream), end, permit);
+                let connection = greeting.connection(Carrier::Plain(stream), from, end, permit);
                 if greeting.sender.send(Ok(connection)).await.is_err() {
                     return;
                 }
@@ -140,11 +147,32 @@ async fn accept(listener: TcpListener, connections_max: usize, greeting: &Greeti
 struct Greeting {
     tls: Option<Arc<ServerConfig>>,
     preface_time: Duration,
+    answer_time: Duration,
     sender: mpsc::Sender<io::Result<Connection>>,
     log: Arc<Rarely>,
 }
 
 impl Greeting {
+    /// A connection that is served from now on, and must have said what it is until `end`.
+    fn connection(
+        &self,
+        stream: Carrier,
+        from: SocketAddr,
+        end: Instant,
+        permit: OwnedSemaphorePermit,
+    ) -> Connection {
+        Connection {
+            stream: Gathered::new(stream),
+            preface_missing: PREFACE_LEN,
+            end: Box::pin(sleep_until(end)),
+            answer_time: self.answer_time,
+            untaken: Arc::default(),
+            from,
+            log: Arc::clone(&self.log),
+            _permit: permit,
+        }
+    }
+
     async fn secure(
         self,
         tls: Arc<ServerConfig>,
@@ -159,7 +187,8 @@ impl Greeting {
         };
         let (reason, refused) = match secured {
             Ok(Ok(carrier)) => {
-                let _ = self.sender.send(Ok(Connection::new(carrier, end, permit))).await;
+                let connection = self.connection(carrier, from, end, permit);
+                let _ = self.sender.send(Ok(connection)).await;
                 return;
             }
             Ok(Err((error, stream))) => (error.to_string(), Some(stream)),
@@ -194,30 +223,55 @@ impl Rarely {
 #[derive(Debug)]
 pub(crate) struct Connection {
     stream: Gathered<Carrier>,
-    /// None after the preface has come.
-    preface: Option<Preface>,
+    /// Bytes of the preface that did not come yet.
+    preface_missing: usize,
+    /// Of the time for the preface; then of a turn of the answers.
+    end: Pin<Box<Sleep>>,
+    answer_time: Duration,
+    untaken: Arc<Untaken>,
+    from: SocketAddr,
+    log: Arc<Rarely>,
     _permit: OwnedSemaphorePermit,
 }
 
-#[derive(Debug)]
-struct Preface {
-    missing: usize,
-    end: Pin<Box<Sleep>>,
-}
-
 impl Connection {
-    fn new(stream: Carrier, end: Instant, permit: OwnedSemaphorePermit) -> Self {
-        let end = Box::pin(sleep_until(end));
-        let preface = Some(Preface { missing: PREFACE_LEN, end });
-        Self { stream: Gathered::new(stream), preface, _permit: permit }
+    /// Whether the other side lets this one wait for longer than it may.
+    fn is_over(&mut self, context: &mut Context<'_>) -> bool {
+        while self.end.as_mut().poll(context).is_ready() {
+            if self.preface_missing > 0 {
+                return true;
+            }
+            if !self.untaken.turn() {
+                if self.log.may() {
+                    let from = self.from;
+                    tracing::warn!(%from, "a client does not take its answers; it is disconnected");
+                }
+                return true;
+            }
+            self.end.as_mut().reset(Instant::now() + self.answer_time);
+        }
+        false
+    }
+
+    /// What waits to be written is not read beside, so the time is looked at here, too.
+    fn unless_over<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        done: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if done.is_pending() && self.is_over(context) {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        done
     }
 }
 
 impl Connected for Connection {
-    type ConnectInfo = TcpConnectInfo;
+    /// Requests bring it along to whoever makes the answers.
+    type ConnectInfo = Arc<Untaken>;
 
-    fn connect_info(&self) -> TcpConnectInfo {
-        self.stream.get_ref().tcp().connect_info()
+    fn connect_info(&self) -> Arc<Untaken> {
+        Arc::clone(&self.untaken)
     }
 }
 
@@ -227,16 +281,20 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
         let before = buffer.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
-        let Some(preface) = &mut self.preface else { return read };
-        preface.missing = preface.missing.saturating_sub(buffer.filled().len() - before);
-        if preface.missing == 0 {
-            self.preface = None;
-        } else if preface.end.as_mut().poll(context).is_ready() {
+        let read = Pin::new(&mut this.stream).poll_read(context, buffer);
+        if this.preface_missing > 0 {
+            let came = buffer.filled().len() - before;
+            this.preface_missing = this.preface_missing.saturating_sub(came);
+            if this.preface_missing == 0 {
+                this.end.as_mut().reset(Instant::now() + this.answer_time);
+            }
+        }
+        if this.preface_missing > 0 && this.is_over(context) {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
-        read
+        this.unless_over(context, read)
     }
 }
 
@@ -246,7 +304,8 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.unless_over(context, written)
     }
 
     fn poll_write_vectored(
@@ -254,7 +313,8 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.unless_over(context, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -282,6 +342,10 @@ mod tests {
     const LOCAL: SocketAddr =
         SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 
+    fn connections(connections_max: usize) -> Limits {
+        Limits { connections_max, ..Limits::default() }
+    }
+
     #[tokio::test]
     async fn a_port_in_use_is_named_with_its_flag() {
         let first = bind(LOCAL, "listen").await.unwrap();
@@ -296,7 +360,7 @@ mod tests {
     async fn one_connection_too_many_is_closed_until_another_ends() {
         let listener = bind(LOCAL, "listen").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let mut incoming = Box::pin(incoming(listener, 1, None));
+        let mut incoming = Box::pin(incoming(listener, &connections(1), None));
         let _client = TcpStream::connect(address).await.unwrap();
         let first = incoming.next().await.unwrap().unwrap();
         let mut second = TcpStream::connect(address).await.unwrap();
@@ -310,7 +374,7 @@ mod tests {
     async fn nothing_is_accepted_after_the_stream_is_dropped() {
         let listener = bind(LOCAL, "listen").await.unwrap();
         let address = listener.local_addr().unwrap();
-        drop(incoming(listener, 1, None));
+        drop(incoming(listener, &connections(1), None));
         while TcpStream::connect(address).await.is_ok() {
             sleep(Duration::from_millis(1)).await;
         }
@@ -321,7 +385,7 @@ mod tests {
         let listener = bind(LOCAL, "listen").await.unwrap();
         let address = listener.local_addr().unwrap();
         let time = Duration::from_millis(500);
-        let mut incoming = Box::pin(incoming_within(listener, 2, None, time));
+        let mut incoming = Box::pin(incoming_within(listener, &connections(2), None, time));
         let mut slow = TcpStream::connect(address).await.unwrap();
         let mut served = incoming.next().await.unwrap().unwrap();
         slow.write_all(b"PRI * HTTP").await.unwrap();
@@ -336,6 +400,49 @@ mod tests {
         sleep(2 * time).await;
         good.write_all(b"x").await.unwrap();
         served.read_exact(&mut bytes[..1]).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn who_does_not_take_an_answer_is_disconnected() {
+        let listener = bind(LOCAL, "listen").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let time = Duration::from_millis(500);
+        let limits = Limits { answer_time_max: time, ..Limits::default() };
+        let mut incoming = Box::pin(incoming(listener, &limits, None));
+        let mut client = TcpStream::connect(address).await.unwrap();
+        client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+        let mut served = incoming.next().await.unwrap().unwrap();
+        served.read_exact(&mut [0; PREFACE_LEN]).await.unwrap();
+
+        let answers = served.connect_info();
+        let began = Instant::now();
+        while began.elapsed() < 3 * time {
+            let _taken = answers.add();
+            // Nothing comes, and nothing is wrong with that.
+            assert!(timeout(time / 10, served.read_u8()).await.is_err());
+        }
+        let began = Instant::now();
+        let _waiting = answers.add();
+        let error = timeout(20 * time, served.read_u8()).await.expect("it ends").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(began.elapsed() >= time, "{:?}", began.elapsed());
+    }
+
+    /// Its window may be wide: then what it does not read waits in the system's buffers.
+    #[tokio::test]
+    async fn who_does_not_read_is_disconnected() {
+        let listener = bind(LOCAL, "listen").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let time = Duration::from_millis(300);
+        let limits = Limits { answer_time_max: time, ..Limits::default() };
+        let mut incoming = Box::pin(incoming(listener, &limits, None));
+        let mut client = TcpStream::connect(address).await.unwrap();
+        client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+        let mut served = incoming.next().await.unwrap().unwrap();
+        served.read_exact(&mut [0; PREFACE_LEN]).await.unwrap();
+        let _waiting = served.connect_info().add();
+        let written = async { while served.write_all(&[0; 1 << 20]).await.is_ok() {} };
+        timeout(20 * time, written).await.expect("it ends");
     }
 
     fn tls() -> (Arc<ServerConfig>, tokio_rustls::TlsConnector) {
@@ -361,7 +468,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let time = Duration::from_millis(500);
         let (server, connector) = tls();
-        let mut incoming = Box::pin(incoming_within(listener, 1, Some(server), time));
+        let mut incoming = Box::pin(incoming_within(listener, &connections(1), Some(server), time));
         let began = Instant::now();
         let mut slow = TcpStream::connect(address).await.unwrap();
         // The head of a record whose rest never comes.
@@ -394,7 +501,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let (server, connector) = tls();
         let time = Duration::from_millis(500);
-        let mut incoming = Box::pin(incoming_within(listener, 1, Some(server), time));
+        let mut incoming = Box::pin(incoming_within(listener, &connections(1), Some(server), time));
         let silent = TcpStream::connect(address).await.unwrap();
         let _silent = connector.connect("localhost".try_into().unwrap(), silent).await.unwrap();
         let mut served = incoming.next().await.unwrap().unwrap();

@@ -3,6 +3,7 @@
 mod admin;
 mod config;
 mod convert;
+mod fields;
 mod framing;
 mod gather;
 mod intake;
@@ -15,6 +16,7 @@ mod peer;
 mod service;
 mod signals;
 mod tls;
+mod untaken;
 
 use std::io::Write;
 use std::process::ExitCode;

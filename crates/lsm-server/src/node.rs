@@ -4,7 +4,7 @@
 //!
 //! ```text
 //!   bind both ports -> open the folder -> serve
-//!     stop asked:  no new connections -> hand over -> finish requests -> close the folder
+//!     stop asked:  not healthy -> no new connections -> hand over -> finish requests -> close the folder
 //!     it fails:    all ends at once; the process says why and exits with 1
 //! ```
 //!
@@ -33,7 +33,7 @@ use crate::intake::Intake;
 use crate::limits::Limits;
 use crate::listener;
 use crate::peer::{self, PeerTransport};
-use crate::service::{self, Context, Peers};
+use crate::service::{self, Context, Health, Peers};
 use crate::signals::StopSignal;
 
 /// Bytes of one segment of the replicated log.
@@ -111,7 +111,7 @@ async fn run_node(settings: &Settings, stop: &StopSignal) -> Result<(), Error> {
         settings.advertise_peer.to_string(),
         settings.advertise.to_string(),
     ));
-    let mut node = Node::serve(replica, transport, settings, clients, peers)?;
+    let mut node = Node::serve(replica, transport, settings, clients, peers).await?;
     tracing::info!(node = settings.node, "serving");
     let ended = tokio::select! {
         () = stop.asked() => None,
@@ -159,6 +159,7 @@ async fn open(settings: &Settings) -> Result<(Replica, Arc<PeerTransport>), Erro
 struct Node {
     replica: Replica,
     transport: Arc<PeerTransport>,
+    health: Health,
     /// Turns true when clients are to be served no longer.
     closing: watch::Sender<bool>,
     client_server: JoinHandle<Result<(), tonic::transport::Error>>,
@@ -166,7 +167,7 @@ struct Node {
 }
 
 impl Node {
-    fn serve(
+    async fn serve(
         replica: Replica,
         transport: Arc<PeerTransport>,
         settings: &Settings,
@@ -177,26 +178,25 @@ impl Node {
         let tls = settings.tls.clone();
         let hashes: Arc<dyn Peers> = Arc::new(Hashes(Arc::clone(&transport)));
         let context = Context::new(replica.clone(), Arc::clone(&limits), tls.clone(), hashes);
-        let routes = service::routes(&context).map_err(|error| Error::Serve(error.to_string()))?;
+        let routes = service::routes(&context).await;
+        let (routes, health) = routes.map_err(|error| Error::Serve(error.to_string()))?;
         let (closing, mut closed) = watch::channel(false);
+        let intake = Intake::new(routes, &limits, closed.clone());
         let closed = async move {
             let _ = closed.wait_for(|closing| *closing).await;
         };
         let for_clients = tls.as_ref().map(|tls| Arc::clone(&tls.clients));
         let for_nodes = tls.as_ref().map(|tls| Arc::clone(&tls.nodes));
-        let incoming = listener::incoming(clients, limits.connections_max, for_clients);
-        let client_server = server(&limits).serve_with_incoming_shutdown(
-            Intake::new(routes, &limits),
-            incoming,
-            closed,
-        );
-        let incoming = listener::incoming(peers, limits.connections_max, for_nodes);
+        let incoming = listener::incoming(clients, &limits, for_clients);
+        let client_server = server(&limits).serve_with_incoming_shutdown(intake, incoming, closed);
+        let incoming = listener::incoming(peers, &limits, for_nodes);
         let peer_server = server(&limits)
             .add_service(peer::server(replica.clone(), Arc::clone(&limits), &transport))
             .serve_with_incoming(incoming);
         Ok(Self {
             replica,
             transport,
+            health,
             closing,
             client_server: tokio::spawn(client_server),
             peer_server: tokio::spawn(peer_server),
@@ -214,6 +214,8 @@ impl Node {
 
     /// Hands over, lets requests finish, and closes the folder.
     async fn stop(self) -> Result<(), Error> {
+        // Who watches the health hears of it before all watches end.
+        self.health.close().await;
         self.closing.send_replace(true);
         self.replica.transfer(None);
         let drained = timeout(DRAIN_TIME_MAX, self.client_server).await;

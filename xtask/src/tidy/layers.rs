@@ -253,6 +253,7 @@ service/            L3
     test_group.rs
     routes.rs
     dispatch.rs
+    health.rs
     kv.rs
     session.rs
     storage.rs
@@ -269,6 +270,7 @@ peer/               L2
     exchange_test.rs
     fake.rs
     proxy.rs
+    door.rs
     identify.rs
     receiver.rs
     transport.rs
@@ -287,9 +289,15 @@ local/              L2
     processes.rs
     plan.rs
 admin.rs            L2
-intake.rs           L2
+intake/             L2
+    service.rs
+    request.rs
+    answer.rs
+    room.rs
+    kind.rs
 convert.rs          L1
 framing.rs          L1
+fields.rs           L1
 listener.rs         L1
 signals.rs          L1
 logging.rs          L1
@@ -307,6 +315,7 @@ tls/                L0
     carrier.rs
 limits.rs           L0
 gather.rs           L0
+untaken.rs          L0
 ",
     },
 ];

@@ -13,7 +13,7 @@ use super::given::{Compression, Given, LogFormat, StartArgs, address};
 use super::nodes::{Address, parse_members};
 use super::tls::tls;
 use super::units::{Bytes, Time};
-use crate::limits::Limits;
+use crate::limits::{BATCH_BYTES_MOST, Limits};
 use crate::tls::Tls;
 
 /// Ticks of raft between two heartbeats: a follower counts its time in these.
@@ -238,7 +238,9 @@ fn check_port(setting: &'static str, address: SocketAddr) -> Result<SocketAddr, 
 
 fn founders(given: &Given, node: u64) -> Result<Option<Members>, Error> {
     let join = given.join == Some(true);
-    let list = given.members.as_deref().filter(|list| !list.is_empty());
+    // A variable that is empty is one word of no letters.
+    let is_given = |list: &&[String]| list.iter().any(|member| !member.trim().is_empty());
+    let list = given.members.as_deref().filter(is_given);
     match (list, join) {
         (Some(_), true) => {
             let reason = "the founding nodes of a cluster are given --members, those that are \
@@ -310,7 +312,12 @@ fn limits(given: &Given) -> Result<Limits, Error> {
     let bytes = |setting, given, least, most| size(setting, given, least, most).map(|n| n as usize);
     let limits = Limits {
         value_bytes_max: bytes("value-bytes-max", given.value_bytes_max, 1 << 10, 64 << 20)?,
-        batch_bytes_max: bytes("batch-bytes-max", given.batch_bytes_max, 1 << 10, 64 << 20)?,
+        batch_bytes_max: bytes(
+            "batch-bytes-max",
+            given.batch_bytes_max,
+            1 << 10,
+            BATCH_BYTES_MOST as u64,
+        )?,
         page_bytes_max: bytes("page-bytes-max", given.page_bytes_max, 1 << 10, 16 << 20)?,
         scans_max: count("scans-max", given.scans_max, 10_000)?,
         streams_max: number("streams-max", given.streams_max, 1, 100_000)? as u32,
@@ -324,7 +331,10 @@ fn limits(given: &Given) -> Result<Limits, Error> {
         ..Limits::default()
     };
     check_limits(&limits)?;
-    Ok(limits)
+    // Scans find room for their pages, whatever those are: of each one waits and one follows.
+    let pages = 2 * limits.scans_max * limits.page_bytes_max;
+    let answer_bytes_max = limits.answer_bytes_max.max(pages);
+    Ok(Limits { answer_bytes_max, ..limits })
 }
 
 /// Limits that fit the ranges, but not each other.
@@ -335,8 +345,8 @@ fn check_limits(limits: &Limits) -> Result<(), Error> {
         let reason = format!("a batch of {batch} cannot hold a value of {value}");
         return Err(Error::contradiction("batch-bytes-max", "value-bytes-max", reason));
     }
-    if limits.intake_bytes_max < limits.message_bytes_max() {
-        let (all, one) = (bytes(limits.intake_bytes_max), bytes(limits.message_bytes_max()));
+    if limits.intake_bytes_max < limits.request_bytes_max() {
+        let (all, one) = (bytes(limits.intake_bytes_max), bytes(limits.request_bytes_max()));
         let reason = format!("all requests in {all} leave no room for a single one of {one}");
         return Err(Error::contradiction("intake-bytes-max", "batch-bytes-max", reason));
     }

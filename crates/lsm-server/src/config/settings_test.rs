@@ -49,6 +49,25 @@ fn the_least_that_is_needed_gives_the_defaults() {
 }
 
 #[test]
+fn the_pages_of_all_scans_fit_into_the_answers() {
+    let settings = settings(&format!("{LEAST} --scans-max 1000 --page-bytes-max 2MiB")).unwrap();
+    assert_eq!(settings.limits.answer_bytes_max, 4000 << 20);
+}
+
+#[test]
+fn an_empty_variable_gives_no_members() {
+    let mut given = settings("--node 1 --data d --join").unwrap().effective;
+    // What clap makes of LSM_MEMBERS=
+    given.members = Some(vec![String::new()]);
+    assert_eq!(Settings::check(&given).unwrap().founders, None);
+    given.join = Some(false);
+    let error = Settings::check(&given).unwrap_err().to_string();
+    assert!(error.contains("members") && error.contains("is needed"), "{error}");
+    given.members = Some(vec!["1=127.0.0.1:5001/127.0.0.1:4001".into(), String::new()]);
+    Settings::check(&given).unwrap_err();
+}
+
+#[test]
 fn a_flag_comes_before_the_file_and_the_file_before_the_default() {
     let file = "threads = 7\nscans-max = 8\nvalue-bytes-max = \"2MiB\"\nbatch-bytes-max = 3000000\n\
                 node = 9\nlog-format = \"json\"\nrequest-time-max = \"4s\"";
@@ -254,8 +273,8 @@ fn limits_that_contradict_each_other_are_both_named() {
         &["--batch-bytes-max", "--value-bytes-max", "1MiB", "8MiB"],
     );
     assert_error(
-        &format!("{LEAST} --intake-bytes-max 4MiB"),
-        &["--intake-bytes-max", "--batch-bytes-max", "4MiB", "17MiB"],
+        &format!("{LEAST} --intake-bytes-max 34MiB"),
+        &["--intake-bytes-max", "--batch-bytes-max", "34MiB", "35MiB"],
     );
     assert_error(
         &format!("{LEAST} --leader-wait-max 11s"),

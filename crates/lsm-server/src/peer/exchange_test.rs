@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lsm_client::proto::peer::{Envelope, IdentifyRequest, SnapshotPiece};
-use lsm_raft::command::Command;
+use lsm_raft::command::{Command, Op, Session};
 use lsm_raft::raft::eraftpb::{Entry, Message, MessageType};
 use lsm_raft::{Identity, Outcome, Refusal, Transport};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -13,9 +13,11 @@ use tonic::metadata::MetadataValue;
 use tonic::{Code, Request};
 
 use super::caller::Caller;
-use super::fake::{Node, change, identity, incarnation, introduce, message, until};
+use super::door::SHORT_BYTES_MAX;
+use super::fake::{Node, SHORT_TIME_MAX, change, identity, incarnation, introduce, message, until};
 use super::group::Group;
 use super::{identify, wire};
+use crate::limits::{BATCH_BYTES_MOST, BATCH_WRITES_MAX};
 
 async fn pair() -> (Node, Node) {
     let (one, two) = (Node::start(identity(1)).await, Node::start(identity(2)).await);
@@ -77,6 +79,26 @@ async fn the_largest_batch_and_appends_that_raft_joined_arrive() {
     };
     until("all entries arrived", || arrived().len() >= 39).await;
     assert_eq!(arrived(), (1..40).collect::<Vec<_>>());
+    assert!(one.fake.lost.lock().is_empty());
+}
+
+/// The receiver may have another `batch-bytes-max` than the leader that took it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_largest_batch_that_any_node_takes_arrives() {
+    let (one, two) = pair().await;
+    // As many writes as there may be.
+    let len = BATCH_BYTES_MOST / BATCH_WRITES_MAX;
+    let (key, value) = (&[1; 256][..], &vec![7; len - 256][..]);
+    let ops = vec![Op::Put { key, value }; BATCH_WRITES_MAX];
+    let session = Some(Session { id: u64::MAX, sequence: u64::MAX });
+    let command = Command::Write { session, ops }.to_bytes();
+    let mut entry = Entry::default();
+    (entry.index, entry.term, entry.data) = (7, 1, command.into());
+    let mut sent = message(1, 2, 6);
+    sent.set_msg_type(MessageType::MsgAppend);
+    sent.set_entries(vec![entry].into());
+    one.transport.send(vec![sent]);
+    until("it arrived", || two.indexes() == [6]).await;
     assert!(one.fake.lost.lock().is_empty());
 }
 
@@ -362,4 +384,59 @@ async fn the_hash_of_a_node_is_waited_for() {
     assert!(late.contains("no hash of index 5"), "{late}");
     let nobody = two.transport.state_hash(3, 5).await.unwrap_err();
     assert!(nobody.contains("node 3") && nobody.contains("not known"), "{nobody}");
+}
+
+/// A call without a body that ends, over a connection by hand: its answer.
+async fn open_ended(
+    node: &Node,
+    request: Request<()>,
+    method: &str,
+    body: Vec<u8>,
+) -> (tonic::Status, Duration) {
+    let stream = TcpStream::connect(&node.address).await.unwrap();
+    let (client, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    let mut client = client.ready().await.unwrap();
+    let uri = format!("http://node/lsm.peer.v1.PeerService/{method}");
+    let mut call = http::Request::post(uri).header("content-type", "application/grpc");
+    call.headers_mut().unwrap().extend(request.metadata().clone().into_headers());
+    let began = tokio::time::Instant::now();
+    let (answer, mut sending) = client.send_request(call.body(()).unwrap(), false).unwrap();
+    sending.send_data(body.into(), false).unwrap();
+    let answer = tokio::time::timeout(Duration::from_secs(10), answer).await;
+    let answer = answer.expect("it is answered").unwrap();
+    drop(sending);
+    (tonic::Status::from_header_map(answer.headers()).unwrap(), began.elapsed())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stranger_is_refused_before_anything_of_its_call_came() {
+    let (one, _two) = pair().await;
+    for method in ["Identify", "StateHash", "Deliver", "SendSnapshot"] {
+        let (status, _) = open_ended(&one, Request::new(()), method, Vec::new()).await;
+        assert_eq!(status.code(), Code::FailedPrecondition, "{method}: {status:?}");
+        assert!(status.message().contains("this port is for nodes"), "{method}: {status:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_is_no_stream_is_short_and_comes_soon() {
+    let (one, two) = pair().await;
+    let call = || caller(&two).request(1, ());
+    for method in ["Identify", "StateHash"] {
+        let (status, time) = open_ended(&one, call(), method, Vec::new()).await;
+        assert_eq!(status.code(), Code::DeadlineExceeded, "{method}: {status:?}");
+        assert!(time >= SHORT_TIME_MAX, "{time:?}");
+        // It says that it is a message of a megabyte, and begins.
+        let mut long = vec![0, 0, 0x10, 0, 0];
+        long.resize(SHORT_BYTES_MAX + 1, 0);
+        let (status, time) = open_ended(&one, call(), method, long).await;
+        assert_eq!(status.code(), Code::InvalidArgument, "{method}: {status:?}");
+        assert!(time < SHORT_TIME_MAX, "{time:?}");
+    }
+    // A stream may be silent.
+    let (mut client, _) = caller(&two).dial(1, 0).await.unwrap();
+    let silent = caller(&two).request(1, tokio_stream::pending());
+    let delivered = client.deliver(silent);
+    assert!(tokio::time::timeout(2 * SHORT_TIME_MAX, delivered).await.is_err());
 }

@@ -15,10 +15,13 @@ use tokio::task::JoinHandle;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
 
+use super::door::server_of;
 use super::group::{Group, ReplyFuture};
-use super::receiver::server_of;
 use super::transport::PeerTransport;
 use crate::limits::Limits;
+
+/// Of a call that is no stream.
+pub(super) const SHORT_TIME_MAX: Duration = Duration::from_secs(1);
 
 pub(super) struct Fake {
     identity: Identity,
@@ -135,6 +138,7 @@ impl Node {
         let group = Arc::clone(&self.fake) as Arc<dyn Group>;
         let directory = Arc::clone(self.transport.directory());
         let service = server_of(group, Arc::new(Limits::default()), directory);
+        let service = service.with_short_time_max(SHORT_TIME_MAX);
         let serving = Server::builder()
             .add_service(service)
             .serve_with_incoming(TcpListenerStream::new(listener));

@@ -9,6 +9,7 @@
 
 mod caller;
 mod directory;
+mod door;
 #[cfg(test)]
 mod exchange_test;
 #[cfg(test)]
@@ -28,6 +29,6 @@ mod snapshot;
 mod transport;
 mod wire;
 
+pub(crate) use door::server;
 pub(crate) use identify::identify;
-pub(crate) use receiver::server;
 pub(crate) use transport::PeerTransport;

@@ -1,18 +1,18 @@
 //! The service that other nodes call.
 //!
-//! Each call is checked before anything of it is looked at, and each stream of messages again
+//! Each call was checked at the door when it comes here, and each stream of messages is again
 //! whenever the members change. Whatever is wrong with a call costs that call only.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use lsm_client::proto::peer::peer_service_server::{PeerService, PeerServiceServer};
+use lsm_client::proto::peer::peer_service_server::PeerService;
 use lsm_client::proto::peer::{
     Delivered, Envelope, IdentifyRequest, IdentifyResponse, SnapshotPiece, SnapshotTaken,
     StateHashRequest, StateHashResponse,
 };
 use lsm_raft::command::Command;
-use lsm_raft::{ADDRESS_LEN_MAX, Error, MEMBERS_MAX, Outcome, Refusal, Replica};
+use lsm_raft::{ADDRESS_LEN_MAX, Error, MEMBERS_MAX, Outcome, Refusal};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tonic::metadata::{MetadataMap, MetadataValue};
@@ -21,14 +21,11 @@ use tonic::{Request, Response, Status, Streaming};
 use super::directory::Directory;
 use super::group::Group;
 use super::handshake::{Hello, Refused};
-use super::transport::PeerTransport;
 use super::{hash, snapshot, wire};
 use crate::limits::Limits;
 
 /// Nodes that may have a stream of messages to this one.
 const STREAMS_MAX: usize = 2 * MEMBERS_MAX;
-/// Room in a frame beside the largest batch: what leads and follows it in its entry and message.
-const FRAME_BYTES_MORE: usize = 4 << 20;
 
 /// The service of one node.
 pub(crate) struct Receiver {
@@ -46,29 +43,18 @@ impl std::fmt::Debug for Receiver {
     }
 }
 
-/// The service for other nodes. What callers say of where they are reached goes to `transport`.
-pub(crate) fn server(
-    replica: Replica,
-    limits: Arc<Limits>,
-    transport: &PeerTransport,
-) -> PeerServiceServer<Receiver> {
-    server_of(Arc::new(replica), limits, Arc::clone(transport.directory()))
-}
-
-pub(super) fn server_of(
-    group: Arc<dyn Group>,
-    limits: Arc<Limits>,
-    directory: Arc<Directory>,
-) -> PeerServiceServer<Receiver> {
-    let bytes_max = limits.batch_bytes_max + FRAME_BYTES_MORE;
-    let (streams, snapshot) = (Arc::default(), Arc::default());
-    let receiver = Receiver { group, directory, limits, streams, snapshot };
-    PeerServiceServer::new(receiver).max_decoding_message_size(bytes_max)
-}
-
 impl Receiver {
+    pub(super) fn new(
+        group: Arc<dyn Group>,
+        limits: Arc<Limits>,
+        directory: Arc<Directory>,
+    ) -> Self {
+        let (streams, snapshot) = (Arc::default(), Arc::default());
+        Self { group, directory, limits, streams, snapshot }
+    }
+
     /// Checks who calls, and remembers where it is reached.
-    fn let_in(&self, metadata: &MetadataMap) -> Result<Hello, Status> {
+    pub(super) fn let_in(&self, metadata: &MetadataMap) -> Result<Hello, Status> {
         let hello = Hello::read(metadata, self.group.identity()).map_err(Status::from)?;
         self.check(&hello)?;
         self.directory.hear(hello.from, hello.peer_address.clone());
@@ -96,6 +82,8 @@ impl Receiver {
         mut envelopes: Streaming<Envelope>,
     ) -> Result<(), Status> {
         let mut members = self.group.members();
+        // They may have changed since it came through the door.
+        self.check(hello)?;
         while let Some(envelope) = envelopes.message().await? {
             let now = self.group.members();
             if !Arc::ptr_eq(&members, &now) {
@@ -119,7 +107,7 @@ impl PeerService for Receiver {
         &self,
         request: Request<Streaming<Envelope>>,
     ) -> Result<Response<Delivered>, Status> {
-        let hello = self.let_in(request.metadata())?;
+        let hello = hello(&request)?;
         let (_place, replaced) = Place::take(&self.streams, hello.from)?;
         tokio::select! {
             biased;
@@ -134,7 +122,7 @@ impl PeerService for Receiver {
         &self,
         request: Request<Streaming<SnapshotPiece>>,
     ) -> Result<Response<SnapshotTaken>, Status> {
-        let hello = self.let_in(request.metadata())?;
+        let hello = hello(&request)?;
         let place = Arc::clone(&self.snapshot).try_lock_owned();
         let place =
             place.map_err(|_| Status::resource_exhausted("another snapshot is being received"))?;
@@ -147,7 +135,7 @@ impl PeerService for Receiver {
         &self,
         request: Request<IdentifyRequest>,
     ) -> Result<Response<IdentifyResponse>, Status> {
-        let hello = self.let_in(request.metadata())?;
+        let hello = hello(&request)?;
         let asked = request.into_inner();
         if (asked.node, asked.incarnation) != (hello.from, hello.incarnation) {
             return Err(Status::invalid_argument("a node identifies itself, not another"));
@@ -160,11 +148,16 @@ impl PeerService for Receiver {
         &self,
         request: Request<StateHashRequest>,
     ) -> Result<Response<StateHashResponse>, Status> {
-        self.let_in(request.metadata())?;
         let index = request.into_inner().index;
         let hash = hash::wait(&*self.group, index, self.limits.request_time_max).await?;
         Ok(Response::new(StateHashResponse { hash: hash.to_vec().into() }))
     }
+}
+
+/// What the call said at the door.
+fn hello<T>(request: &Request<T>) -> Result<Hello, Status> {
+    let hello = request.extensions().get().cloned();
+    hello.ok_or_else(|| Status::internal("the call came past the door: this is a bug"))
 }
 
 /// Lets the group agree on the identity of a node; only where this node leads.

@@ -11,7 +11,10 @@ use lsm_client::proto::v1::{
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio_stream::StreamExt;
 use tonic::{Code, Request, Status};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
 
 use super::test_group::Group;
 use crate::convert;
@@ -111,6 +114,14 @@ async fn without_a_quorum_requests_end_in_time_and_say_what_is_known() {
     // What is there can be read all the same.
     let stale = group.kv(follower).get(GetRequest { consistency: 1, ..get }).await.unwrap();
     assert_eq!(stale.into_inner().header.unwrap().leader, 0);
+    // Probes ask about the node as a whole.
+    for service in ["", "lsm.v1.KVService"] {
+        let request = HealthCheckRequest { service: service.into() };
+        let mut watch =
+            HealthClient::new(group.channel(follower)).watch(request).await.unwrap().into_inner();
+        let told = async { while watch.next().await.unwrap().unwrap().status != 2 {} };
+        tokio::time::timeout(Duration::from_secs(10), told).await.expect("it does not serve");
+    }
 }
 
 /// Also one who gives up before the node does: nothing was applied, and nothing may yet be.

@@ -14,6 +14,7 @@ mod forward;
 #[cfg(test)]
 mod group_test;
 mod hash_check;
+mod health;
 mod kv;
 mod leader;
 mod pager;
@@ -28,4 +29,5 @@ mod storage;
 mod test_group;
 
 pub(crate) use context::{Context, Peers};
+pub(crate) use health::Health;
 pub(crate) use routes::routes;

@@ -130,18 +130,21 @@ impl Feeder {
             let end = self.end.map_or(page_end, |end| end.min(page_end));
             let sent = self.sender.send(answer(page, self.header.clone(), is_last));
             match timeout_at(end, sent).await {
-                Ok(Ok(())) if is_last => return Ok(()),
+                Ok(Ok(())) if is_last => break,
                 Ok(Ok(())) => {}
                 // The client has gone.
                 Ok(Err(_)) => return Ok(()),
-                Err(_) => {
-                    return Err(Status::deadline_exceeded(
-                        "the pages of the scan were not taken in time",
-                    ));
-                }
+                Err(_) => return Err(not_taken()),
             }
         }
+        // The scan runs, and counts as one, until its pages are out of here.
+        let taken = timeout(self.page_time_max, self.sender.reserve_many(PAGES_MAX)).await;
+        taken.map(drop).map_err(|_| not_taken())
     }
+}
+
+fn not_taken() -> Status {
+    Status::deadline_exceeded("the pages of the scan were not taken in time")
 }
 
 /// The pages of a stream, in order. Ends well only if the scan did: a stream that merely

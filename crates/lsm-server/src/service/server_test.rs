@@ -4,14 +4,18 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
+use lsm_client::proto::v1::kv_service_client::KvServiceClient;
 use lsm_client::proto::v1::{
     BatchWriteRequest, Consistency, DeleteOp, DeleteRequest, FlushMemTableRequest,
     GetLevelsRequest, GetRequest, GetStorageStatsRequest, OpenSessionRequest, PutOp, PutRequest,
     ScanRequest, ScanResponse, Session, StatusRequest, TriggerCompactionRequest, Write, write,
 };
+use lsm_raft::command::{Command, Op};
+use prost::Message;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_stream::StreamExt;
+use tonic::transport::Endpoint;
 use tonic::{Code, Request, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
@@ -146,6 +150,22 @@ async fn what_is_too_large_or_empty_is_refused() {
     let said = sentence(kv.put(huge).await.unwrap_err());
     assert!(said.ends_with(&format!("at most {most} are allowed")), "{said}");
     kv.put(put("12345678", "fits")).await.unwrap();
+}
+
+/// Settings may shrink, and what is stored must be readable.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_stored_under_larger_limits_can_be_read() {
+    let limits = Limits { value_bytes_max: 1 << 10, batch_bytes_max: 1 << 10, ..Limits::default() };
+    let group = Group::start(1, limits).await;
+    let value = vec![7; 4 << 20];
+    let ops = vec![Op::Put { key: b"large", value: &value }];
+    let write = Command::Write { session: None, ops };
+    group.replica(1).propose(write.to_bytes()).await.unwrap();
+    assert_eq!(get(&group, "large").await.as_deref(), Some(&*value));
+    let page = group.kv(1).scan(ScanRequest::default()).await.unwrap().into_inner();
+    assert_eq!(page.entries[0].value, value);
+    let pages = stream(&group, &ScanRequest::default()).await;
+    assert_eq!(pages[0].entries[0].value, value);
 }
 
 /// Also by services that are not ours, whose own limits have other words.
@@ -329,6 +349,69 @@ async fn scans_are_bounded_and_end_with_their_clients() {
     tokio::time::timeout(Duration::from_secs(10), again).await.unwrap();
 }
 
+/// Also when there is nothing left to read: its last pages are somewhere.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scan_runs_until_its_last_page_is_taken() {
+    let limits = Limits { scans_max: 1, ..Limits::default() };
+    let group = Group::start(1, limits).await;
+    // Three pages.
+    fill_large(&group).await;
+    let endpoint = Endpoint::from_shared(format!("http://{}", group.addresses[0])).unwrap();
+    let narrow = endpoint.initial_stream_window_size(1 << 10).connect_lazy();
+    let mut slow = KvServiceClient::new(narrow);
+    let held = slow.scan_stream(ScanRequest::default()).await.unwrap().into_inner();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let status = group.kv(1).scan(ScanRequest::default()).await.unwrap_err();
+    says(&status, Code::ResourceExhausted, "busy");
+    drop(held);
+    let again = async { while group.kv(1).scan(ScanRequest::default()).await.is_err() {} };
+    tokio::time::timeout(Duration::from_secs(10), again).await.unwrap();
+}
+
+/// Behind a window of one byte the server's part of a call ends long before its answer has left.
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_that_are_not_taken_are_bounded_and_end_their_connection() {
+    let limits = Limits {
+        answer_bytes_max: 3 << 20,
+        answer_time_max: Duration::from_secs(2),
+        ..Limits::default()
+    };
+    let group = Group::start(1, limits).await;
+    let large = PutRequest { value: vec![7; 1 << 20].into(), ..put("large", "") };
+    group.kv(1).put(large).await.unwrap();
+    for window in [0, 1] {
+        let stream = TcpStream::connect(&group.addresses[0]).await.unwrap();
+        let mut builder = h2::client::Builder::new();
+        let shaken = builder.initial_window_size(window).handshake::<_, Bytes>(stream).await;
+        let (client, connection) = shaken.unwrap();
+        let ended = tokio::spawn(connection);
+        let mut client = client.ready().await.unwrap();
+        let mut answers = Vec::new();
+        let mut message = GetRequest { key: "large".into(), consistency: 0 }.encode_to_vec();
+        message.splice(0..0, [0, 0, 0, 0, message.len() as u8]);
+        for _ in 0..10 {
+            let request = http::Request::post("http://test/lsm.v1.KVService/Get")
+                .header("content-type", "application/grpc")
+                .header("te", "trailers");
+            let (answer, mut body) = client.send_request(request.body(()).unwrap(), false).unwrap();
+            body.send_data(message.clone().into(), true).unwrap();
+            answers.push(answer.await.unwrap().into_body());
+        }
+        let other = GetRequest { key: "large".into(), consistency: 0 };
+        let full = async { while group.kv(1).get(other.clone()).await.is_ok() {} };
+        tokio::time::timeout(Duration::from_secs(1), full).await.expect("there is no room");
+        assert_eq!(get(&group, "small").await, None, "what is short gets through");
+        group.kv(1).put(put("small", "1")).await.unwrap();
+        group.kv(1).delete(DeleteRequest { key: "small".into(), session: None }).await.unwrap();
+
+        let ended = tokio::time::timeout(Duration::from_secs(30), ended).await;
+        let _ = ended.expect("it is disconnected").unwrap();
+        drop(answers);
+        let free = async { while group.kv(1).get(other.clone()).await.is_err() {} };
+        tokio::time::timeout(Duration::from_secs(10), free).await.expect("there is room again");
+    }
+}
+
 /// A stream that is cut off must not look complete.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_takes_nothing_is_given_up_with_an_error() {
@@ -417,6 +500,36 @@ async fn a_node_tells_its_status_its_health_and_its_services() {
     let names: Vec<_> = list.service.iter().map(|service| &*service.name).collect();
     assert!(names.contains(&"lsm.v1.KVService") && names.contains(&"lsm.v1.ClusterService"));
     assert!(!names.iter().any(|name| name.contains("peer")), "{names:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_stops_says_so_to_those_who_watch_and_ends_open_calls() {
+    let group = Group::start(1, Limits::default()).await;
+    let mut health = HealthClient::new(group.channel(1));
+    let mut watches = Vec::new();
+    for service in ["", "lsm.v1.KVService"] {
+        let request = HealthCheckRequest { service: service.into() };
+        let mut watch = health.watch(request).await.unwrap().into_inner();
+        while watch.next().await.unwrap().unwrap().status != 1 {}
+        watches.push(watch);
+    }
+    let mut talk = ServerReflectionClient::new(group.channel(1));
+    let asked = tokio_stream::pending::<ServerReflectionRequest>();
+    let mut talk = talk.server_reflection_info(asked).await.unwrap().into_inner();
+    group.close(1).await;
+    let heard = async {
+        for watch in &mut watches {
+            assert_eq!(watch.next().await.unwrap().unwrap().status, 2, "it does not serve");
+            says(&watch.next().await.unwrap().unwrap_err(), Code::Unavailable, "stopped");
+        }
+        says(&talk.next().await.unwrap().unwrap_err(), Code::Unavailable, "stopped");
+    };
+    tokio::time::timeout(Duration::from_secs(10), heard).await.expect("they end");
+    // There still is a leader, and that makes it no healthier.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let request = HealthCheckRequest { service: String::new() };
+    assert_eq!(health.check(request).await.unwrap().into_inner().status, 2);
+    group.kv(1).put(put("a", "1")).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -17,14 +17,16 @@ use lsm_raft::raft::eraftpb::Message;
 use lsm_raft::{Config, Member, Members, Outgoing, Replica, ReplicaOptions, Role, Transport};
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::{Channel, Endpoint, Server};
 
 use super::context::{Context, Peers};
+use super::health::Health;
 use super::routes::routes;
 use crate::intake::Intake;
 use crate::limits::Limits;
+use crate::listener;
 
 /// Long enough for an election on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -88,12 +90,17 @@ impl Peers for Wire {
     }
 }
 
+/// What a node that stops tells first.
+type Closing = (Health, watch::Sender<bool>);
+
 /// A group, its nodes numbered from 1. Gone when dropped.
 pub(super) struct Group {
     pub(super) net: Arc<Net>,
     pub(super) addresses: Vec<String>,
     channels: Vec<Channel>,
     servers: Vec<JoinHandle<()>>,
+    /// Of each node, until it closes.
+    closings: Mutex<Vec<Option<Closing>>>,
     /// After all else: the replicas work in there.
     _dir: tempfile::TempDir,
 }
@@ -123,7 +130,7 @@ impl Group {
             listeners.push(listener);
             addresses.push(address);
         }
-        let (mut channels, mut servers) = (Vec::new(), Vec::new());
+        let (mut channels, mut servers, mut closings) = (Vec::new(), Vec::new(), Vec::new());
         for (node, listener) in (1..).zip(listeners) {
             let wire = Arc::new(Wire { net: Arc::clone(&net), node });
             let options = options(node, members.clone());
@@ -131,15 +138,19 @@ impl Group {
                 options.open(dir.path().join(node.to_string()), Arc::clone(&wire) as _).unwrap();
             net.replicas.lock().insert(node, replica.clone());
             let context = Context::new(replica, Arc::clone(&limits), None, wire);
-            let intake = Intake::new(routes(&context).unwrap(), &limits);
+            let (routes, health) = routes(&context).await.unwrap();
+            let (closing, closed) = watch::channel(false);
+            let intake = Intake::new(routes, &limits, closed);
+            closings.push(Some((health, closing)));
+            let incoming = listener::incoming(listener, &limits, None);
             servers.push(tokio::spawn(async move {
-                let incoming = TcpListenerStream::new(listener);
                 Server::builder().serve_with_incoming(intake, incoming).await.unwrap();
             }));
             let endpoint = format!("http://{}", addresses[node as usize - 1]);
             channels.push(Endpoint::from_shared(endpoint).unwrap().connect_lazy());
         }
-        let group = Self { net, addresses, channels, servers, _dir: dir };
+        let closings = Mutex::new(closings);
+        let group = Self { net, addresses, channels, servers, closings, _dir: dir };
         group.leader().await;
         group
     }
@@ -172,6 +183,13 @@ impl Group {
     pub(super) async fn follower(&self) -> u64 {
         let leader = self.leader().await;
         (1..).find(|node| *node != leader).unwrap()
+    }
+
+    /// Does what a node does first when it stops.
+    pub(super) async fn close(&self, node: u64) {
+        let (health, closing) = self.closings.lock()[node as usize - 1].take().unwrap();
+        health.close().await;
+        closing.send_replace(true);
     }
 
     pub(super) fn channel(&self, node: u64) -> Channel {

@@ -39,14 +39,6 @@ impl Carrier {
         let stream = TlsAcceptor::from(server).accept(stream).into_fallible().await?;
         Ok(Self::Secure(Box::new(stream)))
     }
-
-    /// What lies below.
-    pub(crate) fn tcp(&self) -> &TcpStream {
-        match self {
-            Self::Plain(stream) => stream,
-            Self::Secure(stream) => stream.get_ref().0,
-        }
-    }
 }
 
 /// Closes a connection such that the other side can read what it was told last, which is why

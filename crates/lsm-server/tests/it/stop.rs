@@ -30,6 +30,29 @@ async fn a_leader_that_is_asked_to_stop_hands_over() {
     cluster.assert_equal_states().await;
 }
 
+/// They have no end of their own.
+#[tokio::test]
+async fn watches_of_the_health_do_not_hold_up_a_stop() {
+    use tonic_health::pb::HealthCheckRequest;
+    use tonic_health::pb::health_check_response::ServingStatus;
+    use tonic_health::pb::health_client::HealthClient;
+
+    let mut cluster = Cluster::start(1).await;
+    let mut health = HealthClient::new(cluster.channel(1));
+    let request = HealthCheckRequest { service: String::new() };
+    let mut watch = health.watch(request).await.unwrap().into_inner();
+    assert!(watch.message().await.unwrap().is_some());
+    let (status, time) = cluster.terminate(1).await;
+    assert_eq!(status.code(), Some(0));
+    let log = std::fs::read_to_string(cluster.log(1)).unwrap();
+    assert!(!log.contains("did not end in time"), "after {time:?}: {log}");
+    let mut last = None;
+    while let Ok(Some(told)) = watch.message().await {
+        last = Some(told.status());
+    }
+    assert_eq!(last, Some(ServingStatus::NotServing));
+}
+
 #[tokio::test]
 async fn all_nodes_may_stop_and_come_back() {
     let mut cluster = Cluster::start(5).await;

@@ -1,0 +1,156 @@
+//! What all requests of clients may take up together, and what each of them does.
+//!
+//! Threads: any number; there is no lock, and nothing but the counts themselves depends on them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use tonic::Status;
+
+use super::kind::Kind;
+use crate::convert;
+use crate::limits::Limits;
+use crate::untaken::{Untaken, Waiting};
+
+/// Pieces of answers up to here are not counted: no more than what each is put together in.
+pub(super) const ANSWER_BYTES_SHORT: usize = 8 << 10;
+
+/// What may be taken up.
+#[derive(Debug)]
+pub(crate) struct Room {
+    pub(super) limits: Limits,
+    /// Requests that may still begin.
+    pub(super) requests_left: AtomicUsize,
+    /// Open calls that may still begin.
+    pub(super) open_left: AtomicUsize,
+    /// Bytes that may still come.
+    pub(super) bytes_left: AtomicUsize,
+    /// Bytes that answers may still have.
+    pub(super) answer_bytes_left: AtomicUsize,
+}
+
+impl Room {
+    pub(super) fn new(limits: &Limits) -> Self {
+        Self {
+            limits: limits.clone(),
+            requests_left: AtomicUsize::new(limits.requests_max),
+            open_left: AtomicUsize::new(limits.open_calls_max),
+            bytes_left: AtomicUsize::new(limits.intake_bytes_max),
+            answer_bytes_left: AtomicUsize::new(limits.answer_bytes_max),
+        }
+    }
+
+    /// Where calls of this kind count.
+    fn left(&self, kind: Kind) -> &AtomicUsize {
+        if kind.is_open() { &self.open_left } else { &self.requests_left }
+    }
+}
+
+fn take(left: &AtomicUsize, wanted: usize) -> bool {
+    let take = |left: usize| left.checked_sub(wanted);
+    left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
+}
+
+fn give_back(left: &AtomicUsize, taken: usize) {
+    left.fetch_add(taken, Ordering::Relaxed);
+}
+
+/// What one request takes up, until its answer has left.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(super) room: Arc<Room>,
+    pub(super) kind: Kind,
+    bytes: AtomicUsize,
+    /// Of the connection that it came over.
+    untaken: Option<Arc<Untaken>>,
+}
+
+impl Held {
+    /// A request begins.
+    pub(super) fn new(
+        room: &Arc<Room>,
+        kind: Kind,
+        untaken: Option<Arc<Untaken>>,
+    ) -> Result<Arc<Self>, Status> {
+        if !take(room.left(kind), 1) {
+            let Limits { requests_max, open_calls_max, .. } = room.limits;
+            return Err(convert::busy(if kind.is_open() {
+                format!("{open_calls_max} calls of health and reflection are open already")
+            } else {
+                format!("{requests_max} requests are being served already")
+            }));
+        }
+        let bytes = AtomicUsize::new(0);
+        Ok(Arc::new(Self { room: Arc::clone(room), kind, bytes, untaken }))
+    }
+
+    /// Bytes of the request that came.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// More of them came.
+    pub(super) fn add(&self, bytes: usize) -> Result<(), Status> {
+        if !take(&self.room.bytes_left, bytes) {
+            let most = self.room.limits.intake_bytes_max;
+            return Err(convert::busy(format!(
+                "the requests that are being served have {most} bytes already"
+            )));
+        }
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// They are needed no longer.
+    pub(super) fn release_bytes(&self) {
+        give_back(&self.room.bytes_left, self.bytes.swap(0, Ordering::Relaxed));
+    }
+
+    /// A piece of the answer. It counts until the connection has sent it and drops it.
+    ///
+    /// # Errors
+    ///
+    /// Busy if it is too large for what is left. Answers to changes are short, so nothing was
+    /// changed.
+    pub(super) fn answer(self: &Arc<Self>, bytes: Bytes) -> Result<Bytes, Status> {
+        let counted = if bytes.len() > ANSWER_BYTES_SHORT { bytes.len() } else { 0 };
+        if counted > 0 && !take(&self.room.answer_bytes_left, counted) {
+            let most = self.room.limits.answer_bytes_max;
+            return Err(convert::busy(format!(
+                "the answers that clients have not taken yet have {most} bytes already"
+            )));
+        }
+        let waiting = self.untaken.as_ref().map(Untaken::add);
+        let piece = Piece { bytes, counted, held: Arc::clone(self), _waiting: waiting };
+        Ok(Bytes::from_owner(piece))
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.release_bytes();
+        give_back(self.room.left(self.kind), 1);
+    }
+}
+
+/// A piece of an answer on its way.
+#[derive(Debug)]
+struct Piece {
+    bytes: Bytes,
+    counted: usize,
+    held: Arc<Held>,
+    _waiting: Option<Waiting>,
+}
+
+impl AsRef<[u8]> for Piece {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Piece {
+    fn drop(&mut self) {
+        give_back(&self.held.room.answer_bytes_left, self.counted);
+    }
+}
