@@ -211,9 +211,9 @@ impl Client {
         Ok(self.shared.ask(&request, &To::Leader, repeat, self.time).await?.leader)
     }
 
-    /// Lets all nodes hash their state at one index, and compares. It reads everything that is
-    /// stored, which may take longer than the client waits unless told:
-    /// [`with_timeout`](Self::with_timeout).
+    /// Lets all nodes hash their state at one index, and compares those that have a hash then:
+    /// see how many there are. It reads everything that is stored, which may take longer than
+    /// the client waits unless told: [`with_timeout`](Self::with_timeout).
     pub async fn hash_check(&self) -> Result<HashCheckResponse> {
         let repeat = Repeat::Patiently;
         self.shared.ask(&HashCheckRequest {}, &To::Leader, repeat, self.time).await

@@ -158,6 +158,8 @@ pub(crate) enum AdminCommand {
 enum Failure {
     /// The answer is no.
     No(&'static str),
+    /// The answer has a gap.
+    Unknown(&'static str),
     Files(String),
     Client(lsm_client::Error),
     Output(std::io::Error),
@@ -176,7 +178,7 @@ impl From<std::io::Error> for Failure {
 }
 
 /// Runs one command: exits with 0 if it was done, with 1 if the answer is no (there is no such
-/// key, the hashes differ), with 2 if there is no answer.
+/// key, the hashes differ), with 2 if there is no answer, or not from all that were asked.
 pub(crate) fn run(command: &AdminCommand) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let ended = match runtime {
@@ -186,6 +188,7 @@ pub(crate) fn run(command: &AdminCommand) -> ExitCode {
     let (message, code) = match ended {
         Ok(()) => return ExitCode::SUCCESS,
         Err(Failure::No(message)) => (message.to_owned(), 1),
+        Err(Failure::Unknown(message)) => (message.to_owned(), 2),
         Err(Failure::Files(message)) => (message, 2),
         Err(Failure::Client(error)) => (error.to_string(), 2),
         Err(Failure::Output(error)) => (error.to_string(), 2),
@@ -334,5 +337,11 @@ async fn print_hashes(out: &mut impl Write, client: &Client) -> Result<(), Failu
         let text = if hash.error.is_empty() { &hex } else { &hash.error };
         writeln!(out, "node {:<4}  {text}", hash.node)?;
     }
-    if check.equal { Ok(()) } else { Err(Failure::No("the nodes differ")) }
+    let compared = check.hashes.iter().filter(|hash| !hash.hash.is_empty()).count();
+    writeln!(out, "{compared} of {} compared", check.hashes.len())?;
+    match check.equal {
+        false => Err(Failure::No("the nodes differ")),
+        true if compared < check.hashes.len() => Err(Failure::Unknown("not all were compared")),
+        true => Ok(()),
+    }
 }

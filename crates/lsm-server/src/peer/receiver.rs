@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use lsm_client::proto::peer::peer_service_server::{PeerService, PeerServiceServer};
 use lsm_client::proto::peer::{
@@ -23,7 +24,7 @@ use super::group::Group;
 use super::handshake::{Hello, Refused};
 use super::transport::PeerTransport;
 use super::{hash, snapshot, wire};
-use crate::limits::Limits;
+use crate::limits::{Limits, MAINTENANCE_TIME_MAX};
 
 /// Nodes that may have a stream of messages to this one.
 const STREAMS_MAX: usize = 2 * MEMBERS_MAX;
@@ -34,7 +35,6 @@ const FRAME_BYTES_MORE: usize = 4 << 20;
 pub(crate) struct Receiver {
     group: Arc<dyn Group>,
     directory: Arc<Directory>,
-    limits: Arc<Limits>,
     streams: Arc<Streams>,
     /// Held while a snapshot is received.
     snapshot: Arc<tokio::sync::Mutex<()>>,
@@ -49,7 +49,7 @@ impl std::fmt::Debug for Receiver {
 /// The service for other nodes. What callers say of where they are reached goes to `transport`.
 pub(crate) fn server(
     replica: Replica,
-    limits: Arc<Limits>,
+    limits: &Limits,
     transport: &PeerTransport,
 ) -> PeerServiceServer<Receiver> {
     server_of(Arc::new(replica), limits, Arc::clone(transport.directory()))
@@ -57,12 +57,12 @@ pub(crate) fn server(
 
 pub(super) fn server_of(
     group: Arc<dyn Group>,
-    limits: Arc<Limits>,
+    limits: &Limits,
     directory: Arc<Directory>,
 ) -> PeerServiceServer<Receiver> {
     let bytes_max = limits.batch_bytes_max + FRAME_BYTES_MORE;
     let (streams, snapshot) = (Arc::default(), Arc::default());
-    let receiver = Receiver { group, directory, limits, streams, snapshot };
+    let receiver = Receiver { group, directory, streams, snapshot };
     PeerServiceServer::new(receiver).max_decoding_message_size(bytes_max)
 }
 
@@ -161,8 +161,9 @@ impl PeerService for Receiver {
         request: Request<StateHashRequest>,
     ) -> Result<Response<StateHashResponse>, Status> {
         self.let_in(request.metadata())?;
-        let index = request.into_inner().index;
-        let hash = hash::wait(&*self.group, index, self.limits.request_time_max).await?;
+        let StateHashRequest { index, wait_millis } = request.into_inner();
+        let time_max = Duration::from_millis(wait_millis).min(MAINTENANCE_TIME_MAX);
+        let hash = hash::wait(&*self.group, index, time_max).await?;
         Ok(Response::new(StateHashResponse { hash: hash.to_vec().into() }))
     }
 }

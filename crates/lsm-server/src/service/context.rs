@@ -15,8 +15,6 @@ use crate::convert;
 use crate::limits::Limits;
 use crate::tls::Tls;
 
-/// Longest work of an operator: a compaction, a hash of everything.
-pub(super) const MAINTENANCE_TIME_MAX: Duration = Duration::from_secs(3600);
 /// Works of operators that run at the same time.
 const MAINTENANCE_MAX: usize = 8;
 /// How long a leader that did not serve is left alone the first time, unless another is known
@@ -31,8 +29,9 @@ const ANSWER_TIME_MAX: Duration = Duration::from_millis(20);
 /// The hashes that other nodes computed.
 #[tonic::async_trait]
 pub(crate) trait Peers: Send + Sync + 'static {
-    /// The hash that `node` computed at `index`; waits until it is there.
-    async fn state_hash(&self, node: u64, index: u64) -> Result<Vec<u8>, String>;
+    /// The hash that `node`, possibly this one, computed at `index`; waits up to `time` until it
+    /// is there.
+    async fn state_hash(&self, node: u64, index: u64, time: Duration) -> Result<Vec<u8>, String>;
 }
 
 /// What all services of a node share.

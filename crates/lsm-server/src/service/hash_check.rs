@@ -4,17 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lsm_client::proto::v1::{HashCheckRequest, HashCheckResponse, NodeHash};
+use lsm_raft::Outcome;
 use lsm_raft::command::Command;
-use lsm_raft::{Outcome, Replica};
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use super::context::{Asked, Context};
 use super::leader::{LeaderCall, Miss};
 use crate::convert;
 
-/// Time between two looks for this node's own hash.
-const LOOK_PAUSE: Duration = Duration::from_millis(10);
 /// Time of the whole check that is kept for its answer.
 const ANSWER_TIME: Duration = Duration::from_millis(200);
 
@@ -30,32 +28,15 @@ impl LeaderCall for HashCheckRequest {
         let time = time_left.saturating_sub(ANSWER_TIME).max(time_left / 2);
         let mut asking = JoinSet::new();
         for &node in context.replica.members().nodes.keys() {
-            let (replica, peers) = (context.replica.clone(), Arc::clone(&context.peers));
-            let own = node == context.node;
+            let peers = Arc::clone(&context.peers);
             asking.spawn(async move {
-                let hash = timeout(time, async {
-                    if own {
-                        own_hash(&replica, index).await
-                    } else {
-                        peers.state_hash(node, index).await
-                    }
-                });
-                let hash = hash.await.unwrap_or_else(|_| Err("it did not answer in time".into()));
-                (node, hash)
+                let hash = timeout(time, peers.state_hash(node, index, time)).await;
+                (node, hash.unwrap_or_else(|_| Err("it did not answer in time".into())))
             });
         }
         let mut hashes = asking.join_all().await;
         hashes.sort_by_key(|(node, _)| *node);
         Ok(compare(index, hashes))
-    }
-}
-
-async fn own_hash(replica: &Replica, index: u64) -> Result<Vec<u8>, String> {
-    loop {
-        if let Some(hash) = replica.hash(index) {
-            return hash.map(|hash| hash.to_vec());
-        }
-        sleep(LOOK_PAUSE).await;
     }
 }
 

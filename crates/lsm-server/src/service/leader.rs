@@ -7,10 +7,10 @@ use lsm_raft::{Outcome, Refusal};
 use tokio::time::timeout_at;
 use tonic::{Request, Response, Status};
 
-use super::context::{Asked, Context, MAINTENANCE_TIME_MAX, Patience};
+use super::context::{Asked, Context, Patience};
 use super::forward::Passed;
 use crate::convert;
-use crate::limits::Limits;
+use crate::limits::{Limits, MAINTENANCE_TIME_MAX};
 
 /// Why one try did not serve.
 #[derive(Debug)]

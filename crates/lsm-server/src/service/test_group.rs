@@ -76,7 +76,7 @@ impl Transport for Wire {
 
 #[tonic::async_trait]
 impl Peers for Wire {
-    async fn state_hash(&self, node: u64, index: u64) -> Result<Vec<u8>, String> {
+    async fn state_hash(&self, node: u64, index: u64, _: Duration) -> Result<Vec<u8>, String> {
         loop {
             let replica = self.net.between(self.node, node);
             let replica = replica.ok_or_else(|| format!("node {node} cannot be reached"))?;

@@ -1,5 +1,7 @@
 //! The commands of an operator.
 
+use std::time::Duration;
+
 use crate::harness::{Cluster, run};
 
 /// Runs a command against a node. Returns its exit code and what it printed.
@@ -48,12 +50,37 @@ async fn operators_see_and_change_the_cluster() {
     assert_eq!((code, text.matches("voter").count()), (0, 4), "{text}");
     let (code, text) = ask(&cluster, other, &["hash-check"]);
     assert_eq!((code, text.matches("node ").count()), (0, 4), "{text}");
+    assert!(text.contains("4 of 4 compared"), "{text}");
 
     let (code, text) = ask(&cluster, other, &["remove", &id]);
     assert_eq!(code, 0, "{text}");
     let (status, said) = cluster.wait_for_end(new).await;
     assert_eq!(status.code(), Some(1));
     assert!(said.contains("removed"), "{said}");
+}
+
+/// A node that needs longer than other requests may take is waited for, and one without a hash
+/// is no success.
+#[tokio::test]
+async fn a_hash_check_is_of_all_nodes_or_fails() {
+    let mut cluster = Cluster::builder(3).flags("--request-time-max 3s").start().await;
+    let leader = cluster.leader().await;
+    let away = leader % 3 + 1;
+    cluster.pause(away);
+    let address = cluster.address(leader).to_string();
+    let asking = tokio::task::spawn_blocking(move || run(["hash-check", "--to", &address]));
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert!(!asking.is_finished(), "it has a hash of two nodes only");
+    cluster.resume(away);
+    let ended = asking.await.unwrap();
+    let text = String::from_utf8([ended.stdout, ended.stderr].concat()).unwrap();
+    assert_eq!(ended.status.code(), Some(0), "{text}");
+    assert!(text.contains("3 of 3 compared"), "{text}");
+
+    cluster.kill(away);
+    let (code, text) = ask(&cluster, leader, &["hash-check"]);
+    assert_eq!(code, 2, "{text}");
+    assert!(text.contains("2 of 3 compared") && text.contains("not all were compared"), "{text}");
 }
 
 #[test]
