@@ -159,6 +159,7 @@ runtime/            L4
     log_thread.rs
     apply_thread.rs
     shared.rs
+    hashes.rs
     inbox.rs
     jobs.rs
     queues.rs

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lsm_client::proto::v1::Header;
 use lsm_raft::{NodeStatus, Outcome, Refusal, Replica};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Mutex, Semaphore, watch};
 use tokio::time::{Instant, timeout_at};
 use tonic::Status;
 use tonic::metadata::MetadataMap;
@@ -47,6 +47,8 @@ pub(crate) struct Context {
     pub(super) scans: Arc<Semaphore>,
     /// One permit a work of an operator that runs.
     pub(super) maintenance: Arc<Semaphore>,
+    /// Held while the nodes hash what they store.
+    pub(super) hashing: Arc<Mutex<()>>,
 }
 
 impl Context {
@@ -63,6 +65,7 @@ impl Context {
             forward: Arc::new(Forward::new(Arc::clone(&limits), tls)),
             scans: Arc::new(Semaphore::new(limits.scans_max)),
             maintenance: Arc::new(Semaphore::new(MAINTENANCE_MAX)),
+            hashing: Arc::default(),
             replica,
             limits,
             peers,

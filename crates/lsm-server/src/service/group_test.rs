@@ -262,6 +262,38 @@ async fn all_nodes_hash_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_hash_check_runs_at_a_time_however_impatient_its_caller() {
+    let group = Group::start(3, Limits::default()).await;
+    let (leader, follower) = (group.leader().await, group.follower().await);
+    group.net.slow(Some(follower));
+    let applied = || group.replica(leader).status().applied;
+    let (before, mut first) = (applied(), group.cluster(leader));
+    let first = tokio::spawn(async move { first.hash_check(HashCheckRequest {}).await });
+    while applied() == before {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let check = async |node| {
+        let mut request = Request::new(HashCheckRequest {});
+        request.set_timeout(Duration::from_secs(10));
+        group.cluster(node).hash_check(request).await
+    };
+    says(&check(follower).await.unwrap_err(), Code::ResourceExhausted, "busy");
+    first.abort();
+    let _ = first.await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    says(&check(leader).await.unwrap_err(), Code::ResourceExhausted, "busy");
+
+    group.net.slow(None);
+    let done = loop {
+        match check(leader).await {
+            Ok(answer) => break answer.into_inner(),
+            Err(status) => says(&status, Code::ResourceExhausted, "busy"),
+        }
+    };
+    assert!(done.equal && done.hashes.iter().all(|hash| !hash.hash.is_empty()), "{done:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_leader_tells_how_far_the_others_are() {
     let group = Group::start(3, Limits::default()).await;
     let leader = group.leader().await;
