@@ -198,9 +198,11 @@ impl Client {
         self.change(PromoteRequest { id, force }).await
     }
 
-    /// Removes a node for ever: its id cannot come back. Returns the members.
-    pub async fn remove(&self, id: u64) -> Result<Vec<Member>> {
-        self.change(RemoveRequest { id }).await
+    /// Removes a node for ever: its id cannot come back. Returns the members. Refused if most of
+    /// the voters that would remain do not answer, unless with `force`: then the group may stand
+    /// still until they do.
+    pub async fn remove(&self, id: u64, force: bool) -> Result<Vec<Member>> {
+        self.change(RemoveRequest { id, force }).await
     }
 
     /// Hands the leadership to a voter, or with `None` to the one that is furthest; returns

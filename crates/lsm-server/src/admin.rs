@@ -100,6 +100,10 @@ pub(crate) enum AdminCommand {
     Remove {
         /// The node
         id: u64,
+        /// Even if too few of the voters that remain answer; the group may stand still until
+        /// they do
+        #[arg(long)]
+        force: bool,
         #[command(flatten)]
         to: To,
     },
@@ -211,7 +215,9 @@ impl AdminCommand {
             Self::Promote { id, force, .. } => {
                 print_members(&mut out, &client.promote(*id, *force).await?)?;
             }
-            Self::Remove { id, .. } => print_members(&mut out, &client.remove(*id).await?)?,
+            Self::Remove { id, force, .. } => {
+                print_members(&mut out, &client.remove(*id, *force).await?)?;
+            }
             Self::Transfer { node, .. } => {
                 let leader = client.transfer_leadership(*node).await?;
                 writeln!(out, "node {leader} leads")?;

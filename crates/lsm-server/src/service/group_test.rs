@@ -27,6 +27,10 @@ async fn value(group: &Group, node: u64, key: &str) -> Option<String> {
     answer.found.then(|| String::from_utf8(answer.value.to_vec()).unwrap())
 }
 
+fn remove(id: u64) -> RemoveRequest {
+    RemoveRequest { id, force: false }
+}
+
 fn says(status: &Status, code: Code, word: &str) {
     let said = convert::says(status, word);
     assert!(status.code() == code && said, "{word} was expected, not {status:?}");
@@ -201,16 +205,12 @@ async fn members_are_added_promoted_and_removed() {
     let promote = PromoteRequest { id: 4, force: true };
     let members = cluster.promote(promote).await.unwrap().into_inner().members;
     assert_eq!(members[3].role(), Role::Voter);
-    let members = cluster.remove(RemoveRequest { id: 4 }).await.unwrap().into_inner().members;
+    let members = cluster.remove(remove(4)).await.unwrap().into_inner().members;
     assert_eq!(members.iter().map(|member| member.id).collect::<Vec<_>>(), [1, 2, 3]);
     let back =
         AddLearnerRequest { id: 4, peer_address: "d:1".into(), client_address: "d:2".into() };
     says(&cluster.add_learner(back).await.unwrap_err(), Code::InvalidArgument, "invalid");
-    says(
-        &cluster.remove(RemoveRequest { id: 4 }).await.unwrap_err(),
-        Code::InvalidArgument,
-        "invalid",
-    );
+    says(&cluster.remove(remove(4)).await.unwrap_err(), Code::InvalidArgument, "invalid");
 
     let listed = cluster.members(MembersRequest {}).await.unwrap().into_inner().members;
     assert_eq!(listed.len(), 3);
@@ -223,7 +223,7 @@ async fn a_leader_hands_over_before_it_is_removed() {
         let group = Group::start(3, Limits::default()).await;
         let (leader, follower) = (group.leader().await, group.follower().await);
         let asked = if by_leader { leader } else { follower };
-        let members = group.cluster(asked).remove(RemoveRequest { id: leader }).await.unwrap();
+        let members = group.cluster(asked).remove(remove(leader)).await.unwrap();
         let members = members.into_inner().members;
         assert!(members.len() == 2 && members.iter().all(|member| member.id != leader));
         group.kv(follower).put(put("a", "1")).await.unwrap();
@@ -231,9 +231,45 @@ async fn a_leader_hands_over_before_it_is_removed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn no_voter_goes_that_the_others_need() {
+    let group = Group::start(3, Limits::default()).await;
+    let (leader, follower) = (group.leader().await, group.follower().await);
+    let silent = 6 - leader - follower;
+    group.net.cut(silent);
+    let is_silent = || {
+        let status = group.replica(leader).status();
+        status.peers.iter().any(|peer| peer.node == silent && !peer.active)
+    };
+    while !is_silent() {
+        group.kv(leader).put(put("a", "1")).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    for needed in [leader, follower] {
+        let refused = group.cluster(leader).remove(remove(needed)).await.unwrap_err();
+        says(&refused, Code::FailedPrecondition, "invalid");
+        assert!(refused.message().contains("would stand still"), "{refused:?}");
+    }
+    group.kv(leader).put(put("b", "1")).await.unwrap();
+    let forced = RemoveRequest { id: follower, force: true };
+    let members = group.cluster(leader).remove(forced).await.unwrap().into_inner().members;
+    assert_eq!(members.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_voter_goes() {
+    let group = Group::start(3, Limits::default()).await;
+    let (leader, follower) = (group.leader().await, group.follower().await);
+    let silent = 6 - leader - follower;
+    group.net.cut(silent);
+    let members = group.cluster(leader).remove(remove(silent)).await.unwrap().into_inner().members;
+    assert_eq!(members.len(), 2);
+    group.kv(leader).put(put("a", "1")).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_last_voter_stays() {
     let group = Group::start(1, Limits::default()).await;
-    let status = group.cluster(1).remove(RemoveRequest { id: 1 }).await.unwrap_err();
+    let status = group.cluster(1).remove(remove(1)).await.unwrap_err();
     says(&status, Code::InvalidArgument, "invalid");
     assert!(status.message().contains("at least one voter"), "{status:?}");
 }
