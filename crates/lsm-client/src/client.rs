@@ -62,9 +62,12 @@ impl ClientOptions {
         let time = self.timeout;
         let directory = Directory::new(addresses, &self, fastrand::usize(..))?;
         let shared = Arc::new(Shared::new(self, directory));
-        shared.ask(&StatusRequest {}, &To::Any, Repeat::Freely, time).await?;
-        // Without a leader nobody can say; then the given addresses have to do for now.
-        shared.ask_members().await;
+        let status = shared.ask(&StatusRequest {}, &To::Any, Repeat::Freely, time).await?;
+        shared.directory.set_members(&status.members);
+        // Those may be old. Without a leader they have to do for now.
+        if status.leader != 0 {
+            shared.ask_members().await;
+        }
         Ok(Client { shared, time })
     }
 }
@@ -173,7 +176,8 @@ impl Client {
         self.ask(&StatusRequest {}).await
     }
 
-    /// The members of the group.
+    /// The members of the group, for which a leader is needed. [`status`](Self::status) also
+    /// tells who they were when the node that answers last heard.
     pub async fn members(&self) -> Result<Vec<Member>> {
         let members = self.ask(&MembersRequest {}).await?.members;
         self.shared.directory.set_members(&members);

@@ -287,7 +287,12 @@ local/              L2
     view.rs
     processes.rs
     plan.rs
-admin.rs            L2
+admin/              L2
+    command.rs
+    group.rs
+    status.rs
+    to.rs
+    failure.rs
 intake.rs           L2
 convert.rs          L1
 framing.rs          L1

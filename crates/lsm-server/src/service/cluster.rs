@@ -96,6 +96,7 @@ impl Context {
             flushed: status.flushed,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             followers: status.peers.iter().map(progress).collect(),
+            members: convert::members(&self.replica.members()),
         }
     }
 

@@ -217,6 +217,18 @@ async fn members_are_added_promoted_and_removed() {
     assert_eq!(listed[0].client_address, group.addresses[0]);
 }
 
+/// Also while nobody leads.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_tells_the_members_that_it_knows() {
+    let group = Group::start(3, Limits::default()).await;
+    (1..=3).for_each(|node| group.net.cut(node));
+    let mut status = group.replica(1).watch();
+    status.wait_for(|status| status.leader.is_none()).await.unwrap();
+    let status = group.cluster(1).status(StatusRequest {}).await.unwrap().into_inner();
+    let known: Vec<_> = status.members.iter().map(|member| &member.client_address).collect();
+    assert_eq!((status.leader, known), (0, group.addresses.iter().collect()));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_hands_over_before_it_is_removed() {
     for by_leader in [false, true] {

@@ -28,8 +28,10 @@ async fn operators_see_and_change_the_cluster() {
     let (code, said) = ask(&cluster, other, &["get", "k1"]);
     assert_eq!(code, 1, "{said}");
 
-    let (code, text) = ask(&cluster, other, &["status"]);
-    assert_eq!(code, 0, "{text}");
+    let here = format!("localhost:{}", cluster.address(other).port());
+    let ended = run(["status", "--to", &here]);
+    let (code, text) = (ended.status.code().unwrap(), String::from_utf8(ended.stdout).unwrap());
+    assert_eq!((code, text.matches("follower").count()), (0, 2), "each node once: {text}");
     for node in 1..=3 {
         assert!(text.contains(&cluster.address(node).to_string()), "{text}");
     }
@@ -44,6 +46,8 @@ async fn operators_see_and_change_the_cluster() {
     assert_eq!(code, 0, "{text}");
     assert!(text.contains("4     learner"), "{text}");
     cluster.caught_up().await;
+    let (code, text) = ask(&cluster, other, &["status"]);
+    assert!(code == 0 && text.contains("4     learner"), "{text}");
     let (code, text) = ask(&cluster, other, &["promote", &id]);
     assert_eq!(code, 0, "{text}");
     let (code, text) = ask(&cluster, other, &["members"]);
@@ -57,6 +61,25 @@ async fn operators_see_and_change_the_cluster() {
     let (status, said) = cluster.wait_for_end(new).await;
     assert_eq!(status.code(), Some(1));
     assert!(said.contains("removed"), "{said}");
+}
+
+/// What those who are left know is told, and that it may be old.
+#[tokio::test]
+async fn members_are_told_when_most_nodes_are_dead() {
+    let mut cluster = Cluster::start(3).await;
+    let leader = cluster.leader().await;
+    let left = leader % 3 + 1;
+    let dead: Vec<u64> = (1..=3).filter(|node| *node != left).collect();
+    cluster.kill_all(&dead);
+    let (code, text) = ask(&cluster, left, &["members"]);
+    assert_eq!((code, text.matches("voter").count()), (0, 3), "{text}");
+    assert!(text.contains(&format!("as node {left} knows them")), "{text}");
+    let (code, text) = ask(&cluster, left, &["status"]);
+    assert_eq!((code, text.matches("silent").count()), (1, 2), "{text}");
+    assert!(text.contains("no node leads") && text.contains("it may be old"), "{text}");
+    for node in 1..=3 {
+        assert!(text.contains(&cluster.address(node).to_string()), "{text}");
+    }
 }
 
 /// A node that needs longer than other requests may take is waited for, and one without a hash

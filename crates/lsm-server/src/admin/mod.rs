@@ -1,0 +1,12 @@
+//! What operators ask of a running cluster, and a way to try it by hand.
+//!
+//! Leaves to others: starting nodes (`node`, `local`). Everything goes through the client that
+//! programs use.
+
+mod command;
+mod failure;
+mod group;
+mod status;
+mod to;
+
+pub(crate) use command::{AdminCommand, run};
