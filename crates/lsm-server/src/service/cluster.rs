@@ -15,7 +15,9 @@ use tonic::{Code, Request, Response, Status};
 
 use super::context::{Asked, Context};
 use super::leader::{LeaderCall, Miss};
+use crate::config::Address;
 use crate::convert;
+use crate::limits::Limits;
 
 /// How long another node may take to take the leadership over; raft gives up after an election
 /// timeout.
@@ -199,6 +201,18 @@ fn lag_of(status: &NodeStatus, node: u64) -> Result<(), String> {
     Ok(())
 }
 
+/// Whether these addresses are nobody's yet. Not part of what all nodes decide alike: addresses
+/// also change when a node that moved says so, and a change in the log must not fail by that.
+fn check_new(members: &Members, addresses: [&String; 2]) -> Result<(), Status> {
+    for (node, member) in &members.nodes {
+        let own = [&member.peer_address, &member.client_address];
+        if let Some(address) = addresses.iter().find(|address| own.contains(address)) {
+            return Err(convert::invalid(format!("{address} is an address of node {node}")));
+        }
+    }
+    Ok(())
+}
+
 /// Whether leadership may go to `node`.
 fn check_heir(members: &Members, node: u64) -> Result<(), Status> {
     match members.nodes.get(&node).map(|member| member.role) {
@@ -218,9 +232,26 @@ impl LeaderCall for MembersRequest {
 }
 
 impl LeaderCall for AddLearnerRequest {
+    /// A node cannot be added twice under one number: a typing error would cost it.
+    fn check(&self, _limits: &Limits) -> Result<(), Status> {
+        self.peer_address.parse::<Address>().map_err(convert::invalid)?;
+        self.client_address.parse::<Address>().map_err(convert::invalid)?;
+        if self.peer_address == self.client_address {
+            let address = &self.peer_address;
+            return Err(convert::invalid(format!(
+                "{address} is given twice; clients and nodes need ports of their own"
+            )));
+        }
+        Ok(())
+    }
+
     async fn serve(&self, context: &Context, _asked: &Asked) -> Result<ChangeResponse, Miss> {
         let AddLearnerRequest { id, peer_address, client_address } = self.clone();
-        context.change(Change::AddLearner { node: id, peer_address, client_address }).await
+        let change = Change::AddLearner { node: id, peer_address, client_address };
+        let members = context.replica.members();
+        members.after(std::slice::from_ref(&change)).map_err(convert::invalid)?;
+        check_new(&members, [&self.peer_address, &self.client_address])?;
+        context.change(change).await
     }
 }
 

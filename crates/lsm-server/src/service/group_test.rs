@@ -217,6 +217,30 @@ async fn members_are_added_promoted_and_removed() {
     assert_eq!(listed[0].client_address, group.addresses[0]);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_learner_has_addresses_and_they_are_its_own() {
+    let group = Group::start(1, Limits::default()).await;
+    let add = async |id: u64, peer: &str, client: &str| {
+        let (peer_address, client_address) = (peer.to_owned(), client.to_owned());
+        group.cluster(1).add_learner(AddLearnerRequest { id, peer_address, client_address }).await
+    };
+    let of_another = group.addresses[0].clone();
+    for (peer, client, why) in [
+        ("db2.example.net", "db2:4001", "it has no port"),
+        ("db2:5001", "http://db2:4001", "the host is"),
+        ("db2:5001", "", "it has no port"),
+        ("db2:5001", "db2:5001", "given twice"),
+        ("db2:5001", &*of_another, "an address of node 1"),
+        (&*of_another, "db2:4001", "an address of node 1"),
+        ("peer-1:1", "db2:4001", "an address of node 1"),
+    ] {
+        let refused = add(2, peer, client).await.unwrap_err();
+        says(&refused, Code::InvalidArgument, "invalid");
+        assert!(refused.message().contains(why), "{refused:?}");
+    }
+    add(2, "db2:5001", "db2:4001").await.expect("no mistake cost the number");
+}
+
 /// Also while nobody leads.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_tells_the_members_that_it_knows() {
