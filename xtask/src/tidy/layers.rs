@@ -289,6 +289,8 @@ local/              L2
     plan.rs
 admin/              L2
     command.rs
+    storage.rs
+    keys.rs
     group.rs
     status.rs
     to.rs

@@ -1,5 +1,6 @@
 //! The commands, and what each of them calls.
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -7,6 +8,8 @@ use std::time::Duration;
 use lsm_client::Scan;
 
 use super::failure::Failure;
+use super::keys::{self, Value, bytes};
+use super::storage::StorageCommand;
 use super::to::To;
 use super::{group, status};
 
@@ -76,26 +79,35 @@ pub(crate) enum AdminCommand {
         #[command(flatten)]
         to: To,
     },
+    /// The engines of single nodes
+    #[command(subcommand)]
+    Storage(StorageCommand),
     /// Prints the value of a key; fails if there is none
     Get {
         /// The key
-        key: String,
+        key: OsString,
+        /// The value alone, without a line's end behind it
+        #[arg(long)]
+        raw: bool,
+        /// As the first node of --to has it: possibly old, but without a leader, too
+        #[arg(long)]
+        stale: bool,
         #[command(flatten)]
         to: To,
     },
     /// Sets the value of a key
     Put {
         /// The key
-        key: String,
-        /// The value
-        value: String,
+        key: OsString,
+        #[command(flatten)]
+        value: Value,
         #[command(flatten)]
         to: To,
     },
     /// Removes a key
     Delete {
         /// The key
-        key: String,
+        key: OsString,
         #[command(flatten)]
         to: To,
     },
@@ -103,13 +115,16 @@ pub(crate) enum AdminCommand {
     Scan {
         /// Only keys that begin so
         #[arg(default_value = "")]
-        prefix: String,
+        prefix: OsString,
         /// Most entries that are printed
         #[arg(long, default_value_t = 100)]
         limit: u64,
         /// From the last key to the first
         #[arg(long)]
         reverse: bool,
+        /// As the first node of --to has them: possibly old, but without a leader, too
+        #[arg(long)]
+        stale: bool,
         #[command(flatten)]
         to: To,
     },
@@ -162,24 +177,31 @@ impl AdminCommand {
             Self::HashCheck { to } => {
                 group::print_hashes(out, &to.connect(HASH_TIME).await?).await?;
             }
-            Self::Get { key, to } => {
-                let value = to.connect(TIME).await?.get(key.as_str()).await?;
-                out.write_all(&value.ok_or(Failure::No("there is no such key"))?)?;
-                out.write_all(b"\n")?;
+            Self::Storage(command) => command.run(out).await?,
+            Self::Get { key, raw, stale, to } => {
+                let client = to.connect(TIME).await?;
+                let value = match stale {
+                    false => client.get(bytes(key)).await?,
+                    true => to.first(&client)?.get_stale(bytes(key)).await?,
+                };
+                keys::print_value(out, value, *raw)?;
             }
             Self::Put { key, value, to } => {
-                to.connect(TIME).await?.put(key.as_str(), value.as_str()).await?;
+                let value = value.read()?;
+                to.connect(TIME).await?.put(bytes(key), value).await?;
             }
             Self::Delete { key, to } => {
-                to.connect(TIME).await?.delete(key.as_str()).await?;
+                to.connect(TIME).await?.delete(bytes(key)).await?;
             }
-            Self::Scan { prefix, limit, reverse, to } => {
-                let scan = Scan::prefix(prefix.as_str()).limit(*limit);
+            Self::Scan { prefix, limit, reverse, stale, to } => {
+                let client = to.connect(TIME).await?;
+                let scan = Scan::prefix(bytes(prefix)).limit(*limit);
                 let scan = if *reverse { scan.reverse() } else { scan };
-                let mut scan = to.connect(TIME).await?.scan(scan);
-                while let Some(entry) = scan.next().await? {
-                    out.write_all(&[&entry.key[..], b"\t", &entry.value[..], b"\n"].concat())?;
-                }
+                let entries = match stale {
+                    false => client.scan(scan),
+                    true => to.first(&client)?.scan_stale(scan),
+                };
+                keys::print_entries(out, entries).await?;
             }
         }
         Ok(out.flush()?)

@@ -6,7 +6,9 @@
 mod command;
 mod failure;
 mod group;
+mod keys;
 mod status;
+mod storage;
 mod to;
 
 pub(crate) use command::{AdminCommand, run};

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use lsm_client::{Client, ClientOptions, Tls};
+use lsm_client::{Client, ClientOptions, NodeClient, Tls};
 
 use super::failure::Failure;
 use crate::config::{Time, read_pem};
@@ -21,7 +21,7 @@ pub(crate) struct To {
     )]
     to: Vec<String>,
     /// How long to wait for an answer [default: 10s; 2s for each node of status; 600s for
-    /// hash-check]
+    /// hash-check and compact]
     #[arg(long, value_name = "TIME")]
     timeout: Option<Time>,
     /// A PEM file with the CA of the nodes' certificates: connects with TLS
@@ -36,6 +36,16 @@ pub(crate) struct To {
 }
 
 impl To {
+    /// The nodes that were named.
+    pub(super) fn nodes(&self) -> &[String] {
+        &self.to
+    }
+
+    /// The node that was named first.
+    pub(super) fn first(&self, client: &Client) -> Result<NodeClient, Failure> {
+        Ok(client.node(&self.to[0])?)
+    }
+
     /// How long to wait if nothing else was said.
     pub(super) fn time_or(&self, time: Duration) -> Duration {
         self.timeout.map_or(time, |given| given.0)

@@ -1,8 +1,12 @@
 //! The commands of an operator.
 
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::time::Duration;
 
-use crate::harness::{Cluster, run};
+use crate::harness::{Cluster, program, run};
 
 /// Runs a command against a node. Returns its exit code and what it printed.
 fn ask(cluster: &Cluster, node: u64, words: &[&str]) -> (i32, String) {
@@ -80,6 +84,59 @@ async fn members_are_told_when_most_nodes_are_dead() {
     for node in 1..=3 {
         assert!(text.contains(&cluster.address(node).to_string()), "{text}");
     }
+    assert_eq!(ask(&cluster, left, &["get", "k", "--stale"]).0, 1, "there is no such key");
+    assert_eq!(ask(&cluster, left, &["scan", "--stale"]), (0, String::new()));
+}
+
+#[tokio::test]
+async fn keys_and_values_are_any_bytes() {
+    let cluster = Cluster::start(1).await;
+    let to = cluster.address(1).to_string();
+    let file = cluster.data(1).with_extension("value");
+    let value = [0, 255, b'\n', 7];
+    std::fs::write(&file, value).unwrap();
+    let key = OsStr::from_bytes(b"k\xff");
+    let run = |words: &[&OsStr], input: Option<&Path>| {
+        let mut command = program();
+        if let Some(path) = input {
+            command.stdin(File::open(path).unwrap());
+        }
+        command.args(words).args(["--to", &to]).output().unwrap()
+    };
+    let word = OsStr::new;
+    let get = || run(&[word("get"), key, word("--raw")], None).stdout;
+    assert!(run(&[word("put"), key, word("--file"), file.as_os_str()], None).status.success());
+    assert_eq!(get(), value);
+    assert!(run(&[word("put"), key, word("other")], None).status.success());
+    assert_eq!(get(), b"other");
+    assert!(run(&[word("put"), key, word("-")], Some(&file)).status.success());
+    assert_eq!(get(), value);
+    let neither = run(&[word("put"), key], None);
+    assert!(!neither.status.success(), "a value is needed");
+}
+
+#[tokio::test]
+async fn the_engine_of_a_node_is_seen_and_told() {
+    let cluster = Cluster::start(1).await;
+    let tables = |text: &str| -> u64 {
+        text.lines()
+            .skip(1)
+            .map(|line| line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap())
+            .sum()
+    };
+    assert_eq!(ask(&cluster, 1, &["put", "k", "v"]).0, 0);
+    assert_eq!(ask(&cluster, 1, &["storage", "flush"]), (0, String::new()));
+    let (code, text) = ask(&cluster, 1, &["storage", "levels"]);
+    assert!(code == 0 && tables(&text) == 1, "{text}");
+    assert_eq!(ask(&cluster, 1, &["delete", "k"]).0, 0);
+    assert_eq!(ask(&cluster, 1, &["storage", "flush"]).0, 0);
+    let compact = ["storage", "compact", "--start", "a", "--end", "z"];
+    assert_eq!(ask(&cluster, 1, &compact), (0, String::new()));
+    let (_, text) = ask(&cluster, 1, &["storage", "levels"]);
+    assert_eq!(tables(&text), 0, "{text}");
+    let (code, text) = ask(&cluster, 1, &["storage", "stats"]);
+    let flushed = text.lines().any(|line| line.starts_with("flushes ") && !line.ends_with(" 0"));
+    assert!(code == 0 && flushed, "{text}");
 }
 
 /// A node that needs longer than other requests may take is waited for, and one without a hash
