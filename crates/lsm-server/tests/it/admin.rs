@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::harness::{Cluster, program, run};
+use crate::harness::{Cluster, Process, program, run, wait_for};
 
 /// Runs a command against a node. Returns its exit code and what it printed.
 fn ask(cluster: &Cluster, node: u64, words: &[&str]) -> (i32, String) {
@@ -86,6 +86,36 @@ async fn members_are_told_when_most_nodes_are_dead() {
     }
     assert_eq!(ask(&cluster, left, &["get", "k", "--stale"]).0, 1, "there is no such key");
     assert_eq!(ask(&cluster, left, &["scan", "--stale"]), (0, String::new()));
+}
+
+/// It is enough that the node itself knows: the others hear it from the node.
+#[tokio::test]
+async fn a_node_moves_to_another_address() {
+    let mut cluster = Cluster::start(3).await;
+    let leader = cluster.leader().await;
+    let moved = leader % 3 + 1;
+    // Nobody is node 16, so its ports are free.
+    let (old, new) = (cluster.address(moved), cluster.address(16));
+    let (old_peer, new_peer) = (cluster.peer_address(moved), cluster.peer_address(16));
+    cluster.terminate(moved).await;
+    let arguments = cluster.arguments(moved).into_iter().map(|argument| {
+        let argument = argument.replace(&old.to_string(), &new.to_string());
+        argument.replace(&old_peer.to_string(), &new_peer.to_string())
+    });
+    let arguments: Vec<_> = arguments.collect();
+    let _process = Process::start(&arguments, &cluster.log(16));
+    let has_moved = async || {
+        let (_, text) = ask(&cluster, leader, &["members"]);
+        let addresses = [new.to_string(), new_peer.to_string()];
+        addresses.iter().all(|address| text.contains(address)).then_some(())
+    };
+    wait_for("the move", Duration::from_secs(30), has_moved).await;
+    assert_eq!(ask(&cluster, leader, &["put", "k", "v"]).0, 0);
+    let to = new.to_string();
+    let ended = run(["get", "k", "--to", &to]);
+    assert_eq!(ended.stdout, b"v\n");
+    let (code, text) = ask(&cluster, leader, &["status"]);
+    assert!(code == 0 && !text.contains(&old.to_string()), "{text}");
 }
 
 #[tokio::test]
