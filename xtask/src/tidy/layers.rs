@@ -170,6 +170,7 @@ node/               L2
     step.rs
     guard.rs
     heard.rs
+    changes.rs
     proposals.rs
     reads.rs
     io.rs
