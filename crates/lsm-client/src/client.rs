@@ -62,9 +62,12 @@ impl ClientOptions {
         let time = self.timeout;
         let directory = Directory::new(addresses, &self, fastrand::usize(..))?;
         let shared = Arc::new(Shared::new(self, directory));
-        shared.ask(&StatusRequest {}, &To::Any, Repeat::Freely, time).await?;
-        // Without a leader nobody can say; then the given addresses have to do for now.
-        shared.ask_members().await;
+        let status = shared.ask(&StatusRequest {}, &To::Any, Repeat::Freely, time).await?;
+        shared.directory.set_members(&status.members);
+        // Those may be old. Without a leader they have to do for now.
+        if status.leader != 0 {
+            shared.ask_members().await;
+        }
         Ok(Client { shared, time })
     }
 }
@@ -173,7 +176,8 @@ impl Client {
         self.ask(&StatusRequest {}).await
     }
 
-    /// The members of the group.
+    /// The members of the group, for which a leader is needed. [`status`](Self::status) also
+    /// tells who they were when the node that answers last heard.
     pub async fn members(&self) -> Result<Vec<Member>> {
         let members = self.ask(&MembersRequest {}).await?.members;
         self.shared.directory.set_members(&members);
@@ -198,9 +202,11 @@ impl Client {
         self.change(PromoteRequest { id, force }).await
     }
 
-    /// Removes a node for ever: its id cannot come back. Returns the members.
-    pub async fn remove(&self, id: u64) -> Result<Vec<Member>> {
-        self.change(RemoveRequest { id }).await
+    /// Removes a node for ever: its id cannot come back. Returns the members. Refused if most of
+    /// the voters that would remain do not answer, unless with `force`: then the group may stand
+    /// still until they do.
+    pub async fn remove(&self, id: u64, force: bool) -> Result<Vec<Member>> {
+        self.change(RemoveRequest { id, force }).await
     }
 
     /// Hands the leadership to a voter, or with `None` to the one that is furthest; returns
@@ -211,9 +217,9 @@ impl Client {
         Ok(self.shared.ask(&request, &To::Leader, repeat, self.time).await?.leader)
     }
 
-    /// Lets all nodes hash their state at one index, and compares. It reads everything that is
-    /// stored, which may take longer than the client waits unless told:
-    /// [`with_timeout`](Self::with_timeout).
+    /// Lets all nodes hash their state at one index, and compares those that have a hash then:
+    /// see how many there are. It reads everything that is stored, which may take longer than
+    /// the client waits unless told: [`with_timeout`](Self::with_timeout).
     pub async fn hash_check(&self) -> Result<HashCheckResponse> {
         let repeat = Repeat::Patiently;
         self.shared.ask(&HashCheckRequest {}, &To::Leader, repeat, self.time).await

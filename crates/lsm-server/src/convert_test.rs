@@ -179,3 +179,34 @@ fn timeouts_are_read_as_grpc_writes_them() {
         assert_eq!(read(senseless), None, "{senseless:?}");
     }
 }
+
+/// What `kv.proto` tells clients of each word: the codes that it comes with, and whether it
+/// proves that nothing happened.
+#[test]
+fn every_word_is_described_with_its_codes() {
+    let proto = include_str!("../../lsm-client/proto/kv.proto");
+    let (certain, open) = proto.split_once("leave open whether").unwrap();
+    let proofs = [
+        not_leader(None, ""),
+        busy(""),
+        written(Outcome::SessionUnknown).unwrap_err(),
+        invalid(""),
+        status(Code::FailedPrecondition, INVALID, ""),
+    ];
+    let others = [
+        written(Outcome::SessionPassed { last: 1 }).unwrap_err(),
+        unknown_outcome(""),
+        too_late(true),
+        stopped(""),
+    ];
+    for (part, statuses) in [(certain, &proofs[..]), (open, &others[..])] {
+        for status in statuses {
+            let word = word(status);
+            let mut lines = part.lines().skip_while(|line| !line.contains(&format!("   {word} ")));
+            let mut about = lines.next().expect(word).to_owned();
+            about.extend(lines.take_while(|line| line.starts_with("//      ")));
+            let code = format!("{:?}", status.code()).to_uppercase();
+            assert!(about.replace('_', "").contains(&code), "{word}: {code}");
+        }
+    }
+}

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use lsm_client::proto::v1;
 
+/// Longest work of an operator: a compaction, a hash of everything.
+pub(crate) const MAINTENANCE_TIME_MAX: Duration = Duration::from_secs(3600);
+
 /// Bounds of one node. The defaults are for production; `config` lets people change some.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Limits {

@@ -191,7 +191,7 @@ impl Node {
         let client_server = server(&limits).serve_with_incoming_shutdown(intake, incoming, closed);
         let incoming = listener::incoming(peers, &limits, for_nodes);
         let peer_server = server(&limits)
-            .add_service(peer::server(replica.clone(), Arc::clone(&limits), &transport))
+            .add_service(peer::server(replica.clone(), &transport))
             .serve_with_incoming(incoming);
         Ok(Self {
             replica,
@@ -258,7 +258,7 @@ struct Hashes(Arc<PeerTransport>);
 
 #[tonic::async_trait]
 impl Peers for Hashes {
-    async fn state_hash(&self, node: u64, index: u64) -> Result<Vec<u8>, String> {
-        self.0.state_hash(node, index).await
+    async fn state_hash(&self, node: u64, index: u64, time: Duration) -> Result<Vec<u8>, String> {
+        self.0.state_hash(node, index, time).await
     }
 }

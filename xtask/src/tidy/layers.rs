@@ -159,6 +159,7 @@ runtime/            L4
     log_thread.rs
     apply_thread.rs
     shared.rs
+    hashes.rs
     inbox.rs
     jobs.rs
     queues.rs
@@ -169,6 +170,7 @@ node/               L2
     step.rs
     guard.rs
     heard.rs
+    changes.rs
     proposals.rs
     reads.rs
     io.rs
@@ -288,7 +290,14 @@ local/              L2
     view.rs
     processes.rs
     plan.rs
-admin.rs            L2
+admin/              L2
+    command.rs
+    storage.rs
+    keys.rs
+    group.rs
+    status.rs
+    to.rs
+    failure.rs
 intake/             L2
     service.rs
     request.rs

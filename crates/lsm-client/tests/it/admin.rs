@@ -16,7 +16,7 @@ async fn members_change() {
     assert_eq!(client.add_learner(3, "peer:1", "client:1").await.unwrap().len(), 3);
     assert_eq!(client.addresses().len(), 3, "the client knows it at once");
     assert_eq!(client.promote(3, false).await.unwrap().len(), 3);
-    assert_eq!(client.remove(2).await.unwrap().len(), 2);
+    assert_eq!(client.remove(2, false).await.unwrap().len(), 2);
     assert!(!client.addresses().contains(&fake.address(1)));
     assert_eq!(client.transfer_leadership(Some(3)).await.unwrap(), 3);
     assert_eq!(client.transfer_leadership(None).await.unwrap(), 1);
@@ -28,11 +28,11 @@ async fn a_change_that_may_have_happened_is_not_repeated() {
     let fake = Fake::start(3).await;
     let client = fake.client(0).await;
     fake.fault("remove", Fault::LoseAnswer);
-    let error = client.remove(2).await.unwrap_err();
+    let error = client.remove(2, false).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unknown);
     assert_eq!(fake.world().count("remove"), 1);
     fake.fault("remove", Fault::Refuse(Code::Unavailable, "not-leader"));
-    client.remove(3).await.unwrap();
+    client.remove(3, false).await.unwrap();
     assert_eq!(fake.world().count("remove"), 3);
 }
 

@@ -79,6 +79,19 @@ async fn members_are_learned_from_one_node() {
 }
 
 #[tokio::test]
+async fn members_are_learned_while_nobody_leads() {
+    let mut fake = Fake::start(3).await;
+    fake.world().leader = None;
+    let client = fake.client(0).await;
+    assert_eq!(client.addresses().len(), 3);
+    assert_eq!(fake.world().count("members"), 0, "nobody could say");
+    assert_eq!(client.status().await.unwrap().members.len(), 3);
+    fake.kill(0).await;
+    fake.world().leader = Some(1);
+    client.put("k", "v").await.unwrap();
+}
+
+#[tokio::test]
 async fn members_are_learned_anew_after_a_failure() {
     let mut fake = Fake::start(4).await;
     fake.world().members = vec![0, 1];

@@ -299,7 +299,8 @@ impl ClusterService for Service {
         self.suffer(fault).await?;
         let header = self.world.lock().header(self.node);
         let Header { node, leader, .. } = header;
-        Ok(Response::new(StatusResponse { node, leader, ..StatusResponse::default() }))
+        let members = self.members();
+        Ok(Response::new(StatusResponse { node, leader, members, ..StatusResponse::default() }))
     }
 
     async fn members(&self, request: Request<MembersRequest>) -> Answer<MembersResponse> {

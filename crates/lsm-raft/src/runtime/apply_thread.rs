@@ -105,6 +105,7 @@ impl ApplyThread {
             ApplyJob::Restore { checked, done } => {
                 let restored = self.machine.restore(*checked);
                 self.through = self.machine.applied().0;
+                self.shared.hashes.lock().passed(self.through);
                 // The snapshot passed over what was to be applied: what became of it is not
                 // known here.
                 let passed = self.waiters.drain(..).flat_map(|(_, waiters)| waiters);
@@ -136,7 +137,7 @@ impl ApplyThread {
             let applied = self.machine.applied().0;
             let changes = self.conf.len();
             self.conf.retain(|(index, _)| *index > applied);
-            self.hash_if_asked();
+            self.hash_if_asked(applied);
             let news = Event::Input(Input::Applied { index: applied });
             // Only the next change of the members waits for this one.
             if self.conf.len() < changes {
@@ -193,20 +194,25 @@ impl ApplyThread {
         self.snapshots.extend(std::thread::Builder::new().name("snapshot".into()).spawn(work));
     }
 
-    fn hash_if_asked(&mut self) {
+    /// Begins what the entries through `applied` ask for, if nothing else is being hashed.
+    fn hash_if_asked(&mut self, applied: u64) {
         for job in self.machine.take_hash_jobs() {
-            let shared = Arc::clone(&self.shared);
             let index = job.index();
+            if !self.shared.hashes.lock().begin(index) {
+                continue;
+            }
+            let shared = Arc::clone(&self.shared);
             let work = move || {
                 let hash = job.run().map(u128::to_be_bytes).map_err(|error| error.to_string());
-                shared.hashes.lock().add(index, hash);
+                shared.hashes.lock().end(index, hash);
             };
             let started = std::thread::Builder::new().name("state-hash".into()).spawn(work);
             if let Err(error) = started {
                 let reason = format!("no thread could be started: {error}");
-                self.shared.hashes.lock().add(index, Err(reason));
+                self.shared.hashes.lock().end(index, Err(reason));
             }
         }
+        self.shared.hashes.lock().passed(applied);
     }
 
     fn report_flushed(&mut self) {

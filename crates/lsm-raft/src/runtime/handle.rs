@@ -134,7 +134,8 @@ impl Replica {
     }
 
     /// The hash of the state at an index where [`Command::Hash`](crate::command::Command::Hash)
-    /// stands; none while it is being computed, or if it was never asked for.
+    /// stands, or why there is none: one state at a time is hashed, and few hashes are
+    /// remembered. None as long as there may be an answer later.
     pub fn hash(&self, index: u64) -> Option<Result<[u8; 16], String>> {
         self.shared.hashes.lock().get(index)
     }

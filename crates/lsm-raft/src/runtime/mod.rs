@@ -20,6 +20,7 @@
 
 mod apply_thread;
 mod handle;
+mod hashes;
 mod inbox;
 mod jobs;
 mod log_thread;

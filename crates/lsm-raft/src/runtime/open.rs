@@ -11,12 +11,13 @@ use tokio::sync::watch;
 
 use super::apply_thread::ApplyThread;
 use super::handle::Replica;
+use super::hashes::Hashes;
 use super::inbox::Inbox;
 use super::jobs;
 use super::log_thread::LogThread;
 use super::queues::JOBS_MAX;
 use super::raft_thread::RaftThread;
-use super::shared::{Hashes, Life, Shared};
+use super::shared::{Life, Shared};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::identity::Identity;
@@ -149,7 +150,7 @@ impl ReplicaOptions {
             slot,
             transport,
             inbox: Inbox::default(),
-            hashes: Mutex::new(Hashes::default()),
+            hashes: Mutex::new(Hashes::new(applied)),
         });
         let hand_over_time = self.config.tick * self.config.election_ticks_max as u32;
         let (log_jobs, log_worker) = jobs::queue(JOBS_MAX);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use super::hashes::Hashes;
 use super::inbox::Inbox;
 use super::queues::Event;
 use crate::error::Error;
@@ -34,30 +35,7 @@ pub(super) struct Shared {
     pub(super) transport: Arc<dyn Transport>,
     /// What waits for the raft thread.
     pub(super) inbox: Inbox,
-    /// Hashes of the state, youngest last.
     pub(super) hashes: Mutex<Hashes>,
-}
-
-/// The hashes that were computed lately, by index.
-#[derive(Debug, Default)]
-pub(super) struct Hashes {
-    pub(super) known: std::collections::VecDeque<(u64, Result<[u8; 16], String>)>,
-}
-
-/// Hashes that are remembered.
-const HASHES_MAX: usize = 16;
-
-impl Hashes {
-    pub(super) fn add(&mut self, index: u64, hash: Result<[u8; 16], String>) {
-        if self.known.len() == HASHES_MAX {
-            self.known.pop_front();
-        }
-        self.known.push_back((index, hash));
-    }
-
-    pub(super) fn get(&self, index: u64) -> Option<Result<[u8; 16], String>> {
-        self.known.iter().find(|(known, _)| *known == index).map(|(_, hash)| hash.clone())
-    }
 }
 
 impl Shared {

@@ -73,8 +73,8 @@ pub(crate) struct Given {
     /// What nodes are told to reach this node [default: as in --members, or --peer-listen]
     #[arg(long, env = "LSM_ADVERTISE_PEER", value_name = "HOST:PORT")]
     pub(crate) advertise_peer: Option<String>,
-    /// The founding nodes, the same on all of them, with commas between: ID=PEER/CLIENT. Only
-    /// looked at while the folder is new
+    /// The founding nodes, the same on all of them, with commas between: ID=PEER/CLIENT. Who the
+    /// others are counts only while the folder is new; this node must be among them at each start
     #[arg(long, env = "LSM_MEMBERS", value_name = "LIST", value_delimiter = ',')]
     pub(crate) members: Option<Vec<String>>,
     /// Waits to be added to a cluster that runs already (see `add-learner`)

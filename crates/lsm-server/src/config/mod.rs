@@ -15,6 +15,7 @@ mod tls;
 mod units;
 
 pub(crate) use given::{LogFormat, StartArgs};
+pub(crate) use nodes::Address;
 pub(crate) use settings::{Log, Settings};
 pub(crate) use tls::read_pem;
 pub(crate) use units::Time;

@@ -44,7 +44,7 @@ impl Caller {
         let address = self.directory.address(node, &self.group.members(), attempt);
         let address = address.ok_or("its address is not known")?;
         let endpoint = endpoint(&address, self.tls.as_deref(), CONNECT_TIME_MAX)
-            .map_err(|_| format!("{address:?} is no address"))?
+            .map_err(|error| format!("{address:?} cannot be called: {}", causes(&error)))?
             .tcp_nodelay(true)
             .http2_keep_alive_interval(PROBE_INTERVAL)
             .keep_alive_timeout(PROBE_TIME_MAX)

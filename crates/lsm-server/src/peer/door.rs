@@ -24,7 +24,7 @@ use super::directory::Directory;
 use super::group::Group;
 use super::receiver::Receiver;
 use super::transport::PeerTransport;
-use crate::limits::{BATCH_BYTES_MOST, BATCH_WRITES_MAX, Limits};
+use crate::limits::{BATCH_BYTES_MOST, BATCH_WRITES_MAX};
 
 /// The calls whose bodies go on: messages, and snapshots.
 const STREAMS: [&str; 2] =
@@ -45,16 +45,12 @@ const WRITE_BYTES_MORE: usize = 16;
 const _: () = assert!(BATCH_WRITES_MAX * WRITE_BYTES_MORE <= FRAME_BYTES_MORE / 2);
 
 /// The service for other nodes. What callers say of where they are reached goes to `transport`.
-pub(crate) fn server(replica: Replica, limits: Arc<Limits>, transport: &PeerTransport) -> Door {
-    server_of(Arc::new(replica), limits, Arc::clone(transport.directory()))
+pub(crate) fn server(replica: Replica, transport: &PeerTransport) -> Door {
+    server_of(Arc::new(replica), Arc::clone(transport.directory()))
 }
 
-pub(super) fn server_of(
-    group: Arc<dyn Group>,
-    limits: Arc<Limits>,
-    directory: Arc<Directory>,
-) -> Door {
-    let receiver = Arc::new(Receiver::new(group, limits, directory));
+pub(super) fn server_of(group: Arc<dyn Group>, directory: Arc<Directory>) -> Door {
+    let receiver = Arc::new(Receiver::new(group, directory));
     let service = PeerServiceServer::from_arc(Arc::clone(&receiver));
     let service = service.max_decoding_message_size(FRAME_BYTES_MAX);
     Door { receiver, service, short_time_max: SHORT_TIME_MAX }

@@ -373,17 +373,22 @@ async fn an_impostor_is_told_by_the_leader_and_stops() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_hash_of_a_node_is_waited_for() {
     let (one, two) = pair().await;
+    let short = Duration::from_millis(300);
+    for of in [1, 2] {
+        let late = two.transport.state_hash(of, 5, short).await.unwrap_err();
+        assert_eq!(late, "it has no hash of its state at 5 yet");
+    }
     let hashed = Arc::clone(&one.fake);
     tokio::spawn(async move {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        // It takes as long as it takes: longer than these nodes give any other request.
+        tokio::time::sleep(Duration::from_millis(2500)).await;
         *hashed.hashed.lock() = Some(Ok([7; 16]));
     });
-    assert_eq!(two.transport.state_hash(1, 5).await, Ok(vec![7; 16]));
-    assert_eq!(one.transport.state_hash(1, 5).await, Ok(vec![7; 16]));
-    let late = two.transport.state_hash(2, 5).await.unwrap_err();
-    assert!(late.contains("no hash of index 5"), "{late}");
-    let nobody = two.transport.state_hash(3, 5).await.unwrap_err();
-    assert!(nobody.contains("node 3") && nobody.contains("not known"), "{nobody}");
+    let long = Duration::from_secs(60);
+    assert_eq!(two.transport.state_hash(1, 5, long).await, Ok(vec![7; 16]));
+    assert_eq!(one.transport.state_hash(1, 5, long).await, Ok(vec![7; 16]));
+    let nobody = two.transport.state_hash(3, 5, long).await.unwrap_err();
+    assert!(nobody.contains("not known"), "{nobody}");
 }
 
 /// A call without a body that ends, over a connection by hand: its answer.

@@ -97,14 +97,17 @@ pub(super) fn incarnation(node: u64) -> u64 {
     1000 + node
 }
 
+fn limits() -> Limits {
+    Limits { request_time_max: Duration::from_secs(2), ..Limits::default() }
+}
+
 pub(super) fn identity(node: u64) -> Identity {
     Identity { cluster: "test".into(), group: 1, node, incarnation: incarnation(node) }
 }
 
 impl Node {
     pub(super) async fn start(identity: Identity) -> Self {
-        let limits = Limits { request_time_max: Duration::from_secs(2), ..Limits::default() };
-        let limits = Arc::new(limits);
+        let limits = Arc::new(limits());
         let id = identity.node;
         let runtime = tokio::runtime::Handle::current();
         let transport = PeerTransport::new(
@@ -137,8 +140,7 @@ impl Node {
     fn serve(&mut self, listener: TcpListener) {
         let group = Arc::clone(&self.fake) as Arc<dyn Group>;
         let directory = Arc::clone(self.transport.directory());
-        let service = server_of(group, Arc::new(Limits::default()), directory);
-        let service = service.with_short_time_max(SHORT_TIME_MAX);
+        let service = server_of(group, directory).with_short_time_max(SHORT_TIME_MAX);
         let serving = Server::builder()
             .add_service(service)
             .serve_with_incoming(TcpListenerStream::new(listener));

@@ -25,10 +25,8 @@ pub(super) async fn wait(
             Some(Ok(hash)) => return Ok(hash),
             Some(Err(reason)) => return Err(Status::internal(reason)),
             None if Instant::now() >= end => {
-                return Err(Status::deadline_exceeded(format!(
-                    "node {} has no hash of index {index} yet",
-                    group.identity().node
-                )));
+                let message = format!("it has no hash of its state at {index} yet");
+                return Err(Status::deadline_exceeded(message));
             }
             None => sleep(LOOK_INTERVAL).await,
         }

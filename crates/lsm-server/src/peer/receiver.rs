@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use lsm_client::proto::peer::peer_service_server::PeerService;
 use lsm_client::proto::peer::{
@@ -22,7 +23,7 @@ use super::directory::Directory;
 use super::group::Group;
 use super::handshake::{Hello, Refused};
 use super::{hash, snapshot, wire};
-use crate::limits::Limits;
+use crate::limits::MAINTENANCE_TIME_MAX;
 
 /// Nodes that may have a stream of messages to this one.
 const STREAMS_MAX: usize = 2 * MEMBERS_MAX;
@@ -31,7 +32,6 @@ const STREAMS_MAX: usize = 2 * MEMBERS_MAX;
 pub(crate) struct Receiver {
     group: Arc<dyn Group>,
     directory: Arc<Directory>,
-    limits: Arc<Limits>,
     streams: Arc<Streams>,
     /// Held while a snapshot is received.
     snapshot: Arc<tokio::sync::Mutex<()>>,
@@ -44,13 +44,9 @@ impl std::fmt::Debug for Receiver {
 }
 
 impl Receiver {
-    pub(super) fn new(
-        group: Arc<dyn Group>,
-        limits: Arc<Limits>,
-        directory: Arc<Directory>,
-    ) -> Self {
+    pub(super) fn new(group: Arc<dyn Group>, directory: Arc<Directory>) -> Self {
         let (streams, snapshot) = (Arc::default(), Arc::default());
-        Self { group, directory, limits, streams, snapshot }
+        Self { group, directory, streams, snapshot }
     }
 
     /// Checks who calls, and remembers where it is reached.
@@ -148,8 +144,9 @@ impl PeerService for Receiver {
         &self,
         request: Request<StateHashRequest>,
     ) -> Result<Response<StateHashResponse>, Status> {
-        let index = request.into_inner().index;
-        let hash = hash::wait(&*self.group, index, self.limits.request_time_max).await?;
+        let StateHashRequest { index, wait_millis } = request.into_inner();
+        let time_max = Duration::from_millis(wait_millis).min(MAINTENANCE_TIME_MAX);
+        let hash = hash::wait(&*self.group, index, time_max).await?;
         Ok(Response::new(StateHashResponse { hash: hash.to_vec().into() }))
     }
 }

@@ -111,7 +111,7 @@ impl Cluster {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let place = self.place(id);
         place.proxy.plug(listener.local_addr().unwrap());
-        let service = server(replica.clone(), limits, &transport);
+        let service = server(replica.clone(), &limits, &transport);
         let serving = Server::builder()
             .add_service(service)
             .serve_with_incoming(TcpListenerStream::new(listener));
@@ -248,7 +248,7 @@ async fn three_replicas_agree_and_survive_broken_connections() {
     let transport = &asked.running.as_ref().unwrap().transport;
     let mut hashes = Vec::new();
     for id in 1..=3 {
-        hashes.push(transport.state_hash(id, index).await.unwrap());
+        hashes.push(transport.state_hash(id, index, Duration::from_secs(20)).await.unwrap());
     }
     assert!(hashes[0].len() == 16 && hashes.iter().all(|hash| *hash == hashes[0]));
     cluster.end().await;

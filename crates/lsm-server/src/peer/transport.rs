@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::iter::once;
 use std::sync::Arc;
+use std::time::Duration;
 
 use lsm_client::proto::peer::{IdentifyRequest, StateHashRequest};
 use lsm_raft::raft::eraftpb::Message;
@@ -13,6 +14,7 @@ use lsm_raft::{Outgoing, Replica, Transport};
 use parking_lot::RwLock;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
 use tonic::Status;
 
 use super::caller::Caller;
@@ -23,6 +25,11 @@ use super::snapshot::Senders;
 use super::{hash, link};
 use crate::limits::Limits;
 use crate::tls::Tls;
+
+/// What is kept of the time for a hash, so that the node's own answer comes through: as a part
+/// and at most.
+const ANSWER_PART: u32 = 4;
+const ANSWER_TIME_MAX: Duration = Duration::from_millis(200);
 
 /// Carries messages and snapshots to other nodes.
 pub(crate) struct PeerTransport {
@@ -132,26 +139,32 @@ impl PeerTransport {
     ///
     /// # Errors
     ///
-    /// A sentence: the node cannot be reached, or has no such hash within the longest time of
-    /// a request.
-    pub(crate) async fn state_hash(&self, node: u64, index: u64) -> Result<Vec<u8>, String> {
+    /// A sentence: the node cannot be reached, or has no such hash within `time`.
+    pub(crate) async fn state_hash(
+        &self,
+        node: u64,
+        index: u64,
+        time: Duration,
+    ) -> Result<Vec<u8>, String> {
         let caller = self.caller().ok_or("this node is stopping")?;
-        let time_max = self.limits.request_time_max;
+        let until = Instant::now() + time;
+        // The node is to say itself that it has none yet: that tells more than silence.
+        let wait_until = until - (time / ANSWER_PART).min(ANSWER_TIME_MAX);
+        let wait = || wait_until.saturating_duration_since(Instant::now());
         if node == self.node {
-            let hash = hash::wait(&*caller.group, index, time_max).await;
+            let hash = hash::wait(&*caller.group, index, wait()).await;
             return hash.map(|hash| hash.to_vec()).map_err(|status| status.message().to_owned());
         }
         let ask = async {
             let (mut client, _) = caller.dial_any(node).await?;
-            let request = caller.request(node, StateHashRequest { index });
+            let wait_millis = u64::try_from(wait().as_millis()).unwrap_or(u64::MAX);
+            let request = caller.request(node, StateHashRequest { index, wait_millis });
             let answer = client.state_hash(request).await;
             let answer = answer.map_err(|status| status.message().to_owned())?;
             Ok(answer.into_inner().hash.to_vec())
         };
-        let answer = tokio::time::timeout(time_max, ask).await;
-        answer
-            .unwrap_or_else(|_| Err("no answer in time".into()))
-            .map_err(|reason: String| format!("node {node}: {reason}"))
+        let answer = timeout_at(until, ask).await;
+        answer.unwrap_or_else(|_| Err("no answer in time".into()))
     }
 
     /// Asks a node to record this node's identity. Refusals are the caller's to heed.

@@ -15,15 +15,17 @@ use tonic::{Code, Request, Response, Status};
 
 use super::context::{Asked, Context};
 use super::leader::{LeaderCall, Miss};
+use crate::config::Address;
 use crate::convert;
+use crate::limits::Limits;
 
 /// How long another node may take to take the leadership over; raft gives up after an election
 /// timeout.
 const TRANSFER_TIME_MAX: Duration = Duration::from_secs(5);
 /// A learner that lacks no more entries than this counts as caught up.
 const LAG_MAX: u64 = 10_000;
-/// Looks at a learner's progress, and the time between two: what the leader tells of it may be as
-/// old as its last commit.
+/// Looks at what the leader knows of the others, and the time between two: it may be as old as
+/// its last commit.
 const LOOKS: u32 = 4;
 const LOOK_PAUSE: Duration = Duration::from_millis(150);
 
@@ -96,6 +98,7 @@ impl Context {
             flushed: status.flushed,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             followers: status.peers.iter().map(progress).collect(),
+            members: convert::members(&self.replica.members()),
         }
     }
 
@@ -109,24 +112,25 @@ impl Context {
         }
     }
 
-    /// Refuses a learner that would hold commits up.
-    async fn check_caught_up(&self, node: u64) -> Result<(), Miss> {
-        let mut lag = Err(format!("node {node} is no member"));
-        for look in 0..LOOKS {
-            if look > 0 {
-                sleep(LOOK_PAUSE).await;
-            }
+    /// Refuses a change that would harm the group, by what the leader knows of the others.
+    async fn check_others(
+        &self,
+        harm: impl Fn(&NodeStatus) -> Result<(), String>,
+    ) -> Result<(), Miss> {
+        let mut look = 1;
+        loop {
             // A commit makes the leader look at its followers.
             self.propose(&Command::Write { session: None, ops: Vec::new() }).await?;
-            lag = lag_of(&self.replica.status(), node);
-            if lag.is_ok() {
-                return Ok(());
+            match harm(&self.replica.status()) {
+                Ok(()) => return Ok(()),
+                Err(reason) if look == LOOKS => {
+                    let code = Code::FailedPrecondition;
+                    return Err(convert::status(code, convert::INVALID, reason).into());
+                }
+                Err(_) => sleep(LOOK_PAUSE).await,
             }
+            look += 1;
         }
-        lag.map_err(|reason| {
-            let message = format!("{reason}; wait until it has caught up, or use force");
-            Miss::Final(convert::status(Code::FailedPrecondition, convert::INVALID, message))
-        })
     }
 
     /// Hands the leadership over; returns who leads then.
@@ -153,7 +157,32 @@ fn progress(peer: &lsm_raft::PeerStatus) -> Progress {
     Progress { id: peer.node, matched: peer.matched, active: peer.active, snapshot: peer.snapshot }
 }
 
-/// Fine if the node is active and lacks little; why not, otherwise.
+/// Fine if most of the voters among `members` are active, who could not decide anything
+/// otherwise; why not, if not.
+fn check_quorum(status: &NodeStatus, members: &Members) -> Result<(), String> {
+    let voters = members.nodes.iter().filter(|(_, member)| member.role == Role::Voter);
+    let is_active = |node: u64| {
+        node == status.node || status.peers.iter().any(|peer| peer.node == node && peer.active)
+    };
+    let (active, silent): (Vec<u64>, Vec<u64>) =
+        voters.map(|(&node, _)| node).partition(|&node| is_active(node));
+    let (count, needed) = (active.len() + silent.len(), (active.len() + silent.len()) / 2 + 1);
+    if active.len() >= needed {
+        return Ok(());
+    }
+    Err(format!(
+        "of the {count} voters that would remain {needed} must run, but {silent:?} do not answer: \
+         the group would stand still. Remove those first, or start them; or use force"
+    ))
+}
+
+/// Fine if the node is active and lacks little, so that it would not hold commits up; why not,
+/// otherwise.
+fn check_caught_up(status: &NodeStatus, node: u64) -> Result<(), String> {
+    lag_of(status, node)
+        .map_err(|reason| format!("{reason}; wait until it has caught up, or use force"))
+}
+
 fn lag_of(status: &NodeStatus, node: u64) -> Result<(), String> {
     let Some(peer) = status.peers.iter().find(|peer| peer.node == node) else {
         return Err(format!("the leader has not heard of node {node}"));
@@ -168,6 +197,18 @@ fn lag_of(status: &NodeStatus, node: u64) -> Result<(), String> {
     let lag = status.last.saturating_sub(peer.matched);
     if lag > LAG_MAX {
         return Err(format!("node {node} lacks {lag} entries, and may lack {LAG_MAX}"));
+    }
+    Ok(())
+}
+
+/// Whether these addresses are nobody's yet. Not part of what all nodes decide alike: addresses
+/// also change when a node that moved says so, and a change in the log must not fail by that.
+fn check_new(members: &Members, addresses: [&String; 2]) -> Result<(), Status> {
+    for (node, member) in &members.nodes {
+        let own = [&member.peer_address, &member.client_address];
+        if let Some(address) = addresses.iter().find(|address| own.contains(address)) {
+            return Err(convert::invalid(format!("{address} is an address of node {node}")));
+        }
     }
     Ok(())
 }
@@ -191,9 +232,26 @@ impl LeaderCall for MembersRequest {
 }
 
 impl LeaderCall for AddLearnerRequest {
+    /// A node cannot be added twice under one number: a typing error would cost it.
+    fn check(&self, _limits: &Limits) -> Result<(), Status> {
+        self.peer_address.parse::<Address>().map_err(convert::invalid)?;
+        self.client_address.parse::<Address>().map_err(convert::invalid)?;
+        if self.peer_address == self.client_address {
+            let address = &self.peer_address;
+            return Err(convert::invalid(format!(
+                "{address} is given twice; clients and nodes need ports of their own"
+            )));
+        }
+        Ok(())
+    }
+
     async fn serve(&self, context: &Context, _asked: &Asked) -> Result<ChangeResponse, Miss> {
         let AddLearnerRequest { id, peer_address, client_address } = self.clone();
-        context.change(Change::AddLearner { node: id, peer_address, client_address }).await
+        let change = Change::AddLearner { node: id, peer_address, client_address };
+        let members = context.replica.members();
+        members.after(std::slice::from_ref(&change)).map_err(convert::invalid)?;
+        check_new(&members, [&self.peer_address, &self.client_address])?;
+        context.change(change).await
     }
 }
 
@@ -203,7 +261,7 @@ impl LeaderCall for PromoteRequest {
         let members = context.replica.members();
         members.after(std::slice::from_ref(&change)).map_err(convert::invalid)?;
         if !self.force {
-            context.check_caught_up(self.id).await?;
+            context.check_others(|status| check_caught_up(status, self.id)).await?;
         }
         context.change(change).await
     }
@@ -213,7 +271,10 @@ impl LeaderCall for RemoveRequest {
     async fn serve(&self, context: &Context, _asked: &Asked) -> Result<ChangeResponse, Miss> {
         let change = Change::Remove { node: self.id };
         let members = context.replica.members();
-        members.after(std::slice::from_ref(&change)).map_err(convert::invalid)?;
+        let members = members.after(std::slice::from_ref(&change)).map_err(convert::invalid)?;
+        if !self.force {
+            context.check_others(|status| check_quorum(status, &members)).await?;
+        }
         if self.id == context.node {
             // A node that removes itself could not tell when that is done.
             context.hand_over(None).await?;
@@ -236,5 +297,46 @@ impl LeaderCall for TransferLeadershipRequest {
         let leader =
             if to == Some(context.node) { context.node } else { context.hand_over(to).await? };
         Ok(TransferLeadershipResponse { leader })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lsm_raft::{Member, PeerStatus};
+
+    use super::*;
+
+    fn members(voters: &[u64], learners: &[u64]) -> Members {
+        let all = voters.iter().map(|&node| (node, Role::Voter));
+        let all = all.chain(learners.iter().map(|&node| (node, Role::Learner)));
+        let nodes = all.map(|(node, role)| {
+            let (peer_address, client_address) = (String::new(), String::new());
+            (node, Member { role, peer_address, client_address, incarnation: None })
+        });
+        Members { nodes: nodes.collect(), ..Members::default() }
+    }
+
+    /// Of node 1, which leads, when these others answer.
+    fn status(active: &[u64]) -> NodeStatus {
+        let peers = (2..10).map(|node| PeerStatus {
+            node,
+            matched: 1,
+            active: active.contains(&node),
+            snapshot: false,
+        });
+        NodeStatus { node: 1, peers: peers.collect(), ..NodeStatus::default() }
+    }
+
+    #[test]
+    fn most_voters_that_remain_must_answer() {
+        let three_run = status(&[2, 4]);
+        let stands_still = check_quorum(&three_run, &members(&[1, 2, 3, 5], &[])).unwrap_err();
+        assert!(stands_still.contains("[3, 5] do not answer"), "{stands_still}");
+        assert!(check_quorum(&three_run, &members(&[2, 3, 4, 5], &[])).is_err(), "the leader goes");
+        assert!(check_quorum(&three_run, &members(&[1, 2, 4, 5], &[])).is_ok());
+        assert!(check_quorum(&three_run, &members(&[1, 2, 4], &[])).is_ok());
+        assert!(check_quorum(&status(&[]), &members(&[1], &[])).is_ok());
+        assert!(check_quorum(&status(&[]), &members(&[1, 2], &[])).is_err());
+        assert!(check_quorum(&status(&[3, 4]), &members(&[1, 2], &[3, 4])).is_err(), "learners");
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lsm_client::proto::v1::Header;
 use lsm_raft::{NodeStatus, Outcome, Refusal, Replica};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Mutex, Semaphore, watch};
 use tokio::time::{Instant, timeout_at};
 use tonic::Status;
 use tonic::metadata::MetadataMap;
@@ -15,8 +15,6 @@ use crate::convert;
 use crate::limits::Limits;
 use crate::tls::Tls;
 
-/// Longest work of an operator: a compaction, a hash of everything.
-pub(super) const MAINTENANCE_TIME_MAX: Duration = Duration::from_secs(3600);
 /// Works of operators that run at the same time.
 const MAINTENANCE_MAX: usize = 8;
 /// How long a leader that did not serve is left alone the first time, unless another is known
@@ -31,8 +29,9 @@ const ANSWER_TIME_MAX: Duration = Duration::from_millis(20);
 /// The hashes that other nodes computed.
 #[tonic::async_trait]
 pub(crate) trait Peers: Send + Sync + 'static {
-    /// The hash that `node` computed at `index`; waits until it is there.
-    async fn state_hash(&self, node: u64, index: u64) -> Result<Vec<u8>, String>;
+    /// The hash that `node`, possibly this one, computed at `index`; waits up to `time` until it
+    /// is there.
+    async fn state_hash(&self, node: u64, index: u64, time: Duration) -> Result<Vec<u8>, String>;
 }
 
 /// What all services of a node share.
@@ -48,6 +47,8 @@ pub(crate) struct Context {
     pub(super) scans: Arc<Semaphore>,
     /// One permit a work of an operator that runs.
     pub(super) maintenance: Arc<Semaphore>,
+    /// Held while the nodes hash what they store.
+    pub(super) hashing: Arc<Mutex<()>>,
 }
 
 impl Context {
@@ -64,6 +65,7 @@ impl Context {
             forward: Arc::new(Forward::new(Arc::clone(&limits), tls)),
             scans: Arc::new(Semaphore::new(limits.scans_max)),
             maintenance: Arc::new(Semaphore::new(MAINTENANCE_MAX)),
+            hashing: Arc::default(),
             replica,
             limits,
             peers,

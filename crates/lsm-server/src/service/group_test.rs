@@ -30,6 +30,10 @@ async fn value(group: &Group, node: u64, key: &str) -> Option<String> {
     answer.found.then(|| String::from_utf8(answer.value.to_vec()).unwrap())
 }
 
+fn remove(id: u64) -> RemoveRequest {
+    RemoveRequest { id, force: false }
+}
+
 fn says(status: &Status, code: Code, word: &str) {
     let said = convert::says(status, word);
     assert!(status.code() == code && said, "{word} was expected, not {status:?}");
@@ -271,20 +275,52 @@ async fn members_are_added_promoted_and_removed() {
     let promote = PromoteRequest { id: 4, force: true };
     let members = cluster.promote(promote).await.unwrap().into_inner().members;
     assert_eq!(members[3].role(), Role::Voter);
-    let members = cluster.remove(RemoveRequest { id: 4 }).await.unwrap().into_inner().members;
+    let members = cluster.remove(remove(4)).await.unwrap().into_inner().members;
     assert_eq!(members.iter().map(|member| member.id).collect::<Vec<_>>(), [1, 2, 3]);
     let back =
         AddLearnerRequest { id: 4, peer_address: "d:1".into(), client_address: "d:2".into() };
     says(&cluster.add_learner(back).await.unwrap_err(), Code::InvalidArgument, "invalid");
-    says(
-        &cluster.remove(RemoveRequest { id: 4 }).await.unwrap_err(),
-        Code::InvalidArgument,
-        "invalid",
-    );
+    says(&cluster.remove(remove(4)).await.unwrap_err(), Code::InvalidArgument, "invalid");
 
     let listed = cluster.members(MembersRequest {}).await.unwrap().into_inner().members;
     assert_eq!(listed.len(), 3);
     assert_eq!(listed[0].client_address, group.addresses[0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_learner_has_addresses_and_they_are_its_own() {
+    let group = Group::start(1, Limits::default()).await;
+    let add = async |id: u64, peer: &str, client: &str| {
+        let (peer_address, client_address) = (peer.to_owned(), client.to_owned());
+        group.cluster(1).add_learner(AddLearnerRequest { id, peer_address, client_address }).await
+    };
+    let of_another = group.addresses[0].clone();
+    for (peer, client, why) in [
+        ("db2.example.net", "db2:4001", "it has no port"),
+        ("db2:5001", "http://db2:4001", "the host is"),
+        ("db2:5001", "", "it has no port"),
+        ("db2:5001", "db2:5001", "given twice"),
+        ("db2:5001", &*of_another, "an address of node 1"),
+        (&*of_another, "db2:4001", "an address of node 1"),
+        ("peer-1:1", "db2:4001", "an address of node 1"),
+    ] {
+        let refused = add(2, peer, client).await.unwrap_err();
+        says(&refused, Code::InvalidArgument, "invalid");
+        assert!(refused.message().contains(why), "{refused:?}");
+    }
+    add(2, "db2:5001", "db2:4001").await.expect("no mistake cost the number");
+}
+
+/// Also while nobody leads.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_tells_the_members_that_it_knows() {
+    let group = Group::start(3, Limits::default()).await;
+    (1..=3).for_each(|node| group.net.cut(node));
+    let mut status = group.replica(1).watch();
+    status.wait_for(|status| status.leader.is_none()).await.unwrap();
+    let status = group.cluster(1).status(StatusRequest {}).await.unwrap().into_inner();
+    let known: Vec<_> = status.members.iter().map(|member| &member.client_address).collect();
+    assert_eq!((status.leader, known), (0, group.addresses.iter().collect()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -293,7 +329,7 @@ async fn a_leader_hands_over_before_it_is_removed() {
         let group = Group::start(3, Limits::default()).await;
         let (leader, follower) = (group.leader().await, group.follower().await);
         let asked = if by_leader { leader } else { follower };
-        let members = group.cluster(asked).remove(RemoveRequest { id: leader }).await.unwrap();
+        let members = group.cluster(asked).remove(remove(leader)).await.unwrap();
         let members = members.into_inner().members;
         assert!(members.len() == 2 && members.iter().all(|member| member.id != leader));
         group.kv(follower).put(put("a", "1")).await.unwrap();
@@ -301,9 +337,45 @@ async fn a_leader_hands_over_before_it_is_removed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn no_voter_goes_that_the_others_need() {
+    let group = Group::start(3, Limits::default()).await;
+    let (leader, follower) = (group.leader().await, group.follower().await);
+    let silent = 6 - leader - follower;
+    group.net.cut(silent);
+    let is_silent = || {
+        let status = group.replica(leader).status();
+        status.peers.iter().any(|peer| peer.node == silent && !peer.active)
+    };
+    while !is_silent() {
+        group.kv(leader).put(put("a", "1")).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    for needed in [leader, follower] {
+        let refused = group.cluster(leader).remove(remove(needed)).await.unwrap_err();
+        says(&refused, Code::FailedPrecondition, "invalid");
+        assert!(refused.message().contains("would stand still"), "{refused:?}");
+    }
+    group.kv(leader).put(put("b", "1")).await.unwrap();
+    let forced = RemoveRequest { id: follower, force: true };
+    let members = group.cluster(leader).remove(forced).await.unwrap().into_inner().members;
+    assert_eq!(members.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_voter_goes() {
+    let group = Group::start(3, Limits::default()).await;
+    let (leader, follower) = (group.leader().await, group.follower().await);
+    let silent = 6 - leader - follower;
+    group.net.cut(silent);
+    let members = group.cluster(leader).remove(remove(silent)).await.unwrap().into_inner().members;
+    assert_eq!(members.len(), 2);
+    group.kv(leader).put(put("a", "1")).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_last_voter_stays() {
     let group = Group::start(1, Limits::default()).await;
-    let status = group.cluster(1).remove(RemoveRequest { id: 1 }).await.unwrap_err();
+    let status = group.cluster(1).remove(remove(1)).await.unwrap_err();
     says(&status, Code::InvalidArgument, "invalid");
     assert!(status.message().contains("at least one voter"), "{status:?}");
 }
@@ -329,6 +401,38 @@ async fn all_nodes_hash_the_same() {
     assert!(check.equal && !silent[0].error.is_empty() && rest.len() == 2, "{check:?}");
     // The other state is no longer equal, and the index no longer the same.
     assert_eq!(rest[0].hash, rest[1].hash);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_hash_check_runs_at_a_time_however_impatient_its_caller() {
+    let group = Group::start(3, Limits::default()).await;
+    let (leader, follower) = (group.leader().await, group.follower().await);
+    group.net.slow(Some(follower));
+    let applied = || group.replica(leader).status().applied;
+    let (before, mut first) = (applied(), group.cluster(leader));
+    let first = tokio::spawn(async move { first.hash_check(HashCheckRequest {}).await });
+    while applied() == before {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let check = async |node| {
+        let mut request = Request::new(HashCheckRequest {});
+        request.set_timeout(Duration::from_secs(10));
+        group.cluster(node).hash_check(request).await
+    };
+    says(&check(follower).await.unwrap_err(), Code::ResourceExhausted, "busy");
+    first.abort();
+    let _ = first.await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    says(&check(leader).await.unwrap_err(), Code::ResourceExhausted, "busy");
+
+    group.net.slow(None);
+    let done = loop {
+        match check(leader).await {
+            Ok(answer) => break answer.into_inner(),
+            Err(status) => says(&status, Code::ResourceExhausted, "busy"),
+        }
+    };
+    assert!(done.equal && done.hashes.iter().all(|hash| !hash.hash.is_empty()), "{done:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,17 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lsm_client::proto::v1::{HashCheckRequest, HashCheckResponse, NodeHash};
+use lsm_raft::Outcome;
 use lsm_raft::command::Command;
-use lsm_raft::{Outcome, Replica};
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
+use tonic::Status;
 
-use super::context::{Asked, Context};
+use super::context::{Asked, Context, Peers};
 use super::leader::{LeaderCall, Miss};
 use crate::convert;
 
-/// Time between two looks for this node's own hash.
-const LOOK_PAUSE: Duration = Duration::from_millis(10);
 /// Time of the whole check that is kept for its answer.
 const ANSWER_TIME: Duration = Duration::from_millis(200);
 
@@ -22,41 +21,48 @@ impl LeaderCall for HashCheckRequest {
     const IS_MAINTENANCE: bool = true;
 
     async fn serve(&self, context: &Context, asked: &Asked) -> Result<HashCheckResponse, Miss> {
+        let Ok(place) = Arc::clone(&context.hashing).try_lock_owned() else {
+            return Err(convert::busy("another hash check is under way; try later").into());
+        };
         let index = match context.propose(&Command::Hash).await? {
             Outcome::Hashing { index } => index,
             other => return Err(convert::unexpected(&other).into()),
         };
         let time_left = asked.time_left();
         let time = time_left.saturating_sub(ANSWER_TIME).max(time_left / 2);
-        let mut asking = JoinSet::new();
-        for &node in context.replica.members().nodes.keys() {
-            let (replica, peers) = (context.replica.clone(), Arc::clone(&context.peers));
-            let own = node == context.node;
-            asking.spawn(async move {
-                let hash = timeout(time, async {
-                    if own {
-                        own_hash(&replica, index).await
-                    } else {
-                        peers.state_hash(node, index).await
-                    }
-                });
-                let hash = hash.await.unwrap_or_else(|_| Err("it did not answer in time".into()));
-                (node, hash)
-            });
+        let nodes = context.replica.members().nodes.keys().copied().collect();
+        let peers = Arc::clone(&context.peers);
+        // It goes on if whoever asked has gone, as the nodes do: the next check waits for them.
+        let asking = tokio::spawn(async move {
+            let hashes = ask(nodes, index, time, peers).await;
+            drop(place);
+            hashes
+        });
+        match asking.await {
+            Ok(hashes) => Ok(compare(index, hashes)),
+            Err(error) => Err(Status::internal(format!("the check broke off: {error}")).into()),
         }
-        let mut hashes = asking.join_all().await;
-        hashes.sort_by_key(|(node, _)| *node);
-        Ok(compare(index, hashes))
     }
 }
 
-async fn own_hash(replica: &Replica, index: u64) -> Result<Vec<u8>, String> {
-    loop {
-        if let Some(hash) = replica.hash(index) {
-            return hash.map(|hash| hash.to_vec());
-        }
-        sleep(LOOK_PAUSE).await;
+/// Asks all nodes for their hash at `index`, in order of their numbers.
+async fn ask(
+    nodes: Vec<u64>,
+    index: u64,
+    time: Duration,
+    peers: Arc<dyn Peers>,
+) -> Vec<(u64, Result<Vec<u8>, String>)> {
+    let mut asking = JoinSet::new();
+    for node in nodes {
+        let peers = Arc::clone(&peers);
+        asking.spawn(async move {
+            let hash = timeout(time, peers.state_hash(node, index, time)).await;
+            (node, hash.unwrap_or_else(|_| Err("it did not answer in time".into())))
+        });
     }
+    let mut hashes = asking.join_all().await;
+    hashes.sort_by_key(|(node, _)| *node);
+    hashes
 }
 
 fn compare(index: u64, hashes: Vec<(u64, Result<Vec<u8>, String>)>) -> HashCheckResponse {

@@ -9,10 +9,10 @@ use lsm_raft::{Outcome, Refusal};
 use tokio::time::{sleep, timeout_at};
 use tonic::{Request, Response, Status};
 
-use super::context::{Asked, Context, MAINTENANCE_TIME_MAX, Patience};
+use super::context::{Asked, Context, Patience};
 use super::forward::Passed;
 use crate::convert;
-use crate::limits::Limits;
+use crate::limits::{Limits, MAINTENANCE_TIME_MAX};
 
 /// Between two looks at whether another node leads than the one that a request was passed to.
 /// A deposed leader that is well has answered before the second look that finds it so.

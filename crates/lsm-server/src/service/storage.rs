@@ -16,8 +16,9 @@ use tokio::time::timeout_at;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
-use super::context::{Asked, Context, MAINTENANCE_TIME_MAX};
+use super::context::{Asked, Context};
 use crate::convert;
+use crate::limits::MAINTENANCE_TIME_MAX;
 
 pub(super) struct Storage(pub(super) Context);
 

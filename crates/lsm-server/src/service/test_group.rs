@@ -37,6 +37,8 @@ const TICK: Duration = Duration::from_millis(20);
 pub(super) struct Net {
     replicas: Mutex<HashMap<u64, Replica>>,
     cut: Mutex<HashSet<u64>>,
+    /// This node takes long to hash its state.
+    slow: Mutex<Option<u64>>,
 }
 
 /// One end of the net.
@@ -52,6 +54,11 @@ impl Net {
             return None;
         }
         self.replicas.lock().get(&to).cloned()
+    }
+
+    /// Lets this node take as long as it is called slow to hash its state.
+    pub(super) fn slow(&self, node: Option<u64>) {
+        *self.slow.lock() = node;
     }
 
     /// Lets no message to or from a node through.
@@ -78,11 +85,12 @@ impl Transport for Wire {
 
 #[tonic::async_trait]
 impl Peers for Wire {
-    async fn state_hash(&self, node: u64, index: u64) -> Result<Vec<u8>, String> {
+    async fn state_hash(&self, node: u64, index: u64, _: Duration) -> Result<Vec<u8>, String> {
         loop {
             let replica = self.net.between(self.node, node);
             let replica = replica.ok_or_else(|| format!("node {node} cannot be reached"))?;
-            if let Some(hash) = replica.hash(index) {
+            let is_slow = *self.net.slow.lock() == Some(node);
+            if let Some(hash) = replica.hash(index).filter(|_| !is_slow) {
                 return hash.map(|hash| hash.to_vec());
             }
             tokio::time::sleep(Duration::from_millis(5)).await;

@@ -171,8 +171,8 @@ async fn a_cluster_grows_from_three_to_five_and_shrinks_again() {
     // Two may die now.
     cluster.kill_all(&[1, 2]);
     clients.more(200).await;
-    client.remove(1).await.unwrap();
-    client.remove(2).await.unwrap();
+    client.remove(1, false).await.unwrap();
+    client.remove(2, false).await.unwrap();
     clients.more(100).await;
     assert_eq!(client.members().await.unwrap().len(), 3);
     clients.assert_linearizable().await;

@@ -121,7 +121,7 @@ async fn the_port_of_nodes_is_for_nodes_only() {
             None => endpoint,
         };
         let mut client = PeerServiceClient::new(endpoint.connect_lazy());
-        client.state_hash(StateHashRequest { index: 1 }).await.unwrap_err()
+        client.state_hash(StateHashRequest { index: 1, wait_millis: 0 }).await.unwrap_err()
     };
     let was_let_in = |status: &Status| std::error::Error::source(status).is_none();
     for (who, shown) in [
