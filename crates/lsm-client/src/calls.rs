@@ -242,11 +242,12 @@ impl Shared {
     ///
     /// # Errors
     ///
-    /// The request's, if there is no time left for one.
+    /// The request's, if there is no time left for one: a try gets at least as long as the wait
+    /// before it, or it could only end as one that took too long, whatever the node would say.
     #[cold]
     async fn pause(&self, attempts: &mut Attempts) -> Result<()> {
         let wait = attempts.backoff.next(fastrand::f64());
-        if Instant::now() + wait >= attempts.deadline {
+        if Instant::now() + 2 * wait >= attempts.deadline {
             return Err(attempts.out_of_time());
         }
         sleep(wait).await;
