@@ -216,7 +216,12 @@ impl Shared {
                     return Ok(answer);
                 }
                 Err(status) => {
-                    let failure = Failure::of(status);
+                    let mut failure = Failure::of(status);
+                    if failure.next == Next::OtherCopy
+                        && (A::CHANGES || !attempts.route.is_unable(&node, to, &self.directory))
+                    {
+                        failure.next = Next::Stop(ErrorKind::Internal);
+                    }
                     let at_once = self.reroute(&node, &failure, attempts);
                     attempts.failed(node.address(), failure, A::CHANGES)?;
                     if !at_once || Instant::now() >= attempts.deadline {
@@ -230,8 +235,11 @@ impl Shared {
     /// Where to go after a failure; whether to go there at once.
     #[cold]
     fn reroute(&self, node: &Arc<Node>, failure: &Failure, attempts: &mut Attempts) -> bool {
-        if failure.next != Next::Elsewhere {
-            return false;
+        match failure.next {
+            Next::Elsewhere => {}
+            // The node is the first to be asked for all else as it was.
+            Next::OtherCopy => return true,
+            Next::Later | Next::SessionUnknown | Next::Stop(_) => return false,
         }
         self.directory.failed(node, failure.is_silence);
         let leader = failure.leader.as_deref().and_then(|leader| self.directory.meet(leader));

@@ -50,8 +50,7 @@ async fn what_cannot_work_is_not_tried_again() {
     let stops = [
         (Code::InvalidArgument, ErrorKind::Invalid),
         (Code::Unimplemented, ErrorKind::Invalid),
-        (Code::Internal, ErrorKind::Internal),
-        (Code::DataLoss, ErrorKind::Internal),
+        (Code::Unknown, ErrorKind::Internal),
     ];
     for (code, kind) in stops {
         fake.world().asked.clear();
@@ -59,6 +58,36 @@ async fn what_cannot_work_is_not_tried_again() {
         let error = client.get("k").await.unwrap_err();
         assert_eq!((error.kind(), error.code()), (kind, Some(code)));
         assert_eq!(fake.world().count("get"), 1);
+    }
+}
+
+#[tokio::test]
+async fn what_a_node_cannot_read_is_read_from_another() {
+    for code in [Code::DataLoss, Code::Internal] {
+        let fake = Fake::start(3).await;
+        fake.world().data.insert("k".into(), "v".into());
+        let client = fake.client(0).await;
+        let fail = |method| fake.fault(method, Fault::Fail(code));
+        (0..2).for_each(|_| fail("get"));
+        assert_eq!(client.get("k").await.unwrap().unwrap(), "v");
+        let mut asked = fake.world().nodes("get");
+        asked.sort_unstable();
+        assert_eq!(asked, [0, 1, 2]);
+        fail("get stale");
+        assert_eq!(client.get_stale("k").await.unwrap().unwrap(), "v");
+
+        // Nobody can: each is asked once.
+        fake.world().asked.clear();
+        (0..3).for_each(|_| fail("get"));
+        let error = client.get("k").await.unwrap_err();
+        assert_eq!((error.kind(), error.code()), (ErrorKind::Internal, Some(code)));
+        assert_eq!(error.tried().count(), 3);
+        assert_eq!(fake.world().count("get"), 3);
+
+        // One node is asked for itself.
+        fail("get stale");
+        let error = client.node(&fake.address(1)).unwrap().get_stale("k").await.unwrap_err();
+        assert_eq!((error.kind(), error.code()), (ErrorKind::Internal, Some(code)));
     }
 }
 

@@ -126,10 +126,28 @@ async fn a_scan_goes_on_where_it_broke_if_it_may() {
         assert_eq!(keys(&entries), expected);
         assert_eq!(fake.world().count("scan stream"), 2);
     }
+}
+
+#[tokio::test]
+async fn what_a_node_cannot_scan_comes_from_another() {
     let (fake, client) = filled().await;
+    fake.fault("scan stream", Fault::Fail(Code::DataLoss));
+    assert_eq!(all(client.scan(Scan::prefix("k"))).await.unwrap().len(), 100);
+    let mut asked = fake.world().nodes("scan stream");
+    asked.sort_unstable();
+    assert_eq!(asked, [0, 1]);
+
     fake.world().scan.break_after = Some((3, Code::DataLoss));
-    let error = all(client.scan(Scan::all().resume_if_broken())).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Internal, "going on would not help");
+    let error = all(client.scan(Scan::prefix("k"))).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Internal, "it has begun, and may not go on");
+    fake.world().scan.break_after = Some((3, Code::DataLoss));
+    let entries = all(client.scan(Scan::prefix("k").resume_if_broken())).await.unwrap();
+    assert_eq!(keys(&entries), numbers(0..100));
+
+    // Nobody can.
+    (0..2).for_each(|_| fake.fault("scan stream", Fault::Fail(Code::DataLoss)));
+    let error = all(client.scan(Scan::prefix("k").resume_if_broken())).await.unwrap_err();
+    assert_eq!((error.kind(), error.code()), (ErrorKind::Internal, Some(Code::DataLoss)));
 }
 
 #[tokio::test]
