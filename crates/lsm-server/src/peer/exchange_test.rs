@@ -9,11 +9,13 @@ use lsm_raft::raft::eraftpb::{Entry, Message, MessageType};
 use lsm_raft::{Identity, Outcome, Refusal, Transport};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_stream::StreamExt;
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Request};
 
 use super::caller::Caller;
-use super::fake::{Node, change, identity, incarnation, introduce, message, until};
+use super::fake::{Node, PATIENCE, change, identity, incarnation, introduce, message, until};
 use super::group::Group;
 use super::{identify, wire};
 
@@ -241,15 +243,17 @@ async fn a_new_stream_takes_the_place_of_the_old() {
     let (one, two) = pair().await;
     let caller = caller(&two);
     let (mut client, _) = caller.dial(1, 0).await.unwrap();
-    let request = caller.request(1, tokio_stream::pending());
+    let first = Envelope { messages: vec![wire::to_wire(message(2, 1, 8)).unwrap()] };
+    let request = caller.request(1, tokio_stream::iter([first]).chain(tokio_stream::pending()));
     let old = tokio::spawn(async move { client.deliver(request).await });
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    until("the old one works", || one.indexes() == [8]).await;
     assert!(!old.is_finished());
     two.send(1, 9);
-    until("the new one works", || one.indexes() == [9]).await;
-    assert_eq!(old.await.unwrap().unwrap_err().code(), Code::Aborted);
+    until("the new one works", || one.indexes() == [8, 9]).await;
+    let ended = timeout(PATIENCE, old).await.expect("the old one ends");
+    assert_eq!(ended.unwrap().unwrap_err().code(), Code::Aborted);
     two.send(1, 10);
-    until("and goes on", || one.indexes() == [9, 10]).await;
+    until("and goes on", || one.indexes() == [8, 9, 10]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -270,7 +274,7 @@ async fn garbage_costs_its_connection_only() {
         let _ = stream.shutdown().await;
         let mut answer = Vec::new();
         let read = stream.read_to_end(&mut answer);
-        let _ = tokio::time::timeout(Duration::from_secs(5), read).await.unwrap();
+        let _ = timeout(PATIENCE, read).await.unwrap();
     }
     // A call that is well-formed, but not of a node.
     let (mut client, _) = caller(&two).dial(1, 0).await.unwrap();
@@ -326,7 +330,7 @@ async fn a_node_asks_until_the_leader_has_recorded_it() {
     change(&two, |members| {
         members.nodes.get_mut(&2).unwrap().incarnation = Some(incarnation(2));
     });
-    asking.await.unwrap();
+    timeout(PATIENCE, asking).await.expect("it asks no more").unwrap();
     let proposed = one.fake.proposed.lock()[0].clone();
     let wanted = Command::Identify {
         node: 2,
@@ -343,7 +347,8 @@ async fn an_impostor_is_told_by_the_leader_and_stops() {
     let (one, two) = pair().await;
     one.fake.replies.lock().push_back(Ok(Outcome::Impostor("another folder".into())));
     *two.fake.leader.lock() = Some(1);
-    identify::run(&*two.fake, &two.transport, two.address.clone(), "client:1".into()).await;
+    let asking = identify::run(&*two.fake, &two.transport, two.address.clone(), "client:1".into());
+    timeout(PATIENCE, asking).await.expect("it asks no more");
     assert_eq!(*two.fake.failed.lock(), ["another folder"]);
     assert!(one.fake.failed.lock().is_empty());
 }

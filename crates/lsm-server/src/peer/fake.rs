@@ -20,6 +20,9 @@ use super::receiver::server_of;
 use super::transport::PeerTransport;
 use crate::limits::Limits;
 
+/// Longest wait for what takes a moment, on a machine that does other things, too.
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+
 pub(super) struct Fake {
     identity: Identity,
     pub(super) members: Mutex<Arc<Members>>,
@@ -205,11 +208,11 @@ pub(super) fn change(node: &Node, change: impl FnOnce(&mut Members)) {
 
 /// Waits for something that must come about.
 pub(super) async fn until(what: &str, is_so: impl Fn() -> bool) {
-    for _ in 0..1000 {
-        if is_so() {
-            return;
+    let looks = async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("it never came about: {what}");
+    };
+    let ended = tokio::time::timeout(PATIENCE, looks).await;
+    assert!(ended.is_ok(), "it never came about: {what}");
 }
