@@ -6,7 +6,7 @@
 //! client.put("k", "v").await.unwrap();
 //! let leader = cluster.leader().await;
 //! cluster.kill(leader);                          // also: terminate, pause, resume
-//! cluster.leader_within(Duration::from_secs(3)).await;
+//! cluster.leader_within(ELECTION_TIME_MAX).await;
 //! cluster.run_node(leader);                      // again, on the same folder
 //! ```
 //!
