@@ -27,14 +27,11 @@ pub(crate) fn free_ports_and(count: u16, above: u16) -> u16 {
     let is_free = |port| TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err();
     for _ in 0..1000 {
         let first = fastrand::u16(BLOCKS.start..BLOCKS.end - above / BLOCK_LEN) * BLOCK_LEN;
-        let mut ranges = vec![first..first + count];
-        if above > 0 {
-            ranges.push(first + above..first + above + count);
-        }
-        let block = |ports: &Range<u16>| ports.start / BLOCK_LEN * BLOCK_LEN;
-        let guard = |ports: &Range<u16>| UdpSocket::bind((Ipv4Addr::LOCALHOST, block(ports)));
-        let Ok(guards) = ranges.iter().map(guard).collect::<Result<Vec<_>, _>>() else { continue };
-        if ranges.into_iter().flatten().all(is_free) {
+        let starts = if above == 0 { vec![first] } else { vec![first, first + above] };
+        let hold =
+            |start: &u16| UdpSocket::bind((Ipv4Addr::LOCALHOST, start / BLOCK_LEN * BLOCK_LEN));
+        let Ok(guards) = starts.iter().map(hold).collect::<Result<Vec<_>, _>>() else { continue };
+        if starts.iter().all(|start| (*start..start + count).all(is_free)) {
             HELD.lock().unwrap().extend(guards);
             return first;
         }
