@@ -101,7 +101,12 @@ impl Attempts {
         let lost_before = self.may_have_applied;
         self.may_have_applied |= lost;
         let (next, timed_out) = (failure.next, failure.is_timeout());
-        self.last = Some((Arc::clone(address), failure));
+        // A try that was cut off by the end of the request's time says nothing: what failed before
+        // it says why there was no answer.
+        let cut_off = timed_out && self.repeat == Repeat::Freely && Instant::now() >= self.deadline;
+        if self.last.is_none() || !cut_off {
+            self.last = Some((Arc::clone(address), failure));
+        }
         let kind = match next {
             Next::SessionUnknown if !lost_before => return Err(Ended::SessionUnknown),
             // This try did nothing, an earlier one may have.
@@ -183,3 +188,33 @@ const HINTS: [(&str, &str); 7] = [
     ("BadSignature", "the node's certificate was not signed by a CA that is trusted here"),
     ("DecryptError", "this client's certificate was not signed by the CA of the node"),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ends_with(repeat: Repeat, failures: [Status; 2]) -> Error {
+        // Its time is over from the start.
+        let mut attempts = Attempts::new("get", repeat, Duration::ZERO);
+        for (address, status) in ["a:1", "b:1"].into_iter().zip(failures) {
+            attempts.failed(&address.into(), Failure::of(status), false).unwrap();
+        }
+        attempts.out_of_time()
+    }
+
+    #[test]
+    fn a_try_that_the_end_cut_off_does_not_hide_the_failure_before() {
+        let (refused, late) = (Status::unavailable("refused"), Status::deadline_exceeded("late"));
+        let error = ends_with(Repeat::Freely, [refused.clone(), late.clone()]);
+        assert_eq!((error.kind(), error.node()), (ErrorKind::Unavailable, Some("a:1")));
+        assert!(error.to_string().contains("refused"), "{error}");
+        assert_eq!(error.tried().count(), 2);
+        let error = ends_with(Repeat::Freely, [late.clone(), refused.clone()]);
+        assert_eq!((error.kind(), error.node()), (ErrorKind::Unavailable, Some("b:1")));
+        let error = ends_with(Repeat::Freely, [late.clone(), late.clone()]);
+        assert_eq!(error.kind(), ErrorKind::Timeout { may_have_applied: false });
+        // This one had all the time there was.
+        let error = ends_with(Repeat::Patiently, [refused, late]);
+        assert_eq!(error.kind(), ErrorKind::Timeout { may_have_applied: false });
+    }
+}

@@ -216,7 +216,12 @@ impl Shared {
                     return Ok(answer);
                 }
                 Err(status) => {
-                    let failure = Failure::of(status);
+                    let mut failure = Failure::of(status);
+                    if failure.next == Next::OtherCopy
+                        && (A::CHANGES || !attempts.route.is_unable(&node, to, &self.directory))
+                    {
+                        failure.next = Next::Stop(ErrorKind::Internal);
+                    }
                     let at_once = self.reroute(&node, &failure, attempts);
                     attempts.failed(node.address(), failure, A::CHANGES)?;
                     if !at_once || Instant::now() >= attempts.deadline {
@@ -230,8 +235,11 @@ impl Shared {
     /// Where to go after a failure; whether to go there at once.
     #[cold]
     fn reroute(&self, node: &Arc<Node>, failure: &Failure, attempts: &mut Attempts) -> bool {
-        if failure.next != Next::Elsewhere {
-            return false;
+        match failure.next {
+            Next::Elsewhere => {}
+            // The node is the first to be asked for all else as it was.
+            Next::OtherCopy => return true,
+            Next::Later | Next::SessionUnknown | Next::Stop(_) => return false,
         }
         self.directory.failed(node, failure.is_silence);
         let leader = failure.leader.as_deref().and_then(|leader| self.directory.meet(leader));
@@ -242,11 +250,12 @@ impl Shared {
     ///
     /// # Errors
     ///
-    /// The request's, if there is no time left for one.
+    /// The request's, if there is no time left for one: a try gets at least as long as the wait
+    /// before it, or it could only end as one that took too long, whatever the node would say.
     #[cold]
     async fn pause(&self, attempts: &mut Attempts) -> Result<()> {
         let wait = attempts.backoff.next(fastrand::f64());
-        if Instant::now() + wait >= attempts.deadline {
+        if Instant::now() + 2 * wait >= attempts.deadline {
             return Err(attempts.out_of_time());
         }
         sleep(wait).await;

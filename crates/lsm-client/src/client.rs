@@ -36,7 +36,8 @@ use crate::scan_stream::ScanStream;
 /// * `Unavailable`: no node served it in time, and none applied it.
 /// * `Busy`: the cluster, or this client, has too much to do already.
 /// * `Timeout`: the last answer did not come in time.
-/// * `Internal`: a node failed in a way that it should not.
+/// * `Internal`: a node failed in a way that it should not; of reads, every node that could be
+///   asked.
 ///
 /// What changes something may also end in `Unknown`, or in a `Timeout` with
 /// `may_have_applied`. [`Error::is_safe_to_retry`](crate::Error::is_safe_to_retry) says which

@@ -23,6 +23,9 @@ pub(crate) enum Next {
     Elsewhere,
     /// Ask the same node, later.
     Later,
+    /// The node cannot do it. Of what is only read another may have a good copy; to a change
+    /// nothing helps.
+    OtherCopy,
     /// The session is gone; this try did nothing.
     SessionUnknown,
     /// Nothing helps.
@@ -88,9 +91,8 @@ fn by_code(status: &Status) -> (Next, bool) {
         | Code::PermissionDenied
         | Code::Unauthenticated
         | Code::Unimplemented => (Next::Stop(ErrorKind::Invalid), false),
-        Code::Ok | Code::Unknown | Code::Internal | Code::DataLoss => {
-            (Next::Stop(ErrorKind::Internal), true)
-        }
+        Code::Internal | Code::DataLoss => (Next::OtherCopy, true),
+        Code::Ok | Code::Unknown => (Next::Stop(ErrorKind::Internal), true),
     }
 }
 
@@ -145,8 +147,9 @@ mod tests {
         let broken = std::io::Error::other("reset");
         let failure = Failure::of(Status::from_error(Box::new(broken)));
         assert_eq!((failure.next, failure.may_have_applied), (Next::Elsewhere, true));
-        let failure = Failure::of(Status::internal("disk"));
-        assert_eq!(failure.next, Next::Stop(ErrorKind::Internal));
+        for status in [Status::internal("disk"), Status::data_loss("a bad block")] {
+            assert_eq!(Failure::of(status).next, Next::OtherCopy);
+        }
         let failure = Failure::of(Status::invalid_argument("empty key"));
         assert_eq!(failure.next, Next::Stop(ErrorKind::Invalid));
     }

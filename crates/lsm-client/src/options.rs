@@ -30,8 +30,8 @@ impl Default for ClientOptions {
 }
 
 impl ClientOptions {
-    /// How long a call may take in all, with every try and every wait in between. At least a
-    /// millisecond; 10 seconds unless told. [`Client::with_timeout`](crate::Client::with_timeout)
+    /// How long a call may take in all, with every try and every wait in between. It ends sooner
+    /// if what is left is too short for another try. At least a millisecond; 10 seconds unless told. [`Client::with_timeout`](crate::Client::with_timeout)
     /// changes it for single calls.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {

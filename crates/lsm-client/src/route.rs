@@ -24,6 +24,8 @@ pub(crate) enum To {
 #[derive(Debug, Default)]
 pub(crate) struct Route {
     visited: Vec<Arc<Node>>,
+    /// Those that cannot do it, of all rounds.
+    unable: Vec<Arc<Node>>,
     hint: Option<Arc<Node>>,
 }
 
@@ -50,6 +52,15 @@ impl Route {
         self.visited.push(Arc::clone(node));
         self.hint = leader.filter(|leader| !self.visited.contains(leader) && !leader.is_silent());
         self.hint.is_some()
+    }
+
+    /// A node cannot do it. Whether there is another in this round that may; a node that says
+    /// so for the second time ends the search.
+    pub(crate) fn is_unable(&mut self, node: &Arc<Node>, to: &To, directory: &Directory) -> bool {
+        let again = self.unable.contains(node);
+        self.unable.push(Arc::clone(node));
+        self.visited.push(Arc::clone(node));
+        !again && !matches!(to, To::Only(_)) && directory.unvisited(&self.visited).is_some()
     }
 }
 
@@ -87,6 +98,32 @@ mod tests {
         let mut second = order[3..].to_vec();
         second.sort();
         assert_eq!(second, ["a:1", "b:1", "c:1"]);
+    }
+
+    #[test]
+    fn each_node_may_say_once_that_it_cannot_do_it() {
+        let directory = directory(&["a:1", "b:1", "c:1"]);
+        let mut route = Route::default();
+        let mut more = Vec::new();
+        for _ in 0..3 {
+            let (node, _) = step(&mut route, &directory);
+            more.push(route.is_unable(&node, &To::Leader, &directory));
+        }
+        assert_eq!(more, [true, true, false]);
+        let a = directory.node("a:1").unwrap();
+        assert!(!Route::default().is_unable(&a, &To::Only(Arc::clone(&a)), &directory));
+
+        // The others are silent: there is a second round, but not for this.
+        let mut route = Route::default();
+        let (a, _) = step(&mut route, &directory);
+        assert!(route.is_unable(&a, &To::Leader, &directory));
+        for _ in 0..2 {
+            let (node, _) = step(&mut route, &directory);
+            directory.failed(&node, true);
+            route.failed(&node, None);
+        }
+        assert_eq!(step(&mut route, &directory).0, a);
+        assert!(!route.is_unable(&a, &To::Leader, &directory));
     }
 
     #[test]

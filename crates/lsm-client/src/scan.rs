@@ -85,9 +85,10 @@ impl Scan {
         self
     }
 
-    /// Go on after the last entry if the connection breaks in the middle. The entries are then
-    /// no longer those of one moment: the rest is as it was when the scan went on. Without
-    /// this, such a scan ends in an error. It has no effect on [pages](crate::Client::scan_page).
+    /// Go on after the last entry if the connection breaks in the middle, or the node cannot read
+    /// on: at another node, if need be. The entries are then no longer those of one moment: the
+    /// rest is as it was when the scan went on. Without this, such a scan ends in an error. It
+    /// has no effect on [pages](crate::Client::scan_page).
     #[must_use]
     pub fn resume_if_broken(mut self) -> Self {
         self.resumes = true;

@@ -167,6 +167,7 @@ impl Pages {
         let failure = Failure::of(status);
         let kind = match failure.next {
             Next::Stop(kind) => kind,
+            Next::OtherCopy => ErrorKind::Internal,
             Next::Later => ErrorKind::Busy,
             _ if failure.is_timeout() => ErrorKind::Timeout { may_have_applied: false },
             _ => ErrorKind::Unavailable,

@@ -137,11 +137,12 @@ fn search_survives_being_killed() {
         while start.elapsed() < wait && child.0.try_wait().unwrap().is_none() {
             thread::sleep(Duration::from_millis(1));
         }
-        let finished = child.0.try_wait().unwrap().is_some_and(|status| status.success());
-        drop(child);
-        if finished {
+        if let Some(status) = child.0.try_wait().unwrap() {
+            let complaint = std::io::read_to_string(child.0.stderr.take().unwrap()).unwrap();
+            assert!(status.success(), "{status}: {complaint}");
             break;
         }
+        drop(child);
         kills += 1;
         if corpus.index().join("CURRENT").exists() {
             check_half_done(&corpus);

@@ -384,7 +384,7 @@ mod tests {
     async fn who_says_nothing_is_disconnected() {
         let listener = bind(LOCAL, "listen").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let time = Duration::from_millis(500);
+        let time = Duration::from_secs(2);
         let mut incoming = Box::pin(incoming_within(listener, &connections(2), None, time));
         let mut slow = TcpStream::connect(address).await.unwrap();
         let mut served = incoming.next().await.unwrap().unwrap();
@@ -466,7 +466,7 @@ mod tests {
     async fn who_does_not_end_the_handshake_holds_its_place_for_a_while_only() {
         let listener = bind(LOCAL, "listen").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let time = Duration::from_millis(500);
+        let time = Duration::from_secs(3);
         let (server, connector) = tls();
         let mut incoming = Box::pin(incoming_within(listener, &connections(1), Some(server), time));
         let began = Instant::now();
@@ -500,7 +500,7 @@ mod tests {
         let listener = bind(LOCAL, "listen").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (server, connector) = tls();
-        let time = Duration::from_millis(500);
+        let time = Duration::from_secs(3);
         let mut incoming = Box::pin(incoming_within(listener, &connections(1), Some(server), time));
         let silent = TcpStream::connect(address).await.unwrap();
         let _silent = connector.connect("localhost".try_into().unwrap(), silent).await.unwrap();

@@ -1,11 +1,9 @@
 //! The cluster's own calls, and those of single nodes.
 
-use std::time::Duration;
-
 use lsm_client::{ErrorKind, Scan};
 use tonic::Code;
 
-use crate::fake::{Fake, Fault};
+use crate::fake::{Fake, Fault, LONG, TRY_TIMEOUT};
 
 #[tokio::test]
 async fn members_change() {
@@ -41,7 +39,7 @@ async fn a_hash_check_is_waited_for_and_repeated() {
     let fake = Fake::start(3).await;
     let client = fake.client(0).await;
     fake.fault("hash", Fault::Fail(Code::Unavailable));
-    fake.fault("hash", Fault::Slow(Duration::from_millis(600)));
+    fake.fault("hash", Fault::Slow(LONG));
     assert_eq!(client.hash_check().await.unwrap().index, 7);
     assert_eq!(fake.world().count("hash"), 2);
 }
@@ -60,7 +58,7 @@ async fn a_node_is_asked_for_itself() {
         assert_eq!(one.get_stale("k").await.unwrap().unwrap(), "v");
         let entry = one.scan_stale(Scan::prefix("k")).next().await.unwrap().unwrap();
         assert_eq!(entry.value, "v");
-        fake.fault("flush", Fault::Slow(Duration::from_millis(500)));
+        fake.fault("flush", Fault::Slow(LONG));
         one.flush().await.unwrap();
         assert_eq!(one.levels().await.unwrap()[0].level, node as u32);
         assert_eq!(one.stats().await.unwrap().gets, node as u64);
@@ -81,7 +79,7 @@ async fn a_dead_node_is_unavailable_while_the_others_are_not() {
     let client = fake.client(0).await;
     fake.kill(1).await;
     let address = fake.address(1);
-    let quick = client.with_timeout(Duration::from_millis(200)).unwrap();
+    let quick = client.with_timeout(TRY_TIMEOUT).unwrap();
     let error = quick.node(&address).unwrap().status().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert_eq!(error.tried().collect::<Vec<_>>(), [&*address]);

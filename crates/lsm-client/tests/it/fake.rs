@@ -23,6 +23,13 @@ use crate::services::Service;
 
 const WAIT: Duration = Duration::from_millis(2);
 const WAITS_MAX: usize = 10_000;
+/// Until a node that is told to stop has closed all its connections.
+const STOP_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// How long a try may take: long enough that a busy machine answers within it.
+pub(crate) const TRY_TIMEOUT: Duration = Duration::from_secs(1);
+/// Longer than a try may take.
+pub(crate) const LONG: Duration = Duration::from_millis(1300);
 
 /// How a request goes wrong.
 #[derive(Clone, Debug, PartialEq)]
@@ -233,10 +240,11 @@ impl Fake {
         self.nodes[node] = Some(runtime);
     }
 
-    /// Kills a node, with its connections.
+    /// Kills a node, and waits until its connections are closed.
     pub(crate) async fn kill(&mut self, node: usize) {
         if let Some(runtime) = self.nodes[node].take() {
-            runtime.shutdown_background();
+            let stop = move || runtime.shutdown_timeout(STOP_TIME_MAX);
+            tokio::task::spawn_blocking(stop).await.unwrap();
         }
         let address = self.world().addresses[node];
         for _ in 0..WAITS_MAX {
@@ -301,7 +309,5 @@ impl Drop for Fake {
 
 /// Times that suit tests: a try is over soon, a call is not.
 pub(crate) fn options() -> ClientOptions {
-    ClientOptions::default()
-        .timeout(Duration::from_secs(20))
-        .try_timeout(Duration::from_millis(300))
+    ClientOptions::default().timeout(Duration::from_secs(20)).try_timeout(TRY_TIMEOUT)
 }

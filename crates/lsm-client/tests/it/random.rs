@@ -41,7 +41,8 @@ async fn writer(client: Client, name: usize, count: usize) -> Vec<(Bytes, Result
     ended
 }
 
-async fn run(seed: u64, exactly_once: bool) {
+/// How many writes were acknowledged.
+async fn run(seed: u64, exactly_once: bool) -> usize {
     let mut dice = fastrand::Rng::with_seed(seed);
     let mut fake = Fake::start(3).await;
     let options = options()
@@ -85,20 +86,22 @@ async fn run(seed: u64, exactly_once: bool) {
             Err(error) => assert!(count <= 1, "seed {seed}: {value:?}, {error:?}"),
         }
     }
-    assert!(acknowledged > 20, "seed {seed}: only {acknowledged} writes of 120 succeeded");
+    acknowledged
 }
 
 /// `LSM_TEST_SEED` names the only seed to run, `LSM_TEST_SEEDS` says how many.
 async fn each_seed(exactly_once: bool) {
     let number = |name| env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
-    match number("LSM_TEST_SEED") {
-        Some(seed) => run(seed, exactly_once).await,
-        None => {
-            for seed in 1..=number("LSM_TEST_SEEDS").unwrap_or(4) {
-                run(seed, exactly_once).await;
-            }
-        }
+    let seeds = match number("LSM_TEST_SEED") {
+        Some(seed) => seed..=seed,
+        None => 1..=number("LSM_TEST_SEEDS").unwrap_or(4),
+    };
+    let mut acknowledged = 0;
+    for seed in seeds {
+        acknowledged += run(seed, exactly_once).await;
     }
+    // Far more on a machine that is not busy; but none would show nothing.
+    assert!(acknowledged > 20, "only {acknowledged} writes succeeded");
 }
 
 #[tokio::test]

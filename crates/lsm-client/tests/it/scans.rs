@@ -2,21 +2,25 @@
 
 use std::time::Duration;
 
-use lsm_client::{Client, Entry, ErrorKind, Scan, ScanStream};
+use lsm_client::{Client, ClientOptions, Entry, ErrorKind, Scan, ScanStream};
 use tokio_stream::StreamExt;
 use tonic::Code;
 
-use crate::fake::{Fake, Fault};
+use crate::fake::{Fake, Fault, options};
 
 /// A cluster with the keys `k000` to `k099`, and `other`.
 async fn filled() -> (Fake, Client) {
+    filled_with(options()).await
+}
+
+async fn filled_with(options: ClientOptions) -> (Fake, Client) {
     let fake = Fake::start(2).await;
     for i in 0..100 {
         let (key, value) = (format!("k{i:03}"), format!("v{i}"));
         fake.world().data.insert(key.into(), value.into());
     }
     fake.world().data.insert("other".into(), "x".into());
-    let client = fake.client(0).await;
+    let client = fake.client_with(0, options).await;
     (fake, client)
 }
 
@@ -126,10 +130,28 @@ async fn a_scan_goes_on_where_it_broke_if_it_may() {
         assert_eq!(keys(&entries), expected);
         assert_eq!(fake.world().count("scan stream"), 2);
     }
+}
+
+#[tokio::test]
+async fn what_a_node_cannot_scan_comes_from_another() {
     let (fake, client) = filled().await;
+    fake.fault("scan stream", Fault::Fail(Code::DataLoss));
+    assert_eq!(all(client.scan(Scan::prefix("k"))).await.unwrap().len(), 100);
+    let mut asked = fake.world().nodes("scan stream");
+    asked.sort_unstable();
+    assert_eq!(asked, [0, 1]);
+
     fake.world().scan.break_after = Some((3, Code::DataLoss));
-    let error = all(client.scan(Scan::all().resume_if_broken())).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Internal, "going on would not help");
+    let error = all(client.scan(Scan::prefix("k"))).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Internal, "it has begun, and may not go on");
+    fake.world().scan.break_after = Some((3, Code::DataLoss));
+    let entries = all(client.scan(Scan::prefix("k").resume_if_broken())).await.unwrap();
+    assert_eq!(keys(&entries), numbers(0..100));
+
+    // Nobody can.
+    (0..2).for_each(|_| fake.fault("scan stream", Fault::Fail(Code::DataLoss)));
+    let error = all(client.scan(Scan::prefix("k").resume_if_broken())).await.unwrap_err();
+    assert_eq!((error.kind(), error.code()), (ErrorKind::Internal, Some(Code::DataLoss)));
 }
 
 #[tokio::test]
@@ -151,7 +173,7 @@ async fn a_scan_goes_on_at_another_node_if_one_dies() {
 #[tokio::test]
 async fn a_page_that_does_not_come_is_not_waited_for_in_vain() {
     let (fake, client) = filled().await;
-    let client = client.with_timeout(Duration::from_millis(400)).unwrap();
+    let client = client.with_timeout(Duration::from_secs(1)).unwrap();
     fake.world().scan.hang_after = Some(1);
     let error = all(client.scan(Scan::prefix("k"))).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout { may_have_applied: false });
@@ -199,10 +221,10 @@ async fn slow_readers_of_scans_hold_nothing_else_up() {
 
 #[tokio::test]
 async fn giving_up_on_an_entry_does_not_lose_it() {
-    let (fake, client) = filled().await;
-    fake.fault("scan stream", Fault::Slow(Duration::from_millis(100)));
+    let (fake, client) = filled_with(options().try_timeout(Duration::from_secs(5))).await;
+    fake.fault("scan stream", Fault::Slow(Duration::from_secs(1)));
     let mut scan = client.scan(Scan::prefix("k"));
-    let none = tokio::time::timeout(Duration::from_millis(20), scan.next()).await;
+    let none = tokio::time::timeout(Duration::from_millis(50), scan.next()).await;
     assert!(none.is_err());
     assert_eq!(all(scan).await.unwrap().len(), 100);
     assert_eq!(fake.world().count("scan stream"), 1);

@@ -209,6 +209,15 @@ fn damage_in_a_file_is_an_error_that_names_it() {
     assert!(error.contains("checksum") && error.contains("000001.log"), "{error}");
 }
 
+/// Lets the other threads end, also if this one has failed.
+struct StopAtEnd<'a>(&'a AtomicBool);
+
+impl Drop for StopAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
 /// A reader that looks up entries while they are truncated and their segments recycled gets them
 /// or is told so.
 #[test]
@@ -218,6 +227,7 @@ fn reads_beside_truncation_are_whole() {
     let store = log.store.clone();
     let (done, read) = (AtomicBool::new(false), AtomicU64::new(0));
     std::thread::scope(|scope| {
+        let _stop = StopAtEnd(&done);
         scope.spawn(|| {
             while !done.load(Ordering::Acquire) {
                 let first = store.first_index();
@@ -240,7 +250,6 @@ fn reads_beside_truncation_are_whole() {
                 break;
             }
         }
-        done.store(true, Ordering::Release);
     });
     assert!(read.into_inner() > 0);
 }

@@ -180,6 +180,15 @@ fn after_a_failed_switch_only_the_disk_knows() {
     }
 }
 
+/// Lets the other threads end, also if this one has failed.
+struct StopAtEnd<'a>(&'a AtomicBool);
+
+impl Drop for StopAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
 #[test]
 fn readers_notice_nothing_but_the_progress() {
     let threads = || {
@@ -201,6 +210,7 @@ fn readers_notice_nothing_but_the_progress() {
     write(&mut follower, 2);
     let (reader, done) = (follower.reader(), AtomicBool::new(false));
     std::thread::scope(|scope| {
+        let _stop = StopAtEnd(&done);
         for thread in 0..2_u8 {
             let (reader, done) = (&reader, &done);
             scope.spawn(move || {
@@ -223,7 +233,6 @@ fn readers_notice_nothing_but_the_progress() {
             write(&mut leader, index + 9);
             write(&mut follower, index + 9);
         }
-        done.store(true, Ordering::Relaxed);
     });
     assert_eq!(picture(&leader), picture(&follower));
 }
@@ -238,6 +247,7 @@ fn a_checkpoint_made_while_entries_are_applied_is_of_the_index_it_says() {
     machine.bootstrap(super::test_log::founders()).unwrap();
     let (reader, done) = (machine.reader(), AtomicBool::new(false));
     let made = std::thread::scope(|scope| {
+        let stop = StopAtEnd(&done);
         let made = scope.spawn(|| {
             let mut made = Vec::new();
             while !done.load(Ordering::Relaxed) && made.len() < 20 {
@@ -249,7 +259,7 @@ fn a_checkpoint_made_while_entries_are_applied_is_of_the_index_it_says() {
             machine.apply(entries, &log.conf).unwrap();
             std::thread::yield_now();
         }
-        done.store(true, Ordering::Relaxed);
+        drop(stop);
         made.join().unwrap()
     });
     for outgoing in &made {

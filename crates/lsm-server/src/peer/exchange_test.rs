@@ -9,12 +9,16 @@ use lsm_raft::raft::eraftpb::{Entry, Message, MessageType};
 use lsm_raft::{Identity, Outcome, Refusal, Transport};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_stream::StreamExt;
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Request};
 
 use super::caller::Caller;
 use super::door::SHORT_BYTES_MAX;
-use super::fake::{Node, SHORT_TIME_MAX, change, identity, incarnation, introduce, message, until};
+use super::fake::{
+    Node, PATIENCE, SHORT_TIME_MAX, change, identity, incarnation, introduce, message, until,
+};
 use super::group::Group;
 use super::{identify, wire};
 use crate::limits::{BATCH_BYTES_MOST, BATCH_WRITES_MAX};
@@ -263,15 +267,17 @@ async fn a_new_stream_takes_the_place_of_the_old() {
     let (one, two) = pair().await;
     let caller = caller(&two);
     let (mut client, _) = caller.dial(1, 0).await.unwrap();
-    let request = caller.request(1, tokio_stream::pending());
+    let first = Envelope { messages: vec![wire::to_wire(message(2, 1, 8)).unwrap()] };
+    let request = caller.request(1, tokio_stream::iter([first]).chain(tokio_stream::pending()));
     let old = tokio::spawn(async move { client.deliver(request).await });
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    until("the old one works", || one.indexes() == [8]).await;
     assert!(!old.is_finished());
     two.send(1, 9);
-    until("the new one works", || one.indexes() == [9]).await;
-    assert_eq!(old.await.unwrap().unwrap_err().code(), Code::Aborted);
+    until("the new one works", || one.indexes() == [8, 9]).await;
+    let ended = timeout(PATIENCE, old).await.expect("the old one ends");
+    assert_eq!(ended.unwrap().unwrap_err().code(), Code::Aborted);
     two.send(1, 10);
-    until("and goes on", || one.indexes() == [9, 10]).await;
+    until("and goes on", || one.indexes() == [8, 9, 10]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -292,7 +298,7 @@ async fn garbage_costs_its_connection_only() {
         let _ = stream.shutdown().await;
         let mut answer = Vec::new();
         let read = stream.read_to_end(&mut answer);
-        let _ = tokio::time::timeout(Duration::from_secs(5), read).await.unwrap();
+        let _ = timeout(PATIENCE, read).await.unwrap();
     }
     // A call that is well-formed, but not of a node.
     let (mut client, _) = caller(&two).dial(1, 0).await.unwrap();
@@ -348,7 +354,7 @@ async fn a_node_asks_until_the_leader_has_recorded_it() {
     change(&two, |members| {
         members.nodes.get_mut(&2).unwrap().incarnation = Some(incarnation(2));
     });
-    asking.await.unwrap();
+    timeout(PATIENCE, asking).await.expect("it asks no more").unwrap();
     let proposed = one.fake.proposed.lock()[0].clone();
     let wanted = Command::Identify {
         node: 2,
@@ -365,7 +371,8 @@ async fn an_impostor_is_told_by_the_leader_and_stops() {
     let (one, two) = pair().await;
     one.fake.replies.lock().push_back(Ok(Outcome::Impostor("another folder".into())));
     *two.fake.leader.lock() = Some(1);
-    identify::run(&*two.fake, &two.transport, two.address.clone(), "client:1".into()).await;
+    let asking = identify::run(&*two.fake, &two.transport, two.address.clone(), "client:1".into());
+    timeout(PATIENCE, asking).await.expect("it asks no more");
     assert_eq!(*two.fake.failed.lock(), ["another folder"]);
     assert!(one.fake.failed.lock().is_empty());
 }
@@ -408,7 +415,7 @@ async fn open_ended(
     let began = tokio::time::Instant::now();
     let (answer, mut sending) = client.send_request(call.body(()).unwrap(), false).unwrap();
     sending.send_data(body.into(), false).unwrap();
-    let answer = tokio::time::timeout(Duration::from_secs(10), answer).await;
+    let answer = timeout(Duration::from_secs(10), answer).await;
     let answer = answer.expect("it is answered").unwrap();
     drop(sending);
     (tonic::Status::from_header_map(answer.headers()).unwrap(), began.elapsed())
@@ -443,5 +450,5 @@ async fn a_call_that_is_no_stream_is_short_and_comes_soon() {
     let (mut client, _) = caller(&two).dial(1, 0).await.unwrap();
     let silent = caller(&two).request(1, tokio_stream::pending());
     let delivered = client.deliver(silent);
-    assert!(tokio::time::timeout(2 * SHORT_TIME_MAX, delivered).await.is_err());
+    assert!(timeout(2 * SHORT_TIME_MAX, delivered).await.is_err());
 }

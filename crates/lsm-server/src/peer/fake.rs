@@ -22,6 +22,8 @@ use crate::limits::Limits;
 
 /// Of a call that is no stream.
 pub(super) const SHORT_TIME_MAX: Duration = Duration::from_secs(1);
+/// Longest wait for what takes a moment, on a machine that does other things, too.
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(super) struct Fake {
     identity: Identity,
@@ -213,11 +215,11 @@ pub(super) fn change(node: &Node, change: impl FnOnce(&mut Members)) {
 
 /// Waits for something that must come about.
 pub(super) async fn until(what: &str, is_so: impl Fn() -> bool) {
-    for _ in 0..1000 {
-        if is_so() {
-            return;
+    let looks = async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("it never came about: {what}");
+    };
+    let ended = tokio::time::timeout(PATIENCE, looks).await;
+    assert!(ended.is_ok(), "it never came about: {what}");
 }

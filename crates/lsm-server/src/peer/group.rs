@@ -55,7 +55,7 @@ impl Group for Replica {
     }
 
     fn deliver_snapshot(&self, from: u64, term: u64, staged: Staged) -> Result<(), Error> {
-        self.deliver_snapshot(from, term, staged);
+        self.deliver_snapshot(from, term, staged)
     }
 
     fn propose(&self, command: Vec<u8>) -> ReplyFuture<'_> {

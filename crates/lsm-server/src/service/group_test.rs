@@ -11,12 +11,13 @@ use lsm_client::proto::v1::{
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio::time::timeout;
 use tokio_stream::StreamExt;
 use tonic::{Code, Request, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
-use super::test_group::Group;
+use super::test_group::{Group, PATIENCE};
 use crate::convert;
 use crate::limits::Limits;
 
@@ -124,7 +125,7 @@ async fn without_a_quorum_requests_end_in_time_and_say_what_is_known() {
         let mut watch =
             HealthClient::new(group.channel(follower)).watch(request).await.unwrap().into_inner();
         let told = async { while watch.next().await.unwrap().unwrap().status != 2 {} };
-        tokio::time::timeout(Duration::from_secs(10), told).await.expect("it does not serve");
+        timeout(Duration::from_secs(10), told).await.expect("it does not serve");
     }
 }
 
@@ -150,13 +151,14 @@ async fn without_a_leader_nothing_is_left_open() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_waits_for_the_next_leader() {
-    let group =
-        Group::start(3, Limits { leader_wait_max: Duration::from_secs(15), ..Limits::default() })
-            .await;
+    let limits =
+        Limits { leader_wait_max: PATIENCE, request_time_max: PATIENCE, ..Limits::default() };
+    let group = Group::start(3, limits).await;
     let (leader, follower) = (group.leader().await, group.follower().await);
     group.net.cut(leader);
     let mut status = group.replica(follower).watch();
-    status.wait_for(|status| status.leader != Some(leader)).await.unwrap();
+    let gone = status.wait_for(|status| status.leader != Some(leader));
+    timeout(PATIENCE, gone).await.expect("the leader is missed in time").unwrap();
     group.kv(follower).put(put("a", "1")).await.unwrap();
     assert_eq!(value(&group, follower, "a").await.as_deref(), Some("1"));
 }
@@ -396,7 +398,10 @@ async fn all_nodes_hash_the_same() {
 
     let away = 6 - leader - follower;
     group.net.cut(away);
-    let check = group.cluster(leader).hash_check(HashCheckRequest {}).await.unwrap().into_inner();
+    // It may have come to lead meanwhile.
+    let mut cluster = group.cluster(group.leader().await);
+    let check = timeout(PATIENCE, cluster.hash_check(HashCheckRequest {})).await;
+    let check = check.expect("it is not waited for without end").unwrap().into_inner();
     let (silent, rest): (Vec<_>, Vec<_>) = check.hashes.iter().partition(|hash| hash.node == away);
     assert!(check.equal && !silent[0].error.is_empty() && rest.len() == 2, "{check:?}");
     // The other state is no longer equal, and the index no longer the same.

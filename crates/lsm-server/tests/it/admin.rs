@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::harness::{Cluster, Process, program, run, wait_for};
+use crate::harness::{Cluster, PATIENCE, Process, program, run, wait_for};
 
 /// Runs a command against a node. Returns its exit code and what it printed.
 fn ask(cluster: &Cluster, node: u64, words: &[&str]) -> (i32, String) {
@@ -52,8 +52,13 @@ async fn operators_see_and_change_the_cluster() {
     cluster.caught_up().await;
     let (code, text) = ask(&cluster, other, &["status"]);
     assert!(code == 0 && text.contains("4     learner"), "{text}");
-    let (code, text) = ask(&cluster, other, &["promote", &id]);
-    assert_eq!(code, 0, "{text}");
+    // Refused until the leader has heard how far it is.
+    wait_for("a promotion", PATIENCE, async || {
+        let (code, text) = ask(&cluster, other, &["promote", &id]);
+        println!("{text}");
+        (code == 0).then_some(())
+    })
+    .await;
     let (code, text) = ask(&cluster, other, &["members"]);
     assert_eq!((code, text.matches("voter").count()), (0, 4), "{text}");
     let (code, text) = ask(&cluster, other, &["hash-check"]);

@@ -9,7 +9,7 @@ use lsm_client::Client;
 use lsm_raft::testkit::{Call, Recorder, Reply, check};
 use tokio::task::JoinHandle;
 
-use crate::harness::Cluster;
+use crate::harness::{Cluster, ELECTION_TIME_MAX};
 
 const CLIENTS: u64 = 8;
 const KEYS: u64 = 5;
@@ -45,7 +45,7 @@ impl Clients {
 
     async fn more(&self, count: u64) {
         let goal = self.answered.load(Ordering::SeqCst) + count;
-        crate::harness::wait_for("answers", Duration::from_secs(60), async || {
+        crate::harness::wait_for("answers", Duration::from_secs(120), async || {
             (self.answered.load(Ordering::SeqCst) >= goal).then_some(())
         })
         .await;
@@ -108,7 +108,7 @@ async fn kills_and_pauses_are_not_seen_in_what_clients_are_told() {
         let asleep = cluster.leader().await;
         cluster.pause(asleep);
         let awake: Vec<_> = cluster.running().into_iter().filter(|&node| node != asleep).collect();
-        cluster.leader_of(&awake, Duration::from_secs(5)).await;
+        cluster.leader_of(&awake, ELECTION_TIME_MAX).await;
         clients.more(300).await;
         cluster.resume(asleep);
         clients.more(300).await;

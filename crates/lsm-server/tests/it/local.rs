@@ -6,9 +6,12 @@ use std::process::{Child, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use crate::harness::{free_ports, program, run};
+use crate::harness::{PATIENCE, free_ports_and, program, run};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Between the ports of a node for clients and for nodes.
+const PEER_PORT_OFFSET: u16 = 1000;
+/// In which `local` looks at its nodes several times.
+const LOOKS_TIME: Duration = Duration::from_secs(2);
 
 /// A cluster that was started by `local`, and what it prints.
 struct Local {
@@ -19,7 +22,7 @@ struct Local {
 
 impl Local {
     fn start(flags: &[&str]) -> Self {
-        let port = free_ports(3);
+        let port = free_ports_and(3, PEER_PORT_OFFSET);
         let mut command = program();
         command.args(["local", "--nodes", "3", "--port", &port.to_string()]).args(flags);
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
@@ -57,6 +60,15 @@ impl Local {
         String::from_utf8(ended.stdout).unwrap()
     }
 
+    /// Waits until all nodes are there, and `local` knows it, which it does not say.
+    fn wait_until_all_are_up(&self) {
+        for port in self.port..self.port + 3 {
+            let ended = run(["status", "--to", &format!("127.0.0.1:{port}"), "--timeout", "30s"]);
+            assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+        }
+        std::thread::sleep(LOOKS_TIME);
+    }
+
     /// Waits until nothing listens at the nodes' ports.
     fn assert_nodes_end(&self) {
         let start = Instant::now();
@@ -76,6 +88,17 @@ impl Drop for Local {
     }
 }
 
+/// A process that does not outlive its test.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 #[test]
 fn a_local_cluster_runs_tells_what_happens_and_leaves_nothing() {
     let mut local = Local::start(&[]);
@@ -86,19 +109,21 @@ fn a_local_cluster_runs_tells_what_happens_and_leaves_nothing() {
     local.line_with("leads (term");
     local.ask(&["put", "hello", "world"]);
 
+    // Only who was there can be back.
+    local.wait_until_all_are_up();
     local.signal("KILL", pid);
     local.line_with("node 3 has ended");
     let command = local.line_with("start --node 3");
     assert_eq!(local.ask(&["get", "hello"]), "world\n");
     // As it says.
-    let mut again = std::process::Command::new("sh")
+    let again = std::process::Command::new("sh")
         .args(["-c", &format!("exec {}", command.trim())])
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
+    let again = Killed(again);
     local.line_with("node 3 is back");
-    again.kill().unwrap();
-    again.wait().unwrap();
+    drop(again);
 
     local.signal("TERM", local.child.id());
     local.line_with("stopping the nodes");
@@ -120,7 +145,7 @@ fn nodes_do_not_outlive_their_parent() {
 
 #[test]
 fn a_taken_port_is_named() {
-    let port = free_ports(2);
+    let port = free_ports_and(3, PEER_PORT_OFFSET);
     let _taken = TcpListener::bind(("127.0.0.1", port + 1)).unwrap();
     let ended = run(["local", "--nodes", "3", "--port", &port.to_string()]);
     let said = String::from_utf8(ended.stderr).unwrap();

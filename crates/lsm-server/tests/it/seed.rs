@@ -1,5 +1,6 @@
 //! The three tests that the whole thing began with.
 
+use lsm_client::Client;
 use lsm_client::proto::v1::kv_service_client::KvServiceClient;
 use lsm_client::proto::v1::storage_service_client::StorageServiceClient;
 use lsm_client::proto::v1::{
@@ -25,15 +26,15 @@ async fn get(kv: &mut KvServiceClient<Channel>, key: &str) -> GetResponse {
 }
 
 /// Puts `entries`, many at a time.
-async fn put_all(kv: &KvServiceClient<Channel>, entries: Vec<(String, String)>) {
+async fn put_all(client: &Client, entries: Vec<(String, String)>) {
     let per_task = entries.len().div_ceil(PARALLEL);
     let mut entries = entries.into_iter().peekable();
     let mut tasks = Vec::new();
     while entries.peek().is_some() {
-        let (mut kv, part) = (kv.clone(), entries.by_ref().take(per_task).collect::<Vec<_>>());
+        let (client, part) = (client.clone(), entries.by_ref().take(per_task).collect::<Vec<_>>());
         tasks.push(tokio::spawn(async move {
             for (key, value) in part {
-                put(&mut kv, &key, &value).await;
+                client.put(key, value).await.unwrap();
             }
         }));
     }
@@ -77,16 +78,20 @@ async fn basic_operations() {
 async fn compaction_merges_levels() {
     let cluster = Cluster::builder(5).flags("--write-buffer-bytes 128KiB").start().await;
     let leader = cluster.leader().await;
-    let kv = cluster.kv(leader);
+    let client = cluster.client().await;
     let entry = |i| (format!("key_{i:05}"), format!("value_{i}"));
-    put_all(&kv, (0..10_000).map(entry).collect()).await;
+    put_all(&client, (0..10_000).map(entry).collect()).await;
+    cluster.caught_up().await;
 
     let mut storage = StorageServiceClient::new(cluster.channel(leader));
     storage.flush_mem_table(FlushMemTableRequest {}).await.unwrap();
     let stats = storage.get_storage_stats(GetStorageStatsRequest {}).await.unwrap().into_inner();
     assert!(stats.flushes > 1, "{stats:?}");
-    // What is compacted already needs no trigger: something new does.
-    put_all(&kv, (10_000..10_100).map(entry).collect()).await;
+    // What is compacted already needs no trigger: something new does. So little is not compacted
+    // before it is asked for if it is the only table in L0.
+    storage.trigger_compaction(TriggerCompactionRequest::default()).await.unwrap();
+    put_all(&client, (10_000..10_100).map(entry).collect()).await;
+    cluster.caught_up().await;
     storage.flush_mem_table(FlushMemTableRequest {}).await.unwrap();
     let mut tables_in_l0 = async || {
         let levels = storage.get_levels(GetLevelsRequest {}).await.unwrap().into_inner().levels;
@@ -99,7 +104,7 @@ async fn compaction_merges_levels() {
     storage.trigger_compaction(TriggerCompactionRequest::default()).await.unwrap();
     let after = tables_in_l0().await;
     assert!(after < before, "{after} tables in L0, and {before} before");
-    let mut kv = kv;
+    let mut kv = cluster.kv(leader);
     for i in [0, 4_999, 9_999, 10_099] {
         let (key, value) = entry(i);
         assert_eq!(get(&mut kv, &key).await.value, value);
@@ -111,7 +116,9 @@ async fn filters_spare_reads() {
     let cluster = Cluster::start(5).await;
     let leader = cluster.leader().await;
     let mut kv = cluster.kv(leader);
-    put_all(&kv, (0..1000).map(|i| (format!("key_{i}"), "value".to_owned())).collect()).await;
+    let entries = (0..1000).map(|i| (format!("key_{i}"), "value".to_owned())).collect();
+    put_all(&cluster.client().await, entries).await;
+    cluster.caught_up().await;
     let mut storage = StorageServiceClient::new(cluster.channel(leader));
     storage.flush_mem_table(FlushMemTableRequest {}).await.unwrap();
     let stats = async |storage: &mut StorageServiceClient<Channel>| {

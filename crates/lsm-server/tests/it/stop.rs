@@ -3,13 +3,12 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Cluster, Load, Process};
-
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::harness::{Cluster, Load, PATIENCE, Process};
 
 #[tokio::test]
 async fn a_leader_that_is_asked_to_stop_hands_over() {
-    let mut cluster = Cluster::start(3).await;
+    // An election takes longer than anything that this machine does beside us.
+    let mut cluster = Cluster::builder(3).flags("--election-timeout 5s").start().await;
     let client = cluster.client().await;
     let load = Load::start(&client, 4);
     load.more(100).await;
@@ -17,14 +16,14 @@ async fn a_leader_that_is_asked_to_stop_hands_over() {
     let (status, time) = cluster.terminate(old).await;
     println!("node {old} stopped within {time:?}");
     assert_eq!(status.code(), Some(0));
-    assert!(time < Duration::from_secs(5), "{time:?}");
+    assert!(time < Duration::from_secs(20), "{time:?}");
     assert_ne!(cluster.leader().await, old);
     load.more(100).await;
     let written = load.stop().await;
     assert_eq!(written.errors, [""; 0]);
     // An election would have taken longer.
     println!("no writer waited longer than {:?}", written.longest_gap);
-    assert!(written.longest_gap < Duration::from_secs(1), "{:?}", written.longest_gap);
+    assert!(written.longest_gap < Duration::from_secs(4), "{:?}", written.longest_gap);
     cluster.run_node(old);
     written.assert_kept(&client).await;
     cluster.assert_equal_states().await;
@@ -120,8 +119,9 @@ async fn a_folder_in_use_or_of_another_node_is_refused() {
 async fn a_node_that_lost_its_disk_is_not_let_in_again() {
     let mut cluster = Cluster::start(3).await;
     cluster.client().await.put("k", "v").await.unwrap();
-    // Nodes tell the group about their folders soon after they know it; nothing shows when.
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    // Nodes tell the group about their folders, each by an entry of the log; nothing else shows
+    // when they have.
+    cluster.at_rest().await;
     cluster.kill(3);
     cluster.wipe(3);
     cluster.run_node(3);

@@ -47,7 +47,7 @@ impl Load {
     /// Waits until so many more were acknowledged.
     pub(crate) async fn more(&self, count: u64) {
         let goal = self.acknowledged() + count;
-        super::wait_for("writes", Duration::from_secs(60), async || {
+        super::wait_for("writes", Duration::from_secs(120), async || {
             (self.acknowledged() >= goal).then_some(())
         })
         .await;

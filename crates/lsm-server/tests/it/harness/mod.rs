@@ -6,7 +6,7 @@
 //! client.put("k", "v").await.unwrap();
 //! let leader = cluster.leader().await;
 //! cluster.kill(leader);                          // also: terminate, pause, resume
-//! cluster.leader_within(Duration::from_secs(3)).await;
+//! cluster.leader_within(ELECTION_TIME_MAX).await;
 //! cluster.run_node(leader);                      // again, on the same folder
 //! ```
 //!
@@ -22,10 +22,16 @@ mod process;
 pub(crate) use certificates::Certificates;
 pub(crate) use cluster::Cluster;
 pub(crate) use load::Load;
-pub(crate) use ports::free_ports;
+pub(crate) use ports::{free_ports, free_ports_and};
 pub(crate) use process::{Process, program, run};
 
 use std::time::{Duration, Instant};
+
+/// Longest wait for what should take a few seconds, on a machine that does other things, too.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// In which a leader that is gone is replaced. On a machine that does nothing else it takes less
+/// than three seconds; how long it took is printed.
+pub(crate) const ELECTION_TIME_MAX: Duration = Duration::from_secs(20);
 
 /// Asks again until there is an answer.
 ///

@@ -33,11 +33,12 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts the program; what it says is added to `log`.
+    /// Starts a node; what it says is added to `log`. It ends when this process does.
     pub(crate) fn start(arguments: &[String], log: &Path) -> Self {
         let file = OpenOptions::new().create(true).append(true).open(log).unwrap();
         let mut command = program();
-        command.args(arguments).stdout(file.try_clone().unwrap()).stderr(file);
+        command.args(arguments).arg("--stop-with-stdin").stdin(Stdio::piped());
+        command.stdout(file.try_clone().unwrap()).stderr(file);
         Self { child: command.spawn().unwrap(), log: log.to_owned() }
     }
 
