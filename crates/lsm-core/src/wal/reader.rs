@@ -238,7 +238,7 @@ impl Replay<'_> {
     ) -> Result<Stop> {
         self.load(segment)?;
         let Some(header) = segment.header else {
-            return self.stop(segment, None, HEADER_LEN, 0);
+            return Ok(self.stop(segment, None, HEADER_LEN, 0));
         };
         if header.base != self.found.end {
             // Only the first segment: others are read because they begin here.
@@ -272,7 +272,7 @@ impl Replay<'_> {
             return Ok(Stop { path: segment.path.clone(), offset, witness: None });
         }
         self.buffer.truncate(limit);
-        self.stop(segment, Some(header.base), offset, offset)
+        Ok(self.stop(segment, Some(header.base), offset, offset))
     }
 
     /// Records behind where the next segment begins were cut off by an earlier recovery.
@@ -294,22 +294,15 @@ impl Replay<'_> {
     }
 
     /// The log ends in `segment`, unless the bytes in the buffer from `from` on say otherwise.
-    fn stop(
-        &self,
-        segment: &Opened,
-        base: Option<Lsn>,
-        from: usize,
-        offset: usize,
-    ) -> Result<Stop> {
-        let witness = self.witness(segment, base, from)?;
-        Ok(Stop { path: segment.path.clone(), offset, witness })
+    fn stop(&self, segment: &Opened, base: Option<Lsn>, from: usize, offset: usize) -> Stop {
+        let witness = self.witness(segment, base, from);
+        Stop { path: segment.path.clone(), offset, witness }
     }
 
-    fn witness(&self, segment: &Opened, base: Option<Lsn>, from: usize) -> Result<Option<usize>> {
+    fn witness(&self, segment: &Opened, base: Option<Lsn>, from: usize) -> Option<usize> {
         let (at, last_sequence) = (self.found.end, self.found.last_sequence);
         let base = base.map_or(Base::AtMost(self.highest), Base::Known);
         find_witness(&self.buffer, segment.info.number, base, from, at, last_sequence)
-            .map_err(|e| e.in_file(&segment.path))
     }
 
     /// Tells a torn tail from damage, by everything that was written after `stop`.
@@ -352,7 +345,7 @@ impl Replay<'_> {
             }
             self.load(&segment)?;
             let base = segment.header.map(|header| header.base);
-            if let Some(offset) = self.witness(&segment, base, HEADER_LEN)? {
+            if let Some(offset) = self.witness(&segment, base, HEADER_LEN) {
                 return damaged(format!(
                     "the record at offset {offset} of {}",
                     segment.path.display()

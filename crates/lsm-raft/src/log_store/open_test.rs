@@ -1,5 +1,7 @@
 use lsm_core::fs::CrashFs;
+use raft::eraftpb::Entry;
 
+use super::super::SegmentJob;
 use super::super::test_log::{all, dir, entries, entry, hard, open, options};
 use super::*;
 
@@ -81,4 +83,37 @@ fn a_long_entry_gets_a_segment_of_its_size() {
     }
     let (store, _writer) = LogStore::open(options(&fs, 1 << 20, 0), dir()).unwrap();
     assert_eq!(store.entries(1, 4, None).unwrap(), [entry(1, 1, 10), long, entry(3, 1, 10)]);
+}
+
+/// Entries hold what clients wrote, and lie behind the log's end once their segment is recycled.
+#[test]
+fn entries_that_look_like_records_do_no_harm() {
+    const SEGMENT: u64 = 64 << 10;
+    let fs = CrashFs::new();
+    let mut rng = fastrand::Rng::with_seed(1);
+    let (mut first, mut position) = (1, 0);
+    for _ in 0..20 {
+        let (store, mut writer) = open(&fs, SEGMENT).unwrap();
+        assert_eq!(store.last_index(), first - 1);
+        for index in first..first + 80 {
+            // Headers of long records of any sequence, but for their checksums.
+            let mut data = Vec::new();
+            while data.len() < 2400 {
+                data.extend_from_slice(&rng.u32(..).to_le_bytes());
+                data.extend_from_slice(&rng.u32(1..60_000).to_le_bytes());
+                data.extend_from_slice(&u64::MAX.to_le_bytes());
+                data.extend_from_slice(&(position + rng.u64(0..1 << 20)).to_le_bytes());
+            }
+            position += data.len() as u64;
+            let entry = Entry { index, term: 1, data: data.into(), ..Entry::default() };
+            store.append(std::slice::from_ref(&entry));
+            writer.write(Some(&hard(1, 1, index)), &[entry]).unwrap();
+            writer.make_ahead(SegmentJob::at_once);
+            writer.sync().unwrap();
+            if index > 20 {
+                writer.truncate(index - 20).unwrap();
+            }
+        }
+        first += 80;
+    }
 }
