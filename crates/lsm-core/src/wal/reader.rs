@@ -117,8 +117,9 @@ pub fn replay(
     closed_at: Option<Lsn>,
     visit: &mut dyn FnMut(LogRecord<'_>) -> Result<()>,
 ) -> Result<Replayed> {
-    let length: u64 = segments.iter().map(|segment| segment.bytes).sum();
-    let highest = Lsn(start.0.saturating_add(length));
+    // The owner's list may claim any lengths.
+    let lengths = segments.iter().map(|segment| segment.bytes);
+    let highest = Lsn(lengths.fold(start.0, u64::saturating_add));
     let (buffer, found) = (Vec::new(), Replayed::none(start));
     let mut replay = Replay { fs, dir, owner, buffer, found, synced: Lsn(0), highest };
     let mut rest = segments.iter();

@@ -217,3 +217,11 @@ fn started_segments_say_where_they_begin() {
     let (_, again) = read(&log.fs, &log.segments[1..], later.base, Lsn(0)).unwrap();
     assert_eq!((again.end, &again.started[..]), (replayed.end, &replayed.started[1..]));
 }
+
+#[test]
+fn listed_lengths_may_be_any() {
+    let mut log = sample();
+    log.segments[0].bytes = u64::MAX;
+    log.segments[1].bytes = u64::MAX;
+    assert_eq!(log.read().unwrap_err().kind(), ErrorKind::Corrupt);
+}
