@@ -84,6 +84,7 @@ wal/                L3  never key batch
     fuzzing.rs
     writer.rs
     front.rs
+    settle.rs
     reader.rs
     scan.rs
     syncer.rs

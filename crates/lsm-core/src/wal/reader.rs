@@ -79,25 +79,6 @@ impl Replayed {
     }
 }
 
-/// Makes the listed segments durable as they are. To be called before [`replay`], by whoever
-/// builds on what it reads: that may be in the system's cache only, if a process died and the
-/// machine did not, and a new segment must not begin behind bytes that can still be lost.
-///
-/// # Errors
-///
-/// `Io` if a file cannot be synced; one that is missing is left to [`replay`].
-pub fn settle(fs: &dyn Fs, dir: &Path, segments: &[SegmentInfo]) -> Result<()> {
-    for segment in segments {
-        let path = FileName::Log(segment.number).in_dir(dir);
-        match fs.open_write(&path).and_then(|file| file.sync()) {
-            // Replay says which one is missing, and that this is damage.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            synced => synced.map_err(|e| Error::io("sync the log segment", &path, e))?,
-        }
-    }
-    Ok(())
-}
-
 /// Reads the log of `owner` that `segments` make up, oldest first, and hands each record to
 /// `visit`.
 ///

@@ -2,7 +2,7 @@ use super::*;
 use crate::error::ErrorKind;
 use crate::wal::test_fs::{OWNER, TestFs};
 use crate::wal::test_log::{Log, SEGMENT, dir, last_started, path, payload, read, sample};
-use crate::wal::{Via, prepare};
+use crate::wal::{Via, prepare, settle};
 
 #[test]
 fn what_was_written_comes_back() {
@@ -191,11 +191,15 @@ fn a_record_longer_than_a_segment_gets_its_own() {
 }
 
 #[test]
-fn settling_syncs_what_is_listed() {
+fn settling_writes_and_syncs_what_is_listed() {
     let log = sample();
     log.fs.take_calls();
     settle(&log.fs, dir(), &log.segments).unwrap();
-    assert_eq!(log.fs.take_calls(), ["sync 000001.log", "sync 000002.log", "sync 000003.log"]);
+    let calls: Vec<String> = ["1", "2", "3"]
+        .iter()
+        .flat_map(|n| [format!("write 00000{n}.log"), format!("sync 00000{n}.log")])
+        .collect();
+    assert_eq!(log.fs.take_calls(), calls);
     log.fs.fail_syncs(true);
     assert_eq!(settle(&log.fs, dir(), &log.segments).unwrap_err().kind(), ErrorKind::Io);
     // What is missing is for replay to report.

@@ -1,4 +1,4 @@
-use lsm_core::fs::CrashFs;
+use lsm_core::fs::{CrashFs, CrashImage};
 use raft::eraftpb::Entry;
 
 use super::super::SegmentJob;
@@ -116,4 +116,26 @@ fn entries_that_look_like_records_do_no_harm() {
         }
         first += 80;
     }
+}
+
+#[test]
+fn what_a_failed_sync_left_in_the_cache_is_durable_after_the_next() {
+    let fs = CrashFs::new();
+    let written = entries(1..=4, 1, 100);
+    {
+        let (store, mut writer) = open(&fs, 4096).unwrap();
+        store.append(&written[..2]);
+        writer.write(Some(&hard(1, 1, 0)), &written[..2]).unwrap();
+        // Its sync fails, and the process dies.
+        let names = fs.list(dir()).unwrap();
+        for name in names.iter().filter(|name| wal::segment_number(name).is_some()) {
+            fs.lose_unsynced(&dir().join(name)).unwrap();
+        }
+    }
+    let (store, mut writer) = open(&fs, 4096).unwrap();
+    store.append(&written[2..]);
+    writer.write(None, &written[2..]).unwrap();
+    writer.sync().unwrap();
+    let (store, _writer) = open(&fs.image(CrashImage::Lost), 4096).unwrap();
+    assert_eq!(all(&store), written);
 }
