@@ -187,6 +187,7 @@ impl Engine {
         let number = self.set.new_file_number();
         let fs = &self.options.fs;
         let segment = wal::prepare(&**fs, &self.dir, number, bytes, recycle, zero)?;
+        self.syncer().sync_if_many()?;
         let edit = Edit { add_logs: vec![(number, segment.bytes)], ..Edit::default() };
         self.set.apply(edit, |_| {})?;
         Ok(segment)

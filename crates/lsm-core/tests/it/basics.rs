@@ -1,5 +1,6 @@
 //! Each call does what its documentation says, on the real file system.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use lsm_core::fs::{CrashFs, CrashImage};
@@ -164,3 +165,18 @@ fn a_close_in_the_middle_of_a_flush_is_a_clean_close() {
 }
 
 /// As the processes of many systems may have 1024 files open and no more.
+#[test]
+#[cfg_attr(not(target_os = "linux"), ignore)]
+fn a_log_that_nobody_syncs_keeps_few_files_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options::default().log_segment_bytes(64 << 10).log_bytes_max(1 << 30);
+    let db = options.open(dir.path()).unwrap();
+    for i in 0..6000u32 {
+        db.put(i.to_be_bytes(), [7; 2000]).unwrap();
+    }
+    let open = (0..4096).filter(|handle| {
+        let file = Path::new("/proc/self/fd").join(handle.to_string()).read_link();
+        file.is_ok_and(|file| file.starts_with(dir.path()))
+    });
+    assert!(open.count() < 60);
+}
