@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use lsm_core::fs::{CrashFs, CrashImage};
+use lsm_core::fs::{CrashFs, CrashImage, FaultFs, MemFs, Op};
 use lsm_core::{Db, Durability, ErrorKind, KeyspaceOptions, Options, WriteBatch};
 
 fn small() -> Options {
@@ -162,6 +162,22 @@ fn a_close_in_the_middle_of_a_flush_is_a_clean_close() {
         }
         db.close().unwrap();
     }
+}
+
+#[test]
+fn a_flush_of_many_keyspaces_syncs_the_folder_once() {
+    let faults = FaultFs::new(Arc::new(MemFs::new()));
+    let db = Options::default().fs(Arc::new(faults.clone())).stepped(1).open("/db").unwrap();
+    let mut batch = WriteBatch::new();
+    for i in 0..20 {
+        let keyspace = db.keyspace(&format!("{i}"), KeyspaceOptions::default()).unwrap();
+        batch.put_in(&keyspace, "k", "v");
+    }
+    db.write(batch).unwrap();
+    while db.step().unwrap() {}
+    let before = faults.count(Op::SyncDir);
+    db.flush().unwrap();
+    assert_eq!(faults.count(Op::SyncDir) - before, 1);
 }
 
 /// As the processes of many systems may have 1024 files open and no more.
