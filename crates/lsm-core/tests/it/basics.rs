@@ -1,9 +1,10 @@
 //! Each call does what its documentation says, on the real file system.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use lsm_core::fs::{CrashFs, CrashImage, FaultFs, MemFs, Op};
+use lsm_core::fs::{CrashFs, CrashImage, Fault, FaultFs, MemFs, Op};
 use lsm_core::{Db, Durability, ErrorKind, KeyspaceOptions, Options, WriteBatch};
 
 fn small() -> Options {
@@ -161,6 +162,20 @@ fn a_close_in_the_middle_of_a_flush_is_a_clean_close() {
             }
         }
         db.close().unwrap();
+    }
+}
+
+#[test]
+fn a_checkpoint_copies_what_it_cannot_link() {
+    for kind in [io::ErrorKind::PermissionDenied, io::ErrorKind::TooManyLinks] {
+        let faults = FaultFs::new(Arc::new(MemFs::new()));
+        let open = |dir| Options::default().fs(Arc::new(faults.clone())).open(dir);
+        let db = open("/one").unwrap();
+        db.put("k", "v").unwrap();
+        // As a file system without hard links does, and a file that has all it can have.
+        faults.inject(Fault::error(Op::HardLink, kind));
+        db.checkpoint("/two").unwrap();
+        assert_eq!(open("/two").unwrap().get("k").unwrap().unwrap(), "v");
     }
 }
 
