@@ -211,3 +211,26 @@ fn a_log_that_nobody_syncs_keeps_few_files_open() {
     });
     assert!(open.count() < 60);
 }
+
+#[test]
+fn a_cursor_goes_back_over_many_versions_it_does_not_see() {
+    let db = Options::default().fs(Arc::new(MemFs::new())).open("/db").unwrap();
+    for key in ["a", "b", "c"] {
+        db.put(key, "old").unwrap();
+    }
+    let snapshot = db.snapshot();
+    for i in 0..100 {
+        db.put("b", format!("{i}")).unwrap();
+        db.put("c", format!("{i}")).unwrap();
+    }
+    let mut cursor = snapshot.cursor();
+    for key in ["c", "b"] {
+        assert!(cursor.seek(key).unwrap());
+        assert_eq!(cursor.entry(), Some((key.as_bytes(), &b"old"[..])));
+        assert!(cursor.prev().unwrap());
+        let before = if key == "c" { &b"b"[..] } else { b"a" };
+        assert_eq!(cursor.entry(), Some((before, &b"old"[..])));
+    }
+    assert!(cursor.seek("a").unwrap());
+    assert!(!cursor.prev().unwrap());
+}
