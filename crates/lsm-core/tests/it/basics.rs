@@ -114,12 +114,13 @@ fn unlogged_writes_are_kept_by_a_flush_and_mix_with_logged_ones() {
 /// Headers of log records but for their checksums: long ones, of any sequence, that show each that
 /// the log was durable up to some position from `from` on.
 fn false_records(rng: &mut fastrand::Rng, from: u64, len: usize) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(len + 24);
+    // Now and then they are where records can be, at a multiple of 8.
+    let mut bytes = vec![0; rng.usize(0..8)];
     while bytes.len() < len {
         bytes.extend_from_slice(&rng.u32(..).to_le_bytes());
-        bytes.extend_from_slice(&rng.u32(1..60_000).to_le_bytes());
+        bytes.extend_from_slice(&rng.u32(1..250_000).to_le_bytes());
         bytes.extend_from_slice(&u64::MAX.to_le_bytes());
-        bytes.extend_from_slice(&(from + rng.u64(0..1 << 20)).to_le_bytes());
+        bytes.extend_from_slice(&(from + rng.u64(0..4 << 20)).to_le_bytes());
     }
     bytes
 }
@@ -129,15 +130,16 @@ fn false_records(rng: &mut fastrand::Rng, from: u64, len: usize) -> Vec<u8> {
 #[test]
 fn values_that_look_like_log_records_do_no_harm() {
     let fs = CrashFs::new();
-    let on = |fs: &CrashFs| small().fs(Arc::new(fs.clone())).stepped(1).open("/db");
+    let options = || small().log_segment_bytes(1 << 20).log_bytes_max(4 << 20).stepped(1);
+    let on = |fs: &CrashFs| options().fs(Arc::new(fs.clone())).open("/db");
     let mut rng = fastrand::Rng::with_seed(1);
     let (db, mut written) = (on(&fs).unwrap(), 0);
     for i in 0..2000u32 {
-        let value = false_records(&mut rng, written, 2400);
+        let value = false_records(&mut rng, written, 8 << 10);
         db.put(i.to_be_bytes(), &value).unwrap();
         written += value.len() as u64;
         while db.step().unwrap() {}
-        if i > 1000 && i % 37 == 0 {
+        if i > 1000 && i % 61 == 0 {
             // Killed here, between two flushes.
             let copy = on(&fs.image(CrashImage::Kept)).unwrap();
             assert_eq!(copy.iter().count(), i as usize + 1);

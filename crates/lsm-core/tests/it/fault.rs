@@ -73,7 +73,7 @@ impl Failing {
     }
 
     /// The database holds what it acknowledged: opened on the same disk, on one that lost
-    /// power, and on both it goes on, and then loses power. `unsynced` is a file whose sync failed.
+    /// power, and on both it syncs, loses power and goes on. `unsynced` is a file whose sync failed.
     fn check(&mut self, seed: u64, unsynced: Option<&Path>) {
         let again = Disk::crash(self.disk.clone());
         let lost = Disk::crash(self.disk.image(CrashImage::Lost));
@@ -90,11 +90,12 @@ impl Failing {
             let mut runner = self.runner.over(disk);
             runner.recover(death).unwrap();
             runner.db().verify().unwrap();
+            // What came back is safe once a sync says so, before any of it is in tables.
+            runner.apply(&Op::Sync).unwrap();
+            runner.crash(CrashImage::Lost).unwrap();
             for op in operations(seed, 12, Mix::Writes) {
                 runner.apply(&op).unwrap();
             }
-            runner.apply(&Op::Sync).unwrap();
-            runner.crash(CrashImage::Lost).unwrap();
             runner.reopen().unwrap();
             runner.close().unwrap();
         }

@@ -88,21 +88,22 @@ fn a_long_entry_gets_a_segment_of_its_size() {
 /// Entries hold what clients wrote, and lie behind the log's end once their segment is recycled.
 #[test]
 fn entries_that_look_like_records_do_no_harm() {
-    const SEGMENT: u64 = 64 << 10;
+    const SEGMENT: u64 = 1 << 20;
     let fs = CrashFs::new();
     let mut rng = fastrand::Rng::with_seed(1);
     let (mut first, mut position) = (1, 0);
-    for _ in 0..20 {
+    for _ in 0..6 {
         let (store, mut writer) = open(&fs, SEGMENT).unwrap();
         assert_eq!(store.last_index(), first - 1);
-        for index in first..first + 80 {
-            // Headers of long records of any sequence, but for their checksums.
-            let mut data = Vec::new();
-            while data.len() < 2400 {
+        for index in first..first + 400 {
+            // Headers of long records of any sequence, but for their checksums; now and then where
+            // records can be, at a multiple of 8.
+            let mut data = vec![0; rng.usize(0..8)];
+            while data.len() < 8 << 10 {
                 data.extend_from_slice(&rng.u32(..).to_le_bytes());
-                data.extend_from_slice(&rng.u32(1..60_000).to_le_bytes());
+                data.extend_from_slice(&rng.u32(1..250_000).to_le_bytes());
                 data.extend_from_slice(&u64::MAX.to_le_bytes());
-                data.extend_from_slice(&(position + rng.u64(0..1 << 20)).to_le_bytes());
+                data.extend_from_slice(&(position + rng.u64(0..4 * SEGMENT)).to_le_bytes());
             }
             position += data.len() as u64;
             let entry = Entry { index, term: 1, data: data.into(), ..Entry::default() };
@@ -114,7 +115,7 @@ fn entries_that_look_like_records_do_no_harm() {
                 writer.truncate(index - 20).unwrap();
             }
         }
-        first += 80;
+        first += 400;
     }
 }
 
