@@ -100,6 +100,7 @@ sstable/            L3
     scan.rs
     cursor.rs
     reader.rs
+    read_ahead.rs
     builder.rs
     properties.rs
     filter.rs

@@ -266,6 +266,14 @@ impl TableReader {
         }
     }
 
+    /// Has the system read what a cursor will need.
+    pub(super) fn will_need(&self, range: Range<u64>) {
+        match &self.bytes {
+            TableBytes::Mapped(map) => map.will_need(range),
+            TableBytes::Pread { file, .. } => file.will_need(range),
+        }
+    }
+
     /// Block `at`, which lies at `place`: checked, and unpacked if need be.
     #[inline]
     pub(super) fn block(
