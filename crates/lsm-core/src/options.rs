@@ -184,7 +184,10 @@ impl Options {
     }
 
     /// How many tables may be open (mapped, or as file handles) at once. Default: 4096; from 16
-    /// to 60,000, since Linux gives a process 65,530 mappings.
+    /// to 60,000, since Linux gives a process 65,530 mappings. With [`TableAccess::Pread`] each is
+    /// a file handle, of which a process often gets 1024 (`ulimit -n`): raise that, or lower this to
+    /// leave about a hundred for logs and jobs. One too many fails the read, or the database's
+    /// background work.
     #[must_use]
     pub fn tables_open_max(mut self, count: usize) -> Self {
         self.tables_open_max = count;

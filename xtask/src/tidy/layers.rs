@@ -84,6 +84,7 @@ wal/                L3  never key batch
     fuzzing.rs
     writer.rs
     front.rs
+    settle.rs
     reader.rs
     scan.rs
     syncer.rs
@@ -99,6 +100,7 @@ sstable/            L3
     scan.rs
     cursor.rs
     reader.rs
+    read_ahead.rs
     builder.rs
     properties.rs
     filter.rs

@@ -1,8 +1,8 @@
 //! Runs what was decided: a memtable or a plan in, new tables out. Installs nothing.
 //!
-//! Outputs are complete and synced, and their names durable, when a job returns: its edit can
-//! go to the manifest. A job that fails removes what it wrote, as far as it can; what stays
-//! behind is named by no manifest and removed at the next open.
+//! Outputs are complete and synced when a job returns; once [`sync_names`] has made their names
+//! durable, its edit can go to the manifest. A job that fails removes what it wrote, as far as it
+//! can; what stays behind is named by no manifest and removed at the next open.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,8 +21,10 @@ use crate::options::KeyspaceOptions;
 use crate::sstable::{OpenTables, TableBuilder, TableHandle, TableOptions, TableScan};
 use crate::version::{TableFile, TableMeta, Version, VersionSet, table_salt};
 
-/// Entries between two looks at the stop flag.
-const STOP_CHECK_EVERY: u64 = 4096;
+/// Bytes between two looks at the stop flag.
+const STOP_CHECK_BYTES: usize = 1 << 20;
+/// What an entry counts for at least: merging short ones takes its time, too.
+const STOP_CHECK_ENTRY_BYTES: usize = 256;
 
 /// Where a job reads, writes and what it must respect.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +49,11 @@ pub(crate) fn flush(job: &Job<'_>, memtables: &[Arc<Memtable>]) -> Result<Option
     let mut tables = output.finish(written)?;
     debug_assert!(tables.len() <= 1, "level 0 gets one table a flush");
     Ok(tables.pop())
+}
+
+/// Makes the names of new tables durable: once for all that one edit will name.
+pub(crate) fn sync_names(fs: &dyn Fs, dir: &Path) -> Result<()> {
+    fs.sync_dir(dir).map_err(|source| Error::io("sync the folder", dir, source))
 }
 
 /// Merges the tables of a plan; `version` is the one it was picked from, or a later one.
@@ -116,26 +123,30 @@ impl<'a> Output<'a> {
     ) -> Result<()> {
         input.seek_first()?;
         let mut last_key = Vec::new();
-        let mut seen = 0u64;
+        let (mut first, mut unchecked_bytes) = (true, 0);
         while input.is_valid() {
             let (key, tag) = (input.key(), input.tag());
             if !matches!(tag.kind(), Some(Kind::Put | Kind::Delete)) {
                 let kind = tag.0 & 0xff;
                 return Err(Error::unsupported(format!("entry kind {kind} needs a newer program")));
             }
-            let key_is_new = seen == 0 || key != last_key.as_slice();
+            let key_is_new = first || key != last_key.as_slice();
             if key_is_new {
                 last_key.clear();
                 last_key.extend_from_slice(key);
             }
+            first = false;
             let fate = self.retention.decide(key_is_new, tag, || key_at_bottom(key));
+            unchecked_bytes += STOP_CHECK_ENTRY_BYTES + input.value().len();
             if let Fate::Keep(tag) = fate {
                 self.add(key_is_new, key, tag, input.value())?;
             }
             input.next()?;
-            seen += 1;
-            if seen.is_multiple_of(STOP_CHECK_EVERY) && self.job.stop.load(Ordering::Relaxed) {
-                return Err(Error::closed());
+            if unchecked_bytes >= STOP_CHECK_BYTES {
+                unchecked_bytes = 0;
+                if self.job.stop.load(Ordering::Relaxed) {
+                    return Err(Error::closed());
+                }
             }
         }
         Ok(())
@@ -192,11 +203,7 @@ impl<'a> Output<'a> {
 
     /// Ends the job: the tables, or an error and as little left behind as possible.
     fn finish(mut self, written: Result<()>) -> Result<Vec<TableMeta>> {
-        let finished = written.and_then(|()| self.close()).and_then(|()| {
-            let synced = self.job.fs.sync_dir(self.job.dir);
-            synced.map_err(|source| Error::io("sync the folder", self.job.dir, source))
-        });
-        let finished = finished.and_then(|()| self.check_again());
+        let finished = written.and_then(|()| self.close()).and_then(|()| self.check_again());
         match finished {
             Ok(()) => Ok(self.done),
             Err(error) => {
@@ -221,3 +228,7 @@ impl<'a> Output<'a> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[path = "job_test.rs"]
+mod tests;

@@ -17,7 +17,7 @@ mod simulation_test;
 
 pub(crate) use busy::BusyTables;
 
-pub(crate) use job::{Job, flush, merge};
+pub(crate) use job::{Job, flush, merge, sync_names};
 pub(crate) use levels::{codec_for, debt};
 pub(crate) use manual::{RangeSweep, Step};
 pub(crate) use picker::pick;

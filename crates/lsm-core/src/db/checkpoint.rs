@@ -56,10 +56,15 @@ impl Engine {
 fn link(fs: &dyn Fs, from: &Path, to: &Path) -> Result<()> {
     match fs.hard_link(from, to) {
         Ok(()) => Ok(()),
+        // Another file system, or one without hard links (which Linux calls "not permitted"), or a
+        // table that has as many as a file can have.
         Err(error)
             if matches!(
                 error.kind(),
-                io::ErrorKind::CrossesDevices | io::ErrorKind::Unsupported
+                io::ErrorKind::CrossesDevices
+                    | io::ErrorKind::Unsupported
+                    | io::ErrorKind::PermissionDenied
+                    | io::ErrorKind::TooManyLinks
             ) =>
         {
             copy(fs, from, to)

@@ -245,10 +245,7 @@ fn remove_strays(fs: &dyn Fs, dir: &Path, set: &VersionSet) -> Result<()> {
     let manifest = set.manifest_number();
     let is_stray = |name: &FileName| {
         set.with(|catalog| match name {
-            FileName::Table(number) => {
-                let mut tables = catalog.keyspaces.values().flat_map(|s| s.version.tables());
-                !tables.any(|(_, table)| table.meta.number == *number)
-            }
+            FileName::Table(number) => !catalog.has_table(*number),
             FileName::Log(number) => !catalog.logs.contains_key(number),
             FileName::Manifest(number) => Some(*number) != manifest,
             FileName::CurrentNew => true,

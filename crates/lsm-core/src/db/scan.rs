@@ -190,9 +190,7 @@ impl Cursor {
             State::Here => self.moved(|cursor| {
                 cursor.key.clear();
                 cursor.key.extend_from_slice(cursor.merge.key());
-                while cursor.merge.is_valid() && cursor.merge.key() == cursor.key.as_slice() {
-                    cursor.merge.prev()?;
-                }
+                cursor.leave_backward()?;
                 cursor.settle_backward()
             }),
         }
@@ -280,6 +278,17 @@ impl Cursor {
             }
         }
         Ok(State::Nowhere)
+    }
+
+    /// From the entry that shows back over the newer versions of its key, which is `self.key`.
+    fn leave_backward(&mut self) -> Result<()> {
+        for _ in 0..STEPS_MAX {
+            if !(self.merge.is_valid() && self.merge.key() == self.key.as_slice()) {
+                return Ok(());
+            }
+            self.merge.prev()?;
+        }
+        self.merge.seek_back(&self.key, Tag(u64::MAX))
     }
 
     /// Goes back to the first entry that shows, from where the merged cursor stands, keeps

@@ -73,6 +73,9 @@ impl Engine {
         };
         let built: Result<Vec<_>> = group.parts.iter().map(flush).collect();
         let installed = built.and_then(|tables| {
+            if tables.iter().any(Option::is_some) {
+                compaction::sync_names(&*self.options.fs, &self.dir)?;
+            }
             if let Some(end) = group.log_end
                 && self.live_trees().len() > 1
             {
@@ -184,6 +187,7 @@ impl Engine {
         recycle: Option<FileNumber>,
         zero: bool,
     ) -> Result<wal::Segment> {
+        self.syncer().sync_if_many()?;
         let number = self.set.new_file_number();
         let fs = &self.options.fs;
         let segment = wal::prepare(&**fs, &self.dir, number, bytes, recycle, zero)?;
@@ -243,6 +247,9 @@ impl Engine {
                 let snapshots = self.snapshots.list(&self.published);
                 let job = self.job(&view.options, &snapshots);
                 let tables = compaction::merge(&job, &view.version, plan)?;
+                if !tables.is_empty() {
+                    compaction::sync_names(&*self.options.fs, &self.dir)?;
+                }
                 self.metrics.count_compaction(plan, &tables);
                 tables
             }

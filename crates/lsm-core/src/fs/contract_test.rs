@@ -160,6 +160,10 @@ fn reads_end_with_the_file() {
             file.advise(access);
             file.map().unwrap().advise(access);
         }
+        for range in [0..10, 3..1 << 40, 10..10, 1 << 40..1 << 41] {
+            file.will_need(range.clone());
+            file.map().unwrap().will_need(range);
+        }
         assert!(!file.is_empty());
     });
 }

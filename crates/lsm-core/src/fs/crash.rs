@@ -11,6 +11,8 @@
 //! * Syncing a file says nothing about its name, syncing a folder nothing about its files.
 //! * New and removed folders are durable at once, as [`Fs::create_dir_all`] and
 //!   [`Fs::remove_dir`] promise.
+//! * After a sync that failed, [`CrashFs::lose_unsynced`] can make a file what Linux makes of it:
+//!   what was not written counts as written, and no later sync brings it to disk.
 //!
 //! Sectors are written whole: a torn sector is not modelled.
 //!
@@ -102,6 +104,12 @@ impl CrashFs {
             });
             Arc::clone(image)
         }))
+    }
+
+    /// What a failed sync of a file does on Linux: its unsynced bytes stay readable until the
+    /// machine dies, but are not written any more, unless somebody writes them again.
+    pub fn lose_unsynced(&self, path: &Path) -> io::Result<()> {
+        self.look(|state| state.names.file(&normal(path))?.content.lock().lose())
     }
 
     fn with_names(names: Names<CrashFile>) -> Self {

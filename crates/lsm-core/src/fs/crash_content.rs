@@ -68,6 +68,12 @@ impl Content {
         self.unsynced.drain(..).try_for_each(|change| change.apply(&mut self.durable))
     }
 
+    /// Forgets that anything still has to be put on disk. The length is on disk by other ways.
+    pub(super) fn lose(&mut self) -> io::Result<()> {
+        self.unsynced.clear();
+        grow(&mut self.durable, self.current.len() as u64)
+    }
+
     /// The durable bytes and some sectors of the writes since.
     pub(super) fn torn(&self, rng: &mut Rng) -> Vec<u8> {
         let mut sectors = SectorChoice::new(self.unsynced.len(), rng);

@@ -9,6 +9,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -221,6 +222,10 @@ impl ReadFile for FaultReadFile {
 
     fn advise(&self, access: Access) {
         self.inner.advise(access);
+    }
+
+    fn will_need(&self, range: Range<u64>) {
+        self.inner.will_need(range);
     }
 }
 

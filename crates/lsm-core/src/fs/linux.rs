@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::num::NonZeroU64;
 use std::ops::Range;
 
 use memmap2::{Advice, MmapRaw};
@@ -57,4 +58,11 @@ pub(super) fn advise(file: &File, access: Access) {
     };
     // A hint: what the system makes of it changes no result.
     let _ = fadvise(file, 0, None, advice);
+}
+
+/// Has the system read a range of the file, without waiting for it.
+pub(super) fn will_need(file: &File, range: Range<u64>) {
+    if let Some(len) = range.end.checked_sub(range.start).and_then(NonZeroU64::new) {
+        let _ = fadvise(file, range.start, Some(len), rustix::fs::Advice::WillNeed);
+    }
 }

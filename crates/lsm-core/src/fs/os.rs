@@ -211,6 +211,10 @@ impl ReadFile for OsReadFile {
     fn advise(&self, access: Access) {
         linux::advise(&self.file, access);
     }
+
+    fn will_need(&self, range: Range<u64>) {
+        linux::will_need(&self.file, range);
+    }
 }
 
 /// Maps the first `len` bytes of a file that is at least that long.

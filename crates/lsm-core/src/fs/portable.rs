@@ -24,3 +24,6 @@ pub(super) fn prefault(_map: &MmapRaw, _range: Range<usize>) -> io::Result<()> {
 
 /// No hints here.
 pub(super) fn advise(_file: &File, _access: Access) {}
+
+/// Nor here.
+pub(super) fn will_need(_file: &File, _range: Range<u64>) {}

@@ -6,7 +6,7 @@
 
 use std::fmt::Debug;
 use std::io;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -104,6 +104,9 @@ pub trait ReadFile: Debug + Send + Sync {
 
     /// A hint about coming reads of this handle; never fails.
     fn advise(&self, access: Access);
+
+    /// A hint that these bytes will be read soon; never fails.
+    fn will_need(&self, _range: Range<u64>) {}
 }
 
 /// A file open for writing at any offset.
@@ -139,6 +142,20 @@ pub enum Mapping {
 }
 
 impl Mapping {
+    /// A hint that these bytes will be read soon; never fails.
+    pub fn will_need(&self, range: Range<u64>) {
+        #[cfg(unix)]
+        if let Self::File(map) = self {
+            let end = range.end.min(map.len() as u64);
+            if let Some(len) = end.checked_sub(range.start).filter(|&len| len > 0) {
+                let (start, len) = (range.start as usize, len as usize);
+                let _ = map.advise_range(memmap2::Advice::WillNeed, start, len);
+            }
+        }
+        #[cfg(not(unix))]
+        let _ = range;
+    }
+
     /// A hint about coming reads of this mapping; never fails.
     pub fn advise(&self, access: Access) {
         #[cfg(unix)]

@@ -14,8 +14,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::block::{Block, Entry, Shape};
-use super::format::Damage;
+use super::format::{Damage, TRAILER_LEN};
 use super::index::Index;
+use super::read_ahead::ReadAhead;
 use super::reader::{BlockBytes, TableReader, Touched};
 use crate::error::{Error, Result};
 use crate::iter::Cursor;
@@ -256,6 +257,7 @@ impl<B: Blocks> Cursor for Walk<B> {
 pub(crate) struct ReaderBlocks {
     reader: Arc<TableReader>,
     held: Option<BlockBytes>,
+    ahead: ReadAhead,
 }
 
 /// A cursor over an open table, which it keeps open.
@@ -263,7 +265,8 @@ pub(crate) type TableCursor = Walk<ReaderBlocks>;
 
 impl TableReader {
     pub(crate) fn cursor(self: &Arc<Self>) -> TableCursor {
-        Walk::new(ReaderBlocks { reader: Arc::clone(self), held: None })
+        let (reader, ahead) = (Arc::clone(self), ReadAhead::default());
+        Walk::new(ReaderBlocks { reader, held: None, ahead })
     }
 }
 
@@ -278,7 +281,15 @@ impl Blocks for ReaderBlocks {
         let Some(place) = self.reader.index().block(at) else {
             return Err(self.error(at, Damage::new("block outside the table", 0)));
         };
-        self.held = Some(self.reader.block(at, place, &mut Touched::default())?);
+        let mut touched = Touched::default();
+        self.held = Some(self.reader.block(at, place, &mut touched)?);
+        // What the block cache has is not read.
+        if touched.cache_hits == 0 {
+            let block_end = place.offset + (place.len + TRAILER_LEN) as u64;
+            if let Some(range) = self.ahead.visit(at, block_end) {
+                self.reader.will_need(range);
+            }
+        }
         Ok(())
     }
 

@@ -7,14 +7,18 @@ use bytes::Bytes;
 
 use super::compress::Codec;
 use super::fuzzing::{self, MemoryTable, NAME, open_table};
+use super::reader::TableReader;
 use super::table_test::{
     Model, OPTIONS, SALT, build, get, put, random_model, verify_bytes, visible,
 };
-use super::{TableOptions, TableScan};
+use super::{ReadOptions, TableOptions, TableScan};
+use crate::cache::BlockCache;
 use crate::error::{Error, ErrorKind, Result};
+use crate::file_name::FileNumber;
+use crate::fs::{Fs, OsFs};
 use crate::iter::Cursor;
 use crate::key::{SEQ_MAX, Tag};
-use crate::options::TableAccess;
+use crate::options::{TableAccess, Verification};
 
 fn small_model() -> Model {
     let mut model = Model::new();
@@ -94,6 +98,31 @@ fn no_flipped_bit_changes_an_answer() {
             assert_names_the_place(&error);
         }
     }
+}
+
+/// A page may be dropped from memory and read from disk again, by then damaged.
+#[test]
+fn packed_blocks_of_a_mapping_are_checked_each_time() {
+    let model = small_model();
+    let bytes = build(&model, TableOptions { codec: Codec::Lz4, ..OPTIONS });
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(NAME);
+    let file = OsFs.create(&path).unwrap();
+    file.write_at(0, &bytes).unwrap();
+    let options = ReadOptions {
+        access: TableAccess::Mapped,
+        verification: Verification::FirstTouch,
+        // Nothing unpacked is kept.
+        cache: Arc::new(BlockCache::new(0)),
+    };
+    let read = OsFs.open_read(&path).unwrap();
+    let (number, len) = (FileNumber(1), bytes.len() as u64);
+    let reader = TableReader::open(read, path, number, len, SALT, &options).unwrap();
+    let ((key, _), _) = model.first_key_value().unwrap();
+    assert!(get(&reader, key, SEQ_MAX).unwrap().is_some());
+    file.write_at(30, &[!bytes[30]]).unwrap();
+    let error = get(&reader, key, SEQ_MAX).unwrap_err();
+    assert_eq!((error.kind(), error.offset()), (ErrorKind::Corrupt, Some(0)), "{error}");
 }
 
 #[test]

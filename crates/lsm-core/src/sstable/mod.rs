@@ -19,6 +19,7 @@ pub(crate) mod fuzzing;
 mod index;
 mod open_tables;
 mod properties;
+mod read_ahead;
 mod reader;
 mod scan;
 #[cfg(test)]

@@ -6,8 +6,8 @@
 //!
 //! Invariants:
 //! * Filter, index and properties are checked when the table is opened, all of them.
-//! * A block is checked before it is used: a mapped one when it is first touched (or at each
-//!   touch), one read or unpacked each time that it is.
+//! * A block is checked before it is used: one used where it is mapped when it is first touched
+//!   (or at each touch), one read or unpacked each time that it is.
 //!
 //! Threads: any number. A reader changes nothing but the bits that say which blocks were
 //! checked; two threads may check one block both.
@@ -266,6 +266,14 @@ impl TableReader {
         }
     }
 
+    /// Has the system read what a cursor will need.
+    pub(super) fn will_need(&self, range: Range<u64>) {
+        match &self.bytes {
+            TableBytes::Mapped(map) => map.will_need(range),
+            TableBytes::Pread { file, .. } => file.will_need(range),
+        }
+    }
+
     /// Block `at`, which lies at `place`: checked, and unpacked if need be.
     #[inline]
     pub(super) fn block(
@@ -281,28 +289,31 @@ impl TableReader {
             let start = place.offset as usize;
             return Ok(BlockBytes::Mapped { start, end: start + place.len });
         }
-        self.held_block(at, place, touched).map(BlockBytes::Held)
+        self.held_block(place, touched).map(BlockBytes::Held)
     }
 
     /// A block that does not lie in memory as it is.
-    fn held_block(&self, at: usize, place: BlockPlace, touched: &mut Touched) -> Result<Bytes> {
+    fn held_block(&self, place: BlockPlace, touched: &mut Touched) -> Result<Bytes> {
         if let Some(bytes) = self.cache.get(self.number.0, place.offset) {
             touched.cache_hits += 1;
             return Ok(bytes);
         }
         touched.cache_misses += 1;
         touched.bytes_read += (place.len + TRAILER_LEN) as u64;
-        let block = Bytes::from(self.fetch(at, place)?);
+        let block = Bytes::from(self.fetch(place)?);
         self.cache.insert(self.number.0, place.offset, block.clone());
         Ok(block)
     }
 
     /// Reads a block, checks it and unpacks it.
-    fn fetch(&self, at: usize, place: BlockPlace) -> Result<Vec<u8>> {
+    fn fetch(&self, place: BlockPlace) -> Result<Vec<u8>> {
         match &self.bytes {
             TableBytes::Mapped(map) => {
-                self.check_mapped(map, at, place)?;
-                self.unpack(slice(map, with_trailer(place)), place)
+                // Each time: since the last one the page may have been read from disk anew, and
+                // unpacking costs more than checking.
+                let sealed = slice(map, with_trailer(place));
+                self.check_block(sealed, place)?;
+                self.unpack(sealed, place)
             }
             TableBytes::Pread { file, .. } => {
                 let mut sealed = vec![0; place.len + TRAILER_LEN];

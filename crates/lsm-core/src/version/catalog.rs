@@ -5,13 +5,12 @@
 //! * A table is in one place; no number is added twice.
 //! * `flushed_seq` of the whole is at most that of any keyspace with later writes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use super::edit::{Edit, KeyspaceEdit};
 use super::table_file::{Removable, TableFile};
-use super::table_meta::TableMeta;
-use super::version::{LEVELS, Version};
+use super::version::Version;
 use crate::error::{Error, Result};
 use crate::file_name::FileNumber;
 use crate::key::{KeyspaceId, SeqNo};
@@ -33,12 +32,15 @@ pub(crate) struct Catalog {
     /// Where the log ended at a clean close, if nothing was written since.
     pub(crate) log_closed: Option<Lsn>,
     pub(crate) keyspaces: BTreeMap<KeyspaceId, KeyspaceState>,
+    /// The tables of all keyspaces.
+    tables: HashSet<FileNumber>,
     removable: Arc<Removable>,
 }
 
 #[derive(Clone, Debug)]
 pub(crate) struct KeyspaceState {
-    pub(crate) name: String,
+    /// Shared by all catalogs: each edit makes one.
+    pub(crate) name: Arc<str>,
     pub(crate) version: Arc<Version>,
     /// Every operation on this keyspace up to here is in its tables.
     pub(crate) flushed_seq: SeqNo,
@@ -49,15 +51,14 @@ impl Catalog {
         &self.removable
     }
 
-    /// Takes an edit in, whole or not at all.
-    pub(crate) fn apply(&mut self, edit: &Edit) -> Result<()> {
-        let mut next = self.clone();
-        next.apply_in_place(edit)?;
-        *self = next;
-        Ok(())
+    pub(crate) fn has_table(&self, number: FileNumber) -> bool {
+        self.tables.contains(&number)
     }
 
-    fn apply_in_place(&mut self, edit: &Edit) -> Result<()> {
+    /// Takes an edit in. After an error a part of it may have been taken in: the catalog is of no
+    /// use then. What an edit costs depends on the edit, if no one else holds the versions that it
+    /// changes: a manifest is read in proportion to its length, however many tables there are.
+    pub(crate) fn apply(&mut self, edit: &Edit) -> Result<()> {
         self.database_id = edit.database_id.unwrap_or(self.database_id);
         self.next_file = self.next_file.max(edit.next_file.unwrap_or_default());
         self.flushed_seq = self.flushed_seq.max(edit.flushed_seq.unwrap_or_default());
@@ -78,12 +79,12 @@ impl Catalog {
             }
         }
         for (id, name) in &edit.create_keyspaces {
-            let taken = self.keyspaces.values().any(|state| state.name == *name);
+            let taken = self.keyspaces.values().any(|state| *state.name == **name);
             if id.0 == u32::MAX || taken || self.keyspaces.contains_key(id) {
                 return Err(Error::corrupt(format!("manifest creates keyspace {id} twice")));
             }
             let state = KeyspaceState {
-                name: name.clone(),
+                name: name.as_str().into(),
                 version: Arc::default(),
                 flushed_seq: SeqNo::default(),
             };
@@ -94,8 +95,11 @@ impl Catalog {
             self.apply_to_keyspace(change)?;
         }
         for id in &edit.drop_keyspaces {
-            if self.keyspaces.remove(id).is_none() {
+            let Some(dropped) = self.keyspaces.remove(id) else {
                 return Err(Error::corrupt(format!("manifest drops unknown keyspace {id}")));
+            };
+            for (_, table) in dropped.version.tables() {
+                self.tables.remove(&table.meta.number);
             }
         }
         Ok(())
@@ -110,11 +114,27 @@ impl Catalog {
         if change.removed.is_empty() && change.added.is_empty() {
             return Ok(());
         }
-        let make = |meta: &TableMeta| {
-            let salt = table_salt(database_id, meta.number);
-            Arc::new(TableFile::new(meta.clone(), salt, Arc::clone(&removable)))
-        };
-        state.version = Arc::new(next_version(&state.version, change, make)?);
+        // A copy, if somebody still reads the version as it was.
+        let version = Arc::make_mut(&mut state.version);
+        let mut moving = Vec::new();
+        for (level, number) in &change.removed {
+            let removed = version.remove(usize::from(*level), *number);
+            moving.push(removed.ok_or_else(|| {
+                Error::corrupt(format!("manifest removes unknown table {number}"))
+            })?);
+            self.tables.remove(number);
+        }
+        for (level, meta) in &change.added {
+            if !self.tables.insert(meta.number) {
+                return Err(Error::corrupt(format!("manifest adds table {} twice", meta.number)));
+            }
+            let moved = moving.iter().find(|table| table.meta == *meta).cloned();
+            let table = moved.unwrap_or_else(|| {
+                let salt = table_salt(database_id, meta.number);
+                Arc::new(TableFile::new(meta.clone(), salt, Arc::clone(&removable)))
+            });
+            version.insert(usize::from(*level), table)?;
+        }
         Ok(())
     }
 
@@ -122,17 +142,15 @@ impl Catalog {
     /// is durable: until then a crash brings the old tables back.
     pub(super) fn retire(&self, next: &Self, edit: &Edit) {
         for change in &edit.keyspaces {
-            let (Some(old), Some(new)) =
-                (self.keyspaces.get(&change.id), next.keyspaces.get(&change.id))
-            else {
-                continue;
-            };
-            let gone = |number: FileNumber| {
-                change.removed.iter().any(|removed| removed.1 == number)
-                    && !new.version.tables().any(|(_, table)| table.meta.number == number)
-            };
-            let tables = old.version.tables().map(|(_, table)| table);
-            tables.filter(|table| gone(table.meta.number)).for_each(|table| table.mark_obsolete());
+            let Some(old) = self.keyspaces.get(&change.id) else { continue };
+            for &(level, number) in &change.removed {
+                // Others were moved.
+                if !next.tables.contains(&number) {
+                    let mut tables = old.version.levels[usize::from(level)].iter();
+                    let gone = tables.find(|table| table.meta.number == number);
+                    gone.into_iter().for_each(|table| table.mark_obsolete());
+                }
+            }
         }
         for dropped in edit.drop_keyspaces.iter().filter_map(|id| self.keyspaces.get(id)) {
             dropped.version.tables().for_each(|(_, table)| table.mark_obsolete());
@@ -155,7 +173,11 @@ impl Catalog {
             add_logs: self.logs.iter().map(|(&number, &bytes)| (number, bytes)).collect(),
             log_closed: self.log_closed,
             next_keyspace: Some(KeyspaceId(self.next_keyspace)),
-            create_keyspaces: self.keyspaces.iter().map(|(&id, s)| (id, s.name.clone())).collect(),
+            create_keyspaces: self
+                .keyspaces
+                .iter()
+                .map(|(&id, s)| (id, s.name.to_string()))
+                .collect(),
             keyspaces: keyspaces.collect(),
             ..Edit::default()
         }
@@ -167,47 +189,11 @@ pub(crate) fn table_salt(database_id: u64, number: FileNumber) -> u64 {
     (database_id ^ number.0).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32) ^ database_id
 }
 
-fn next_version(
-    version: &Version,
-    change: &KeyspaceEdit,
-    make: impl Fn(&TableMeta) -> Arc<TableFile>,
-) -> Result<Version> {
-    let mut levels = version.levels.clone();
-    let mut moving: Vec<Arc<TableFile>> = Vec::new();
-    for (level, number) in &change.removed {
-        let tables = &mut levels[usize::from(*level)];
-        let Some(at) = tables.iter().position(|table| table.meta.number == *number) else {
-            return Err(Error::corrupt(format!("manifest removes unknown table {number}")));
-        };
-        moving.push(tables.remove(at));
-    }
-    for (level, meta) in &change.added {
-        if levels.iter().flatten().any(|table| table.meta.number == meta.number) {
-            return Err(Error::corrupt(format!("manifest adds table {} twice", meta.number)));
-        }
-        let moved = moving.iter().find(|table| table.meta == *meta).cloned();
-        levels[usize::from(*level)].push(moved.unwrap_or_else(|| make(meta)));
-    }
-    // Flushed memtables hold disjoint stretches of the write order: newest first.
-    levels[0].sort_by_key(|table| std::cmp::Reverse((table.meta.seq_max, table.meta.number)));
-    for tables in &mut levels[1..LEVELS] {
-        tables.sort_by(|a, b| a.meta.smallest.cmp(&b.meta.smallest));
-        for pair in tables.windows(2) {
-            if pair[0].meta.largest >= pair[1].meta.smallest {
-                return Err(Error::corrupt(format!(
-                    "tables {} and {} of one level overlap",
-                    pair[0].meta.number, pair[1].meta.number
-                )));
-            }
-        }
-    }
-    Ok(Version { levels })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::error::ErrorKind;
+    use crate::version::TableMeta;
 
     fn meta(number: u64, smallest: &str, largest: &str, seq: u64) -> TableMeta {
         TableMeta {
@@ -267,12 +253,16 @@ mod tests {
     }
 
     #[test]
-    fn contradictions_change_nothing() {
+    fn contradictions_are_noticed_and_change_no_other_catalog() {
         let mut catalog = catalog();
         catalog.apply(&change(&[], vec![(1, meta(1, "a", "k", 1))])).unwrap();
         let before = catalog.snapshot();
         let bad = [
             change(&[], vec![(1, meta(2, "k", "m", 1))]),
+            change(&[], vec![(1, meta(2, "A", "a", 1))]),
+            change(&[], vec![(1, meta(2, "b", "c", 1))]),
+            change(&[], vec![(1, meta(2, "A", "m", 1))]),
+            change(&[(1, 1)], vec![(1, meta(2, "d", "e", 1)), (1, meta(3, "a", "d", 1))]),
             change(&[], vec![(2, meta(1, "p", "q", 1))]),
             change(&[(1, 5)], vec![]),
             Edit { drop_logs: vec![FileNumber(77)], ..Edit::default() },
@@ -280,7 +270,8 @@ mod tests {
             Edit { create_keyspaces: vec![(KeyspaceId(3), "default".into())], ..Edit::default() },
         ];
         for edit in bad {
-            assert_eq!(catalog.apply(&edit).unwrap_err().kind(), ErrorKind::Corrupt, "{edit:?}");
+            let error = catalog.clone().apply(&edit).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Corrupt, "{edit:?}");
             assert_eq!(catalog.snapshot(), before);
         }
     }

@@ -7,18 +7,58 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::table_file::TableFile;
+use super::table_meta::TableMeta;
+use crate::error::{Error, Result};
+use crate::file_name::FileNumber;
 use crate::key::KeyRange;
 
 /// Levels of a keyspace, level 0 among them.
 pub(crate) const LEVELS: usize = 7;
 
-/// Immutable: a change makes a new version.
+/// Immutable once it is shared: a change makes a new version.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Version {
     pub(crate) levels: [Vec<Arc<TableFile>>; LEVELS],
 }
 
 impl Version {
+    /// Takes a table out of a level; `None` if it is not there.
+    pub(super) fn remove(&mut self, level: usize, number: FileNumber) -> Option<Arc<TableFile>> {
+        let tables = &mut self.levels[level];
+        let at = tables.iter().position(|table| table.meta.number == number)?;
+        Some(tables.remove(at))
+    }
+
+    /// Puts a table where it belongs in a level.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt` if it overlaps another one of a level that is one run.
+    pub(super) fn insert(&mut self, level: usize, table: Arc<TableFile>) -> Result<()> {
+        let tables = &mut self.levels[level];
+        let meta = &table.meta;
+        if level == 0 {
+            // Flushed memtables hold disjoint stretches of the write order: newest first.
+            let age = |meta: &TableMeta| (meta.seq_max, meta.number);
+            let at = tables.partition_point(|other| age(&other.meta) > age(meta));
+            tables.insert(at, table);
+            return Ok(());
+        }
+        // The level was a run before, so only the neighbours can overlap.
+        let at = tables.partition_point(|other| other.meta.smallest < meta.smallest);
+        let neighbours = &tables[at.saturating_sub(1)..tables.len().min(at + 1)];
+        if let Some(other) =
+            neighbours.iter().find(|n| n.meta.overlaps(&meta.smallest, &meta.largest))
+        {
+            return Err(Error::corrupt(format!(
+                "tables {} and {} of one level overlap",
+                other.meta.number, meta.number
+            )));
+        }
+        tables.insert(at, table);
+        Ok(())
+    }
+
     /// The one table of a sorted level that may hold `key`.
     #[inline]
     pub(crate) fn find(&self, level: usize, key: &[u8]) -> Option<&Arc<TableFile>> {

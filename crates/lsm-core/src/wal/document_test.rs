@@ -3,7 +3,6 @@
 use super::record::{
     ALIGN, HEADER_LEN, Header, LOG, Lsn, PAYLOAD_LEN_MAX, RECORD_HEADER_LEN, encode,
 };
-use super::scan::SEARCH_FACTOR_MAX;
 use super::segment::SEGMENT_BYTES_MAX;
 use super::test_fs::OWNER;
 use crate::file_name::FileNumber;
@@ -26,6 +25,5 @@ pub(crate) fn numbers() -> Vec<(&'static str, u64)> {
         ("PAYLOAD_LEN_MAX", PAYLOAD_LEN_MAX as u64),
         ("POSITION_MAX", Lsn::MAX.0),
         ("SEGMENT_BYTES_MAX", SEGMENT_BYTES_MAX),
-        ("SEARCH_FACTOR_MAX", SEARCH_FACTOR_MAX),
     ]
 }

@@ -32,6 +32,7 @@ mod reader;
 mod record;
 mod scan;
 mod segment;
+mod settle;
 mod syncer;
 #[cfg(test)]
 pub(crate) mod test_fs;
@@ -41,12 +42,13 @@ mod writer;
 
 pub use front::{Front, front, read_record, segment_number, segment_path};
 pub(crate) use reader::read_whole;
-pub use reader::{LogRecord, Replayed, SegmentInfo, StartedSegment, replay, settle};
+pub use reader::{LogRecord, Replayed, SegmentInfo, StartedSegment, replay};
 pub(crate) use record::{Format, Header, encode};
 pub use record::{HEADER_LEN, Lsn, PAYLOAD_LEN_MAX};
 pub(crate) use scan::{Base, Records, find_witness};
 pub(crate) use segment::is_started;
 pub use segment::{Segment, prepare};
+pub use settle::settle;
 pub use syncer::Syncer;
 pub use writer::{Sealed, Via, Writer};
 

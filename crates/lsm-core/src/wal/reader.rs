@@ -79,25 +79,6 @@ impl Replayed {
     }
 }
 
-/// Makes the listed segments durable as they are. To be called before [`replay`], by whoever
-/// builds on what it reads: that may be in the system's cache only, if a process died and the
-/// machine did not, and a new segment must not begin behind bytes that can still be lost.
-///
-/// # Errors
-///
-/// `Io` if a file cannot be synced; one that is missing is left to [`replay`].
-pub fn settle(fs: &dyn Fs, dir: &Path, segments: &[SegmentInfo]) -> Result<()> {
-    for segment in segments {
-        let path = FileName::Log(segment.number).in_dir(dir);
-        match fs.open_write(&path).and_then(|file| file.sync()) {
-            // Replay says which one is missing, and that this is damage.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            synced => synced.map_err(|e| Error::io("sync the log segment", &path, e))?,
-        }
-    }
-    Ok(())
-}
-
 /// Reads the log of `owner` that `segments` make up, oldest first, and hands each record to
 /// `visit`.
 ///
@@ -117,8 +98,9 @@ pub fn replay(
     closed_at: Option<Lsn>,
     visit: &mut dyn FnMut(LogRecord<'_>) -> Result<()>,
 ) -> Result<Replayed> {
-    let length: u64 = segments.iter().map(|segment| segment.bytes).sum();
-    let highest = Lsn(start.0.saturating_add(length));
+    // The owner's list may claim any lengths.
+    let lengths = segments.iter().map(|segment| segment.bytes);
+    let highest = Lsn(lengths.fold(start.0, u64::saturating_add));
     let (buffer, found) = (Vec::new(), Replayed::none(start));
     let mut replay = Replay { fs, dir, owner, buffer, found, synced: Lsn(0), highest };
     let mut rest = segments.iter();
@@ -238,7 +220,7 @@ impl Replay<'_> {
     ) -> Result<Stop> {
         self.load(segment)?;
         let Some(header) = segment.header else {
-            return self.stop(segment, None, HEADER_LEN, 0);
+            return Ok(self.stop(segment, None, HEADER_LEN, 0));
         };
         if header.base != self.found.end {
             // Only the first segment: others are read because they begin here.
@@ -272,7 +254,7 @@ impl Replay<'_> {
             return Ok(Stop { path: segment.path.clone(), offset, witness: None });
         }
         self.buffer.truncate(limit);
-        self.stop(segment, Some(header.base), offset, offset)
+        Ok(self.stop(segment, Some(header.base), offset, offset))
     }
 
     /// Records behind where the next segment begins were cut off by an earlier recovery.
@@ -294,22 +276,15 @@ impl Replay<'_> {
     }
 
     /// The log ends in `segment`, unless the bytes in the buffer from `from` on say otherwise.
-    fn stop(
-        &self,
-        segment: &Opened,
-        base: Option<Lsn>,
-        from: usize,
-        offset: usize,
-    ) -> Result<Stop> {
-        let witness = self.witness(segment, base, from)?;
-        Ok(Stop { path: segment.path.clone(), offset, witness })
+    fn stop(&self, segment: &Opened, base: Option<Lsn>, from: usize, offset: usize) -> Stop {
+        let witness = self.witness(segment, base, from);
+        Stop { path: segment.path.clone(), offset, witness }
     }
 
-    fn witness(&self, segment: &Opened, base: Option<Lsn>, from: usize) -> Result<Option<usize>> {
+    fn witness(&self, segment: &Opened, base: Option<Lsn>, from: usize) -> Option<usize> {
         let (at, last_sequence) = (self.found.end, self.found.last_sequence);
         let base = base.map_or(Base::AtMost(self.highest), Base::Known);
         find_witness(&self.buffer, segment.info.number, base, from, at, last_sequence)
-            .map_err(|e| e.in_file(&segment.path))
     }
 
     /// Tells a torn tail from damage, by everything that was written after `stop`.
@@ -352,7 +327,7 @@ impl Replay<'_> {
             }
             self.load(&segment)?;
             let base = segment.header.map(|header| header.base);
-            if let Some(offset) = self.witness(&segment, base, HEADER_LEN)? {
+            if let Some(offset) = self.witness(&segment, base, HEADER_LEN) {
                 return damaged(format!(
                     "the record at offset {offset} of {}",
                     segment.path.display()

@@ -2,7 +2,7 @@ use super::*;
 use crate::error::ErrorKind;
 use crate::wal::test_fs::{OWNER, TestFs};
 use crate::wal::test_log::{Log, SEGMENT, dir, last_started, path, payload, read, sample};
-use crate::wal::{Via, prepare};
+use crate::wal::{Via, prepare, settle};
 
 #[test]
 fn what_was_written_comes_back() {
@@ -191,11 +191,15 @@ fn a_record_longer_than_a_segment_gets_its_own() {
 }
 
 #[test]
-fn settling_syncs_what_is_listed() {
+fn settling_writes_and_syncs_what_is_listed() {
     let log = sample();
     log.fs.take_calls();
     settle(&log.fs, dir(), &log.segments).unwrap();
-    assert_eq!(log.fs.take_calls(), ["sync 000001.log", "sync 000002.log", "sync 000003.log"]);
+    let calls: Vec<String> = ["1", "2", "3"]
+        .iter()
+        .flat_map(|n| [format!("write 00000{n}.log"), format!("sync 00000{n}.log")])
+        .collect();
+    assert_eq!(log.fs.take_calls(), calls);
     log.fs.fail_syncs(true);
     assert_eq!(settle(&log.fs, dir(), &log.segments).unwrap_err().kind(), ErrorKind::Io);
     // What is missing is for replay to report.
@@ -216,4 +220,12 @@ fn started_segments_say_where_they_begin() {
     let later = replayed.started[1];
     let (_, again) = read(&log.fs, &log.segments[1..], later.base, Lsn(0)).unwrap();
     assert_eq!((again.end, &again.started[..]), (replayed.end, &replayed.started[1..]));
+}
+
+#[test]
+fn listed_lengths_may_be_any() {
+    let mut log = sample();
+    log.segments[0].bytes = u64::MAX;
+    log.segments[1].bytes = u64::MAX;
+    assert_eq!(log.read().unwrap_err().kind(), ErrorKind::Corrupt);
 }

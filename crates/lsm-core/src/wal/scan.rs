@@ -2,11 +2,9 @@
 //! proof that they once did. No I/O.
 
 use super::record::{ALIGN, Claim, Frame, HEADER_LEN, Lsn, RECORD_LEN_MIN};
+use crate::checksum::Ranges;
 use crate::error::{Error, Result};
 use crate::file_name::FileNumber;
-
-/// The search checksums at most this many times the bytes that it searches.
-pub(super) const SEARCH_FACTOR_MAX: u64 = 4;
 
 /// The records of one file, front to back.
 #[derive(Debug)]
@@ -91,10 +89,9 @@ pub(crate) enum Base {
 /// Looks in `bytes`, a file from its first byte, at or after `from`, for a record that shows
 /// that the log was durable beyond position `at`. Returns the offset of that witness.
 ///
-/// The cost is
-/// bounded: one comparison for every place where a record may start, and a checksum only for
-/// those few that claim to be a witness; too many false claims are an error, because then
-/// nothing is known.
+/// The cost is in proportion to the bytes, whatever they are: a comparison for every place where a
+/// record may start, and for those that claim to be a witness a checksum that costs the same for
+/// every length. Values of users fill a recycled segment, and may be full of such claims.
 pub(crate) fn find_witness(
     bytes: &[u8],
     number: FileNumber,
@@ -102,8 +99,9 @@ pub(crate) fn find_witness(
     from: usize,
     at: Lsn,
     last_sequence: u64,
-) -> Result<Option<usize>> {
-    let mut budget = (bytes.len() as u64).saturating_mul(SEARCH_FACTOR_MAX);
+) -> Option<usize> {
+    // Most logs end without a single claim behind the end.
+    let mut sums = None;
     let mut offset = from.next_multiple_of(ALIGN);
     while offset.saturating_add(RECORD_LEN_MIN) <= bytes.len() {
         let highest = match base {
@@ -114,17 +112,14 @@ pub(crate) fn find_witness(
             claim.synced > at && claim.synced <= highest && claim.sequence >= last_sequence
         });
         if let Some(claim) = claim {
-            budget = budget.checked_sub(claim.record_len() as u64).ok_or_else(|| {
-                Error::corrupt("too much here looks like records to tell a torn tail from damage")
-                    .at(from as u64)
-            })?;
-            if claim.verify(bytes, number, offset).is_some() {
-                return Ok(Some(offset));
+            let sums = sums.get_or_insert_with(|| Ranges::new(bytes));
+            if claim.is_true(sums, number, offset) {
+                return Some(offset);
             }
         }
         offset += ALIGN;
     }
-    Ok(None)
+    None
 }
 
 #[cfg(test)]

@@ -11,8 +11,9 @@
 //! * `synced` moves only after every file that held bytes below it was synced, oldest first.
 //! * The first failure is kept for ever: nothing is acknowledged after it, and no sync is
 //!   tried again, because the system may have dropped the pages it could not write.
-//! * The files waiting for their sync are at most the live segments: the caller bounds those,
-//!   and calls [`Syncer::forget_below`] for those it no longer needs.
+//! * The files waiting for their sync are open. Whoever writes without syncing bounds their number
+//!   with [`Syncer::sync_if_many`], and lets go of those that are not needed any more with
+//!   [`Syncer::forget_below`].
 //!
 //! Threads: any number in [`Syncer::sync_through`], of which one leads at a time. The lock is
 //! a leaf, and is not held over I/O.
@@ -26,6 +27,10 @@ use crate::error::{Error, Result};
 use crate::file_name::FileNumber;
 use crate::fs::WriteFile;
 use crate::sync::{Condvar, Mutex};
+
+/// How many segments may be waiting for their sync, each with a handle open: a process may have no
+/// more than 1024 on many systems.
+pub(super) const UNSYNCED_MAX: usize = 32;
 
 /// What is appended, what is durable, and the first failure of a log.
 #[derive(Debug)]
@@ -146,6 +151,16 @@ impl Syncer {
         drop(state);
         self.turn.notify_all();
         outcome
+    }
+
+    /// To be called before each new segment: syncs what was appended if too many segments wait.
+    ///
+    /// # Errors
+    ///
+    /// As of [`sync_through`](Self::sync_through).
+    pub(crate) fn sync_if_many(&self) -> Result<()> {
+        let waiting = self.state.lock().files.len();
+        if waiting < UNSYNCED_MAX { Ok(()) } else { self.sync_through(self.appended()) }
     }
 
     /// Syncs the older file first: a record that is durable in one segment implies all

@@ -197,3 +197,17 @@ fn what_was_not_appended_cannot_be_synced() {
     let (_writer, shared) = start(&TestFs::default(), 4096);
     let _ = shared.sync_through(Lsn(4096));
 }
+
+#[test]
+fn a_log_that_nobody_syncs_has_few_files_waiting() {
+    let fs = TestFs::default();
+    let (mut writer, shared) = start(&fs, 4096);
+    for number in 2..200 {
+        writer.append(number, b"buffered", Via::Copy).unwrap();
+        shared.sync_if_many().unwrap();
+        rotate(&fs, &mut writer, number);
+        assert!(shared.state.lock().files.len() <= UNSYNCED_MAX);
+    }
+    assert!(shared.synced() > Lsn(0));
+    assert!(shared.syncs() < 250, "each file about once: {}", shared.syncs());
+}

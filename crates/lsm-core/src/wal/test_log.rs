@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::reader::{Replayed, SegmentInfo, replay, settle};
+use super::reader::{Replayed, SegmentInfo, replay};
 use super::record::Lsn;
 use super::segment::prepare;
+use super::settle::settle;
 use super::syncer::Syncer;
 use super::test_fs::{OWNER, TestFs};
 use super::writer::{Via, Writer};

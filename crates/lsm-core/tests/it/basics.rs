@@ -1,5 +1,10 @@
 //! Each call does what its documentation says, on the real file system.
 
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use lsm_core::fs::{CrashFs, CrashImage, Fault, FaultFs, MemFs, Op};
 use lsm_core::{Db, Durability, ErrorKind, KeyspaceOptions, Options, WriteBatch};
 
 fn small() -> Options {
@@ -106,25 +111,41 @@ fn unlogged_writes_are_kept_by_a_flush_and_mix_with_logged_ones() {
     assert_eq!(db.iter().count(), 4);
 }
 
+/// Headers of log records but for their checksums: long ones, of any sequence, that show each that
+/// the log was durable up to some position from `from` on.
+fn false_records(rng: &mut fastrand::Rng, from: u64, len: usize) -> Vec<u8> {
+    // Now and then they are where records can be, at a multiple of 8.
+    let mut bytes = vec![0; rng.usize(0..8)];
+    while bytes.len() < len {
+        bytes.extend_from_slice(&rng.u32(..).to_le_bytes());
+        bytes.extend_from_slice(&rng.u32(1..250_000).to_le_bytes());
+        bytes.extend_from_slice(&u64::MAX.to_le_bytes());
+        bytes.extend_from_slice(&(from + rng.u64(0..4 << 20)).to_le_bytes());
+    }
+    bytes
+}
+
+/// Segments are recycled, so that what a user wrote once lies behind the log's end, and in the
+/// segment made ahead.
 #[test]
 fn values_that_look_like_log_records_do_no_harm() {
-    let dir = tempfile::tempdir().unwrap();
-    let db = small().open(dir.path()).unwrap();
-    // Checksum, length, sequence and position of a record, over and over: what a recycled
-    // segment is full of.
-    let mut record = Vec::new();
-    record.extend_from_slice(&0x1234_5678u32.to_le_bytes());
-    record.extend_from_slice(&0x4000u32.to_le_bytes());
-    record.extend_from_slice(&(1u64 << 40).to_le_bytes());
-    record.extend_from_slice(&(1u64 << 60).to_le_bytes());
-    let value = record.repeat(100);
+    let fs = CrashFs::new();
+    let options = || small().log_segment_bytes(1 << 20).log_bytes_max(4 << 20).stepped(1);
+    let on = |fs: &CrashFs| options().fs(Arc::new(fs.clone())).open("/db");
+    let mut rng = fastrand::Rng::with_seed(1);
+    let (db, mut written) = (on(&fs).unwrap(), 0);
     for i in 0..2000u32 {
+        let value = false_records(&mut rng, written, 8 << 10);
         db.put(i.to_be_bytes(), &value).unwrap();
+        written += value.len() as u64;
+        while db.step().unwrap() {}
+        if i > 1000 && i % 61 == 0 {
+            // Killed here, between two flushes.
+            let copy = on(&fs.image(CrashImage::Kept)).unwrap();
+            assert_eq!(copy.iter().count(), i as usize + 1);
+            copy.close().unwrap();
+        }
     }
-    std::mem::forget(db.clone());
-    db.close().unwrap();
-    let db = small().open(dir.path()).unwrap();
-    assert_eq!(db.iter().count(), 2000);
 }
 
 #[test]
@@ -144,4 +165,74 @@ fn a_close_in_the_middle_of_a_flush_is_a_clean_close() {
         }
         db.close().unwrap();
     }
+}
+
+#[test]
+fn a_checkpoint_copies_what_it_cannot_link() {
+    for kind in [io::ErrorKind::PermissionDenied, io::ErrorKind::TooManyLinks] {
+        let faults = FaultFs::new(Arc::new(MemFs::new()));
+        let open = |dir| Options::default().fs(Arc::new(faults.clone())).open(dir);
+        let db = open("/one").unwrap();
+        db.put("k", "v").unwrap();
+        // As a file system without hard links does, and a file that has all it can have.
+        faults.inject(Fault::error(Op::HardLink, kind));
+        db.checkpoint("/two").unwrap();
+        assert_eq!(open("/two").unwrap().get("k").unwrap().unwrap(), "v");
+    }
+}
+
+#[test]
+fn a_flush_of_many_keyspaces_syncs_the_folder_once() {
+    let faults = FaultFs::new(Arc::new(MemFs::new()));
+    let db = Options::default().fs(Arc::new(faults.clone())).stepped(1).open("/db").unwrap();
+    let mut batch = WriteBatch::new();
+    for i in 0..20 {
+        let keyspace = db.keyspace(&format!("{i}"), KeyspaceOptions::default()).unwrap();
+        batch.put_in(&keyspace, "k", "v");
+    }
+    db.write(batch).unwrap();
+    while db.step().unwrap() {}
+    let before = faults.count(Op::SyncDir);
+    db.flush().unwrap();
+    assert_eq!(faults.count(Op::SyncDir) - before, 1);
+}
+
+/// As the processes of many systems may have 1024 files open and no more.
+#[test]
+#[cfg_attr(not(target_os = "linux"), ignore)]
+fn a_log_that_nobody_syncs_keeps_few_files_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options::default().log_segment_bytes(64 << 10).log_bytes_max(1 << 30);
+    let db = options.open(dir.path()).unwrap();
+    for i in 0..6000u32 {
+        db.put(i.to_be_bytes(), [7; 2000]).unwrap();
+    }
+    let open = (0..4096).filter(|handle| {
+        let file = Path::new("/proc/self/fd").join(handle.to_string()).read_link();
+        file.is_ok_and(|file| file.starts_with(dir.path()))
+    });
+    assert!(open.count() < 60);
+}
+
+#[test]
+fn a_cursor_goes_back_over_many_versions_it_does_not_see() {
+    let db = Options::default().fs(Arc::new(MemFs::new())).open("/db").unwrap();
+    for key in ["a", "b", "c"] {
+        db.put(key, "old").unwrap();
+    }
+    let snapshot = db.snapshot();
+    for i in 0..100 {
+        db.put("b", format!("{i}")).unwrap();
+        db.put("c", format!("{i}")).unwrap();
+    }
+    let mut cursor = snapshot.cursor();
+    for key in ["c", "b"] {
+        assert!(cursor.seek(key).unwrap());
+        assert_eq!(cursor.entry(), Some((key.as_bytes(), &b"old"[..])));
+        assert!(cursor.prev().unwrap());
+        let before = if key == "c" { &b"b"[..] } else { b"a" };
+        assert_eq!(cursor.entry(), Some((before, &b"old"[..])));
+    }
+    assert!(cursor.seek("a").unwrap());
+    assert!(!cursor.prev().unwrap());
 }

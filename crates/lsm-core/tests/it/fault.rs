@@ -5,13 +5,14 @@
 //! write or sync of the log or the manifest) makes the database refuse writes until then.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use lsm_core::fs::{CrashFs, CrashImage, Fault, FaultFs, Op as FsOp};
 use lsm_core::testkit::generate::{Mix, Op, operations};
 use lsm_core::testkit::model::Death;
 use lsm_core::testkit::runner::{Disk, Runner};
-use lsm_core::{ErrorKind, Result};
+use lsm_core::{Error, ErrorKind, Result};
 
 use crate::model::{tiny, tiny_logs};
 use crate::seeds::{self, Told};
@@ -72,11 +73,15 @@ impl Failing {
     }
 
     /// The database holds what it acknowledged: opened on the same disk, on one that lost
-    /// power, and on both it goes on.
-    fn check(&mut self, seed: u64) {
+    /// power, and on both it syncs, loses power and goes on. `unsynced` is a file whose sync failed.
+    fn check(&mut self, seed: u64, unsynced: Option<&Path>) {
         let again = Disk::crash(self.disk.clone());
         let lost = Disk::crash(self.disk.image(CrashImage::Lost));
         let torn = Disk::crash(self.disk.image(CrashImage::Torn { seed }));
+        if let Some(path) = unsynced {
+            // A table in the making was removed.
+            let _ = self.disk.lose_unsynced(path);
+        }
         self.runner.abandon();
         for (disk, death) in
             [(lost, Death::Machine), (torn, Death::Machine), (again, Death::Process)]
@@ -85,6 +90,9 @@ impl Failing {
             let mut runner = self.runner.over(disk);
             runner.recover(death).unwrap();
             runner.db().verify().unwrap();
+            // What came back is safe once a sync says so, before any of it is in tables.
+            runner.apply(&Op::Sync).unwrap();
+            runner.crash(CrashImage::Lost).unwrap();
             for op in operations(seed, 12, Mix::Writes) {
                 runner.apply(&op).unwrap();
             }
@@ -115,7 +123,8 @@ fn fail_once(seed: u64, ops: &[Op], op: FsOp, place: u64, short: usize, fatal: b
         after_the_error(&mut failing, struck && fatal, done.is_ok());
     }
     failing.faults.clear();
-    failing.check(seed);
+    let unsynced = done.as_ref().err().filter(|_| op == FsOp::Sync).and_then(Error::file);
+    failing.check(seed, unsynced);
 }
 
 fn after_the_error(failing: &mut Failing, fatal: bool, done: bool) {
@@ -190,7 +199,7 @@ fn a_full_disk() {
             }
             failing.runner.abandon();
             failing.faults.set_free_bytes(None);
-            failing.check(seed);
+            failing.check(seed, None);
         }
     });
 }
