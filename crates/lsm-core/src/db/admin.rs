@@ -65,8 +65,10 @@ impl Engine {
         let tree =
             tree.ok_or_else(|| Error::invalid(format!("there is no keyspace \"{name}\"")))?;
         let edit = Edit { drop_keyspaces: vec![tree.id], ..Edit::default() };
-        self.set.apply(edit, |_| {}).map_err(|error| self.fail(error))?;
-        tree.mark_dropped();
+        // Marked in the moment the edit takes effect: a job whose edit comes next and finds no
+        // such keyspace must see that it was dropped.
+        let dropped = self.set.apply(edit, |_| tree.mark_dropped());
+        dropped.map_err(|error| self.fail(error))?;
         self.change_trees(|trees| trees.remove(&tree.id));
         drop(commit);
         self.announce();
@@ -186,3 +188,7 @@ impl Engine {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[path = "admin_test.rs"]
+mod tests;
