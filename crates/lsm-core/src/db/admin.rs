@@ -71,6 +71,8 @@ impl Engine {
         dropped.map_err(|error| self.fail(error))?;
         self.change_trees(|trees| trees.remove(&tree.id));
         drop(commit);
+        // It may be what writers waited for.
+        self.update_pressure();
         self.announce();
         Ok(())
     }
@@ -103,13 +105,12 @@ impl Engine {
     }
 
     pub(crate) fn compact_range(&self, tree: &Arc<Tree>, range: KeyRange) -> Result<()> {
-        if tree.is_dropped() {
-            return Err(Error::invalid(format!("keyspace \"{}\" was dropped", tree.name)));
-        }
+        tree.check_not_dropped()?;
         self.flush_all()?;
         let mut sweep = RangeSweep::new(&tree.view().version, range);
         loop {
             self.check_writable()?;
+            tree.check_not_dropped()?;
             let (step, announced) = {
                 let mut jobs = self.jobs.lock();
                 let view = tree.view();

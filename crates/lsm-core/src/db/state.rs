@@ -36,7 +36,7 @@ use crate::memtable::Memtable;
 use crate::options::Options;
 use crate::sstable::OpenTables;
 use crate::sync::{Condvar, Mutex};
-use crate::version::{Catalog, Version, VersionSet};
+use crate::version::{Catalog, VersionSet};
 use crate::wal::{Lsn, Segment, Syncer, Writer};
 
 /// The keyspaces of a database.
@@ -284,14 +284,10 @@ impl Engine {
         (pacing.pressure, pacing.written) = (pressure, 0);
     }
 
-    /// Puts the tables of `catalog` in force for one keyspace.
+    /// Puts the tables of `catalog` in force for one keyspace, unless it was dropped meanwhile.
     pub(crate) fn install(&self, catalog: &Catalog, tree: &Tree, flushed: &[Arc<Memtable>]) {
         if let Some(state) = catalog.keyspaces.get(&tree.id) {
             tree.install(&state.version, flushed);
-        } else {
-            // Dropped meanwhile: what is still read of it is read from its last tables.
-            let last: Arc<Version> = Arc::clone(&tree.view().version);
-            tree.install(&last, flushed);
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::{ArcSwap, Guard};
 
+use crate::error::{Error, Result};
 use crate::key::KeyspaceId;
 use crate::memtable::Memtable;
 use crate::options::KeyspaceOptions;
@@ -29,15 +30,15 @@ pub(crate) struct View {
     pub(crate) options: Arc<KeyspaceOptions>,
 }
 
-/// A keyspace. Sealing (under the commit lock), installing (under the lock of the version set)
-/// and new options change the view.
+/// A keyspace. Sealing (under the commit lock), installing, being dropped (both under the lock
+/// of the version set) and new options change the view.
 #[derive(Debug)]
 pub(crate) struct Tree {
     pub(crate) id: KeyspaceId,
     pub(crate) name: String,
     view: ArcSwap<View>,
     /// Taken to change the view.
-    change: Mutex<()>,
+    pub(super) change: Mutex<()>,
     dropped: AtomicBool,
 }
 
@@ -48,13 +49,10 @@ impl Tree {
         options: KeyspaceOptions,
         version: Arc<Version>,
     ) -> Self {
-        let active = Arc::new(Memtable::new(memtable_bytes(&options)));
-        let options = Arc::new(options);
-        let view = View { active, sealed: Vec::new(), unqueued: 0, version, options };
         Self {
             id,
             name: name.to_owned(),
-            view: ArcSwap::from_pointee(view),
+            view: ArcSwap::from_pointee(View::new(Arc::new(options), version)),
             change: Mutex::new(()),
             dropped: AtomicBool::new(false),
         }
@@ -109,8 +107,19 @@ impl Tree {
         self.view.store(Arc::new(view));
     }
 
+    /// Marks the keyspace as dropped, and only then lets go of all it held: whoever sees it
+    /// empty can see why. Cursors go on over views of their own.
     pub(crate) fn mark_dropped(&self) {
         self.dropped.store(true, Ordering::Release);
+        self.change(|view| *view = View::new(Arc::clone(&view.options), Arc::default()));
+    }
+
+    #[inline]
+    pub(crate) fn check_not_dropped(&self) -> Result<()> {
+        match self.is_dropped() {
+            false => Ok(()),
+            true => Err(Error::invalid(format!("keyspace \"{}\" was dropped", self.name))),
+        }
     }
 
     #[inline]
@@ -120,6 +129,12 @@ impl Tree {
 }
 
 impl View {
+    /// The tables of `version` under an empty memtable.
+    fn new(options: Arc<KeyspaceOptions>, version: Arc<Version>) -> Self {
+        let active = Arc::new(Memtable::new(memtable_bytes(&options)));
+        Self { active, sealed: Vec::new(), unqueued: 0, version, options }
+    }
+
     /// Whether the active memtable is to be sealed before the next write.
     #[inline]
     pub(crate) fn is_full(&self) -> bool {

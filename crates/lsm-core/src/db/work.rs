@@ -68,6 +68,9 @@ impl Engine {
         let Some(group) = self.jobs.lock().flushes.front().cloned() else { return Ok(false) };
         let snapshots = self.snapshots.list(&self.published);
         let flush = |part: &FlushPart| {
+            if part.tree.is_dropped() {
+                return Ok(None);
+            }
             let view = part.tree.pinned();
             compaction::flush(&self.job(&view.options, &snapshots), &part.memtables)
         };
@@ -96,20 +99,20 @@ impl Engine {
         let flushed = self.flushed_through(group);
         let (drop_logs, log_start) = self.useless_logs(flushed);
         let given_up = drop_logs.clone();
-        let edit = |catalog: &Catalog| Edit {
-            flushed_seq: Some(flushed),
-            drop_logs,
-            log_start,
-            keyspaces: (group.parts.iter().zip(tables))
-                .filter(|(part, _)| catalog.keyspaces.contains_key(&part.tree.id))
-                .map(|(part, meta)| KeyspaceEdit {
-                    id: part.tree.id,
-                    flushed_seq: Some(group.sealed_at),
-                    removed: Vec::new(),
-                    added: meta.iter().map(|meta| (0, meta.clone())).collect(),
-                })
-                .collect(),
-            ..Edit::default()
+        let mut unnamed = Vec::new();
+        let edit = |catalog: &Catalog| {
+            let parts = group.parts.iter().zip(tables);
+            let (named, dropped): (Vec<_>, Vec<_>) =
+                parts.partition(|(part, _)| catalog.keyspaces.contains_key(&part.tree.id));
+            unnamed.extend(dropped.iter().filter_map(|(_, meta)| meta.as_ref()).cloned());
+            let keyspace = |(part, meta): (&FlushPart, &Option<TableMeta>)| KeyspaceEdit {
+                id: part.tree.id,
+                flushed_seq: Some(group.sealed_at),
+                removed: Vec::new(),
+                added: meta.iter().map(|meta| (0, meta.clone())).collect(),
+            };
+            let keyspaces = named.into_iter().map(keyspace).collect();
+            Edit { flushed_seq: Some(flushed), drop_logs, log_start, keyspaces, ..Edit::default() }
         };
         self.set.apply_with(edit, |catalog| {
             for part in &group.parts {
@@ -123,6 +126,7 @@ impl Engine {
         self.metrics.flushes.add(1);
         self.metrics.flush_bytes.add(bytes);
         self.give_up_logs(&given_up);
+        self.remove_unnamed(&unnamed);
         Ok(())
     }
 
@@ -251,10 +255,24 @@ impl Engine {
             id: tree.id,
             flushed_seq: None,
             removed,
-            added: added.into_iter().map(|meta| (plan.output_level as u8, meta)).collect(),
+            added: added.iter().map(|meta| (plan.output_level as u8, meta.clone())).collect(),
         };
         let edit = Edit { keyspaces: vec![keyspace], ..Edit::default() };
-        self.set.apply(edit, |catalog| self.install(catalog, tree, &[]))
+        let applied = self.set.apply(edit, |catalog| self.install(catalog, tree, &[]));
+        // Refused before it was written. After any other error the manifest may name them.
+        if applied.is_err() && tree.is_dropped() && plan.kind == PlanKind::Merge {
+            self.remove_unnamed(&added);
+        }
+        applied
+    }
+
+    /// Removes tables that were written for a keyspace that was dropped meanwhile: no edit names
+    /// them.
+    fn remove_unnamed(&self, tables: &[TableMeta]) {
+        for meta in tables {
+            // A table that stays behind is removed at the next open.
+            let _ = self.options.fs.remove(&FileName::Table(meta.number).in_dir(&self.dir));
+        }
     }
 
     /// Removes table files that nothing names any more.
@@ -281,3 +299,7 @@ impl Engine {
 fn is_given_up(error: &Error) -> bool {
     error.kind() == ErrorKind::Closed
 }
+
+#[cfg(test)]
+#[path = "work_test.rs"]
+mod tests;

@@ -1,0 +1,73 @@
+//! Jobs whose keyspace is dropped before they are done.
+
+use std::path::Path;
+
+use super::*;
+use crate::batch::WriteBatch;
+use crate::db::open::open;
+use crate::fs::{Fs, MemFs};
+use crate::key::Kind;
+use crate::options::{Durability, Options};
+
+/// A stepped database with a keyspace, and what it stands on.
+struct Stepped {
+    disk: MemFs,
+    engine: Arc<Engine>,
+    tree: Arc<Tree>,
+}
+
+impl Stepped {
+    fn new(options: KeyspaceOptions) -> Self {
+        let disk = MemFs::new();
+        let all = Options::default().fs(Arc::new(disk.clone())).stepped(1);
+        let engine = open(all, Path::new("/db")).unwrap();
+        let tree = engine.keyspace("a", options).unwrap();
+        Self { disk, engine, tree }
+    }
+
+    fn put(&self, key: &str) {
+        let mut batch = WriteBatch::new();
+        batch.push(Kind::Put, self.tree.id, key.as_bytes(), b"value");
+        self.engine.write(&mut batch, Durability::Buffered).unwrap();
+    }
+
+    fn tables(&self) -> usize {
+        while self.engine.remove_obsolete().unwrap() {}
+        let names = self.disk.list(Path::new("/db")).unwrap();
+        names.iter().filter(|name| name.ends_with(".table")).count()
+    }
+}
+
+#[test]
+fn a_compaction_of_a_dropped_keyspace_leaves_no_table() {
+    let db = Stepped::new(KeyspaceOptions::default().l0_tables_compact(2));
+    for _ in 0..2 {
+        db.put("key");
+        db.engine.flush_all().unwrap();
+    }
+    let (tree, plan) = db.engine.next_plan().unwrap();
+    db.engine.drop_keyspace("a").unwrap();
+    db.engine.run_plan(&tree, &plan).unwrap();
+    drop(plan);
+    assert_eq!(db.tables(), 0, "there still is a handle, but nothing to read by it");
+    db.engine.check_writable().unwrap();
+}
+
+#[test]
+fn a_flush_of_a_dropped_keyspace_leaves_no_table() {
+    let db = Stepped::new(KeyspaceOptions::default());
+    db.put("key");
+    db.engine.seal_all(&db.engine.commit.lock(), None);
+    let group = db.engine.jobs.lock().flushes.front().cloned().unwrap();
+    let job = db.engine.job(&db.engine.options.keyspace, &[SeqNo(1)]);
+    let memtables = group.parts.iter().map(|part| &part.memtables);
+    let built: Vec<_> = memtables.map(|m| compaction::flush(&job, m).unwrap()).collect();
+    db.engine.drop_keyspace("a").unwrap();
+    db.engine.install_flush(&group, &built).unwrap();
+    assert_eq!(db.tables(), 0);
+    assert!(db.tree.view().sealed.is_empty(), "its memory is given back as well");
+    // What was dropped before its turn came is not written at all.
+    let files = db.engine.set.new_file_number();
+    assert!(db.engine.flush_one().unwrap());
+    assert_eq!(db.engine.set.new_file_number().0, files.0 + 1);
+}
