@@ -265,7 +265,11 @@ impl Engine {
     }
 
     /// Computes anew how much writers are held back.
+    ///
+    /// Under the lock from the first look on: whoever stores last has looked last. Otherwise a
+    /// stop, seen before the last job took its cause away, could be stored after it, for ever.
     pub(crate) fn update_pressure(&self) {
+        let mut pacing = self.pacing.lock();
         let trees = self.live_trees();
         let worse = |a: Pressure, b: Pressure| {
             let rank = |p: &Pressure| (p.stop, p.delay_per_kib);
@@ -280,7 +284,6 @@ impl Engine {
         let waiting = trees.iter().any(is_waiting);
         self.pressed.store(waiting || !pressure.delay_per_kib.is_zero(), Ordering::Relaxed);
         self.stopped.store(pressure.stop, Ordering::Relaxed);
-        let mut pacing = self.pacing.lock();
         (pacing.pressure, pacing.written) = (pressure, 0);
     }
 
@@ -323,3 +326,7 @@ fn shape(tree: &Tree) -> Shape {
         total_bytes: view.version.tables().map(|(_, table)| table.meta.bytes).sum(),
     }
 }
+
+#[cfg(test)]
+#[path = "state_test.rs"]
+mod tests;
