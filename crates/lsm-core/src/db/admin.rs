@@ -60,6 +60,8 @@ impl Engine {
             return Err(Error::invalid("the default keyspace cannot be dropped"));
         }
         let commit = self.commit.lock();
+        // Again: a close may have come first.
+        self.check_writable()?;
         let trees = self.live_trees();
         let tree = trees.iter().find(|tree| tree.name == name);
         let tree =
@@ -105,6 +107,7 @@ impl Engine {
     }
 
     pub(crate) fn compact_range(&self, tree: &Arc<Tree>, range: KeyRange) -> Result<()> {
+        let _job = self.begin_job()?;
         tree.check_not_dropped()?;
         self.flush_all()?;
         let mut sweep = RangeSweep::new(&tree.view().version, range);
@@ -167,9 +170,11 @@ impl Engine {
         !was_closed
     }
 
-    /// Makes the log durable, notes how far that is, and unlocks the folder.
+    /// Waits for jobs in callers' threads, makes the log durable, notes how far that is, and
+    /// unlocks the folder.
     pub(crate) fn finish_close(&self) -> Result<()> {
         let _lock = self.folder_lock.lock().take();
+        drop(self.caller_jobs.write());
         if self.read_only {
             return Ok(());
         }

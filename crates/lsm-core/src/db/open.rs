@@ -122,6 +122,7 @@ impl Engine {
             closed: Default::default(),
             stopping: Default::default(),
             folder_lock: Default::default(),
+            caller_jobs: Default::default(),
             options,
         }
     }

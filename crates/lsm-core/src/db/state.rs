@@ -35,7 +35,7 @@ use crate::key::{KeyspaceId, SeqNo};
 use crate::memtable::Memtable;
 use crate::options::Options;
 use crate::sstable::OpenTables;
-use crate::sync::{Condvar, Mutex};
+use crate::sync::{Condvar, Mutex, RwLock, RwLockReadGuard};
 use crate::version::{Catalog, VersionSet};
 use crate::wal::{Lsn, Segment, Syncer, Writer};
 
@@ -86,6 +86,9 @@ pub(crate) struct Engine {
     /// Background jobs stop as soon as they can.
     pub(crate) stopping: AtomicBool,
     pub(crate) folder_lock: Mutex<Option<Box<dyn Lock>>>,
+    /// Held, shared, by jobs that run in callers' threads: closing waits for them, as others may
+    /// write to the folder after that.
+    pub(crate) caller_jobs: RwLock<()>,
 }
 
 /// The write path: who holds it gives out sequence numbers and appends to the log.
@@ -173,6 +176,15 @@ impl Engine {
             return Err(Error::invalid("the database was opened to be read only"));
         }
         self.health.check()
+    }
+
+    /// Begins a job in the caller's thread: the folder is ours until the guard is dropped. A job
+    /// may be a part of another.
+    pub(crate) fn begin_job(&self) -> Result<RwLockReadGuard<'_, ()>> {
+        let guard = self.caller_jobs.read_recursive();
+        // Looked at behind the gate: whoever closes has said so before waiting at it.
+        self.check_open()?;
+        Ok(guard)
     }
 
     #[inline]

@@ -25,6 +25,7 @@ impl Engine {
     /// Does one piece of background work; false if there was none. The most urgent first:
     /// writers wait for the log and for memtables, readers for compaction, nobody for space.
     pub(crate) fn step(&self) -> Result<bool> {
+        let _job = self.begin_job()?;
         Ok(self.make_segment()?
             || self.flush_one()?
             || self.compact_one()?
