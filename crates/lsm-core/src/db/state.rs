@@ -103,6 +103,9 @@ pub(crate) struct Commit {
     pub(crate) barrier: SeqNo,
     /// Logs that are full, oldest first.
     pub(crate) full_logs: VecDeque<FullLog>,
+    /// When the log comes to here, the segment after its first is made ahead: a run that writes
+    /// little needs none. Later ones are asked for as soon as the one before them is taken.
+    pub(crate) second_segment_at: Option<Lsn>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -131,8 +134,6 @@ pub(crate) struct Jobs {
     /// Where the search for the next compaction starts, so that every keyspace gets its turn.
     pub(crate) next_tree: usize,
     pub(crate) segment_wanted: bool,
-    /// Whether a segment was made in the background already.
-    pub(crate) segment_made: bool,
     /// Logs given up by the manifest, kept to be used again.
     pub(crate) spare_logs: Vec<(FileNumber, u64)>,
 }

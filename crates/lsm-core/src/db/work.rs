@@ -166,17 +166,16 @@ impl Engine {
     /// Makes the segment that the log will go on in.
     pub(crate) fn make_segment(&self) -> Result<bool> {
         let mut ahead = self.next_segment.lock();
-        let (recycle, is_first) = {
+        let recycle = {
             let mut jobs = self.jobs.lock();
             if !std::mem::take(&mut jobs.segment_wanted) || ahead.is_some() {
                 return Ok(false);
             }
-            let is_first = !std::mem::replace(&mut jobs.segment_made, true);
-            (jobs.spare_logs.pop().map(|(number, _)| number), is_first)
+            jobs.spare_logs.pop().map(|(number, _)| number)
         };
         // Zeros make later syncs four times as cheap, but whoever never syncs need not wait for
-        // them. Nobody is in a hurry for the first segment.
-        let zero = is_first || self.syncer().syncs() > 0;
+        // them.
+        let zero = self.syncer().syncs() > 0;
         let made = self.new_segment(self.options.log_segment_bytes, recycle, zero);
         *ahead = Some(made.map_err(|error| self.fail(error))?);
         Ok(true)

@@ -172,7 +172,13 @@ impl Engine {
         let room = self.make_log_room(commit, batch.bytes());
         room.map_err(|error| self.fail(error))?;
         let log = commit.log.as_mut().expect("a writable database has a log");
-        log.append(first.0, batch.stamp(first), via).map_err(|error| self.fail(error))
+        let appended = log.append(first.0, batch.stamp(first), via);
+        let end = appended.map_err(|error| self.fail(error))?;
+        if commit.second_segment_at.is_some_and(|at| end >= at) {
+            commit.second_segment_at = None;
+            self.want_segment();
+        }
+        Ok(end)
     }
 
     /// Goes on in the next segment: the one made ahead, or a new one if there is none.
@@ -198,6 +204,7 @@ impl Engine {
     fn rotate_into(&self, commit: &mut Commit, next: Segment) -> Result<()> {
         let log = commit.log.as_mut().expect("a writable database has a log");
         let sealed = log.rotate(next)?;
+        commit.second_segment_at = None;
         let (number, base, bytes) = (sealed.number, sealed.base, sealed.bytes);
         commit.full_logs.push_back(FullLog { number, base, bytes, last_seq: commit.last_seq });
         Ok(())

@@ -5,11 +5,32 @@ use crate::db::open::open;
 use crate::fs::MemFs;
 use crate::options::Options;
 
+fn put(engine: &Engine, bytes: usize) {
+    let mut batch = WriteBatch::new();
+    batch.put("key", vec![7; bytes]);
+    engine.write(&mut batch, Durability::Buffered).unwrap();
+}
+
+#[test]
+fn the_second_segment_is_made_once_the_first_is_half_full() {
+    let options = Options::default().fs(Arc::new(MemFs::new())).stepped(1);
+    let engine = open(options, Path::new("/db")).unwrap();
+    put(&engine, 400 << 10);
+    assert!(!engine.make_segment().unwrap(), "a short run needs one segment");
+    put(&engine, 200 << 10);
+    assert!(engine.make_segment().unwrap());
+    put(&engine, 200 << 10);
+    assert!(!engine.make_segment().unwrap(), "one is ahead");
+    put(&engine, 400 << 10);
+    assert!(engine.make_segment().unwrap(), "the log goes on in the second");
+}
+
 /// The background made a segment ahead, and right then a long batch used it up.
 #[test]
 fn a_segment_that_a_long_batch_used_up_is_made_again() {
     let options = Options::default().fs(Arc::new(MemFs::new())).stepped(1);
     let engine = open(options, Path::new("/db")).unwrap();
+    put(&engine, 600 << 10);
     assert!(engine.make_segment().unwrap());
     assert!(!engine.make_segment().unwrap(), "one is ahead already");
     engine.rotate_to_own(&mut engine.commit.lock(), 1 << 20).unwrap();
