@@ -117,9 +117,10 @@ impl Engine {
             let (step, announced) = {
                 let mut jobs = self.jobs.lock();
                 let view = tree.view();
-                let step = sweep.next(&view.version, &jobs.busy, &view.options);
+                let busy = jobs.busy(tree.id);
+                let step = sweep.next(&view.version, busy, &view.options);
                 if let Step::Run(plan) = &step {
-                    jobs.busy.start(plan);
+                    busy.start(plan);
                 }
                 (step, self.announced.load(Ordering::Relaxed))
             };

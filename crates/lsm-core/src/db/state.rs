@@ -27,7 +27,7 @@ use super::stall::{Pacer, Pressure, Shape};
 use super::stats::Metrics;
 use super::tree::{MEMTABLES_A_BUFFER, Tree};
 use crate::cache::BlockCache;
-use crate::compaction::{self, BusyTables};
+use crate::compaction::{self, BusyTables, Plan};
 use crate::error::{Error, Result};
 use crate::file_name::FileNumber;
 use crate::fs::Lock;
@@ -130,12 +130,26 @@ pub(crate) struct Pacing {
 #[derive(Debug, Default)]
 pub(crate) struct Jobs {
     pub(crate) flushes: VecDeque<FlushGroup>,
-    pub(crate) busy: BusyTables,
+    /// Of each keyspace on which compactions are running, what they have taken.
+    pub(crate) busy: BTreeMap<KeyspaceId, BusyTables>,
     /// Where the search for the next compaction starts, so that every keyspace gets its turn.
     pub(crate) next_tree: usize,
     pub(crate) segment_wanted: bool,
     /// Logs given up by the manifest, kept to be used again.
     pub(crate) spare_logs: Vec<(FileNumber, u64)>,
+}
+
+impl Jobs {
+    /// What running compactions have taken of one keyspace.
+    pub(crate) fn busy(&mut self, id: KeyspaceId) -> &mut BusyTables {
+        self.busy.entry(id).or_default()
+    }
+
+    /// Gives back what `plan` took.
+    pub(crate) fn finish(&mut self, id: KeyspaceId, plan: &Plan) {
+        self.busy(id).finish(plan);
+        self.busy.retain(|_, busy| !busy.is_empty());
+    }
 }
 
 /// Memtables that become one table.

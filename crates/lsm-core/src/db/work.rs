@@ -211,8 +211,9 @@ impl Engine {
         for i in 0..trees.len() {
             let tree = &trees[(start + i) % trees.len()];
             let view = tree.view();
-            if let Some(plan) = compaction::pick(&view.version, &jobs.busy, &view.options, oldest) {
-                jobs.busy.start(&plan);
+            let busy = jobs.busy(tree.id);
+            if let Some(plan) = compaction::pick(&view.version, busy, &view.options, oldest) {
+                busy.start(&plan);
                 jobs.next_tree = (start + i + 1) % trees.len();
                 return Some((Arc::clone(tree), plan));
             }
@@ -223,7 +224,7 @@ impl Engine {
     /// Runs a plan whose tables were taken, installs its edit and gives the tables back.
     pub(crate) fn run_plan(&self, tree: &Tree, plan: &Plan) -> Result<()> {
         let done = self.compact(tree, plan);
-        self.jobs.lock().busy.finish(plan);
+        self.jobs.lock().finish(tree.id, plan);
         self.update_pressure();
         self.announce();
         match done {

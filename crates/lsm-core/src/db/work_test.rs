@@ -1,4 +1,4 @@
-//! Jobs whose keyspace is dropped before they are done.
+//! Which jobs are chosen, and those whose keyspace is dropped before they are done.
 
 use std::path::Path;
 
@@ -51,6 +51,27 @@ fn a_compaction_of_a_dropped_keyspace_leaves_no_table() {
     drop(plan);
     assert_eq!(db.tables(), 0, "there still is a handle, but nothing to read by it");
     db.engine.check_writable().unwrap();
+}
+
+#[test]
+fn keyspaces_are_compacted_side_by_side() {
+    let options = KeyspaceOptions::default().l0_tables_compact(2);
+    let db = Stepped::new(options.clone());
+    let other = db.engine.keyspace("b", options).unwrap();
+    for _ in 0..2 {
+        let mut batch = WriteBatch::new();
+        batch.push(Kind::Put, db.tree.id, b"key", b"value");
+        batch.push(Kind::Put, other.id, b"key", b"value");
+        db.engine.write(&mut batch, Durability::Buffered).unwrap();
+        db.engine.seal_all(&db.engine.commit.lock(), None);
+        assert!(db.engine.flush_one().unwrap());
+    }
+    let plans = [(); 2].map(|()| db.engine.next_plan().expect("a plan for each keyspace"));
+    assert_ne!(plans[0].0.id, plans[1].0.id);
+    for (tree, plan) in plans {
+        db.engine.run_plan(&tree, &plan).unwrap();
+    }
+    assert!(db.engine.jobs.lock().busy.is_empty());
 }
 
 #[test]
