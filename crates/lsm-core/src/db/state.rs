@@ -132,7 +132,7 @@ pub(crate) struct Jobs {
     pub(crate) flushes: VecDeque<FlushGroup>,
     /// Of each keyspace on which compactions are running, what they have taken.
     pub(crate) busy: BTreeMap<KeyspaceId, BusyTables>,
-    /// Where the search for the next compaction starts, so that every keyspace gets its turn.
+    /// Which of keyspaces that are equally urgent is compacted next.
     pub(crate) next_tree: usize,
     pub(crate) segment_wanted: bool,
     /// Logs given up by the manifest, kept to be used again.

@@ -196,7 +196,8 @@ impl Engine {
         Ok(segment)
     }
 
-    /// Runs the most urgent compaction of the next keyspace that has one.
+    /// Runs the most urgent compaction of the keyspace that needs one most: writers to all of
+    /// them are held back by the worst.
     pub(crate) fn compact_one(&self) -> Result<bool> {
         let Some((tree, plan)) = self.next_plan() else { return Ok(false) };
         self.run_plan(&tree, &plan)?;
@@ -208,13 +209,20 @@ impl Engine {
         let oldest = self.snapshots.list(&self.published)[0];
         let mut jobs = self.jobs.lock();
         let start = jobs.next_tree;
-        for i in 0..trees.len() {
-            let tree = &trees[(start + i) % trees.len()];
-            let view = tree.view();
-            let busy = jobs.busy(tree.id);
+        let urgency = |i: usize| {
+            let at = (start + i) % trees.len();
+            let (view, busy) = (trees[at].view(), jobs.busy(trees[at].id));
+            (compaction::urgency(&view.version, busy, &view.options), at)
+        };
+        let mut order: Vec<(f64, usize)> = (0..trees.len()).map(urgency).collect();
+        // Stable: those that are as urgent as each other take turns.
+        order.sort_by(|a, b| b.0.total_cmp(&a.0));
+        for (_, at) in order {
+            let tree = &trees[at];
+            let (view, busy) = (tree.view(), jobs.busy(tree.id));
             if let Some(plan) = compaction::pick(&view.version, busy, &view.options, oldest) {
                 busy.start(&plan);
-                jobs.next_tree = (start + i + 1) % trees.len();
+                jobs.next_tree = (at + 1) % trees.len();
                 return Some((Arc::clone(tree), plan));
             }
         }

@@ -92,3 +92,24 @@ fn a_flush_of_a_dropped_keyspace_leaves_no_table() {
     assert!(db.engine.flush_one().unwrap());
     assert_eq!(db.engine.set.new_file_number().0, files.0 + 1);
 }
+
+#[test]
+fn the_keyspace_that_holds_writers_back_most_is_compacted_first() {
+    let options = KeyspaceOptions::default().l0_tables_compact(2);
+    let db = Stepped::new(options.clone());
+    let other = db.engine.keyspace("b", options).unwrap();
+    for round in 0..6 {
+        let mut batch = WriteBatch::new();
+        batch.push(Kind::Put, other.id, b"key", b"value");
+        if round < 2 {
+            batch.push(Kind::Put, db.tree.id, b"key", b"value");
+        }
+        db.engine.write(&mut batch, Durability::Buffered).unwrap();
+        db.engine.seal_all(&db.engine.commit.lock(), None);
+        assert!(db.engine.flush_one().unwrap());
+    }
+    // Both are due, and the other one is further over.
+    let names = [(); 2].map(|()| db.engine.next_plan().unwrap().0.name.clone());
+    assert_eq!(names, ["b", "a"]);
+    assert!(db.engine.next_plan().is_none());
+}
