@@ -136,7 +136,7 @@ pub(crate) struct Jobs {
     pub(crate) next_tree: usize,
     pub(crate) segment_wanted: bool,
     /// Logs given up by the manifest, kept to be used again.
-    pub(crate) spare_logs: Vec<(FileNumber, u64)>,
+    pub(crate) spare_logs: Vec<FileNumber>,
 }
 
 impl Jobs {

@@ -19,14 +19,15 @@ pub(crate) struct Threads {
 }
 
 impl Threads {
-    /// One thread for the log and the flushes, the rest for compactions; none if the caller
-    /// steps the work by hand or nothing can be written.
+    /// One thread for the log, whose next segment must not wait for a flush, one for flushes, the
+    /// rest for compactions; none if the caller steps the work by hand or nothing can be written.
     pub(crate) fn start(&mut self, engine: &Arc<Engine>) -> Result<()> {
         if engine.read_only || engine.options.background == Background::Stepped {
             return Ok(());
         }
+        self.spawn(engine, "lsm-log".to_owned(), Engine::make_segment)?;
         self.spawn(engine, "lsm-flush".to_owned(), |engine| {
-            Ok(engine.make_segment()? || engine.flush_one()? || engine.remove_obsolete()?)
+            Ok(engine.flush_one()? || engine.remove_obsolete()?)
         })?;
         for i in 0..engine.options.compaction_threads {
             self.spawn(engine, format!("lsm-compact-{i}"), Engine::compact_one)?;

@@ -155,7 +155,7 @@ impl Engine {
             let mut jobs = self.jobs.lock();
             let usual = log.bytes == self.options.log_segment_bytes;
             if usual && jobs.spare_logs.len() < SPARE_LOGS_MAX {
-                jobs.spare_logs.push((log.number, log.bytes));
+                jobs.spare_logs.push(log.number);
             } else {
                 // A log that stays behind is removed at the next open.
                 let _ = self.options.fs.remove(&FileName::Log(log.number).in_dir(&self.dir));
@@ -171,7 +171,7 @@ impl Engine {
             if !std::mem::take(&mut jobs.segment_wanted) || ahead.is_some() {
                 return Ok(false);
             }
-            jobs.spare_logs.pop().map(|(number, _)| number)
+            jobs.spare_logs.pop()
         };
         // Zeros make later syncs four times as cheap, but whoever never syncs need not wait for
         // them.

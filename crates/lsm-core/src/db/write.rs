@@ -186,7 +186,10 @@ impl Engine {
         let mut ahead = self.next_segment.lock();
         let next = match ahead.take() {
             Some(segment) => segment,
-            None => self.new_segment(self.options.log_segment_bytes, None, false)?,
+            None => {
+                let spare = self.jobs.lock().spare_logs.pop();
+                self.new_segment(self.options.log_segment_bytes, spare, false)?
+            }
         };
         self.rotate_into(commit, next)?;
         drop(ahead);

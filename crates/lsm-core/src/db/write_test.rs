@@ -37,3 +37,19 @@ fn a_segment_that_a_long_batch_used_up_is_made_again() {
     assert!(engine.next_segment.lock().is_none());
     assert!(engine.make_segment().unwrap(), "the next rotation must not wait for its segment");
 }
+
+#[test]
+fn a_rotation_without_a_segment_ahead_takes_a_spare_one() {
+    let options = Options::default().log_segment_bytes(64 << 10);
+    let engine = open(options.fs(Arc::new(MemFs::new())).stepped(1), Path::new("/db")).unwrap();
+    for _ in 0..3 {
+        engine.rotate(&mut engine.commit.lock()).unwrap();
+    }
+    put(&engine, 1);
+    engine.flush_all().unwrap();
+    // The first takes the one that is ahead.
+    engine.rotate(&mut engine.commit.lock()).unwrap();
+    let spare = engine.jobs.lock().spare_logs.len();
+    engine.rotate(&mut engine.commit.lock()).unwrap();
+    assert_eq!(engine.jobs.lock().spare_logs.len() + 1, spare);
+}
