@@ -143,24 +143,32 @@ impl Engine {
 
     /// Keeps logs that the manifest no longer names to be used again, or removes them.
     fn give_up_logs(&self, numbers: &[FileNumber]) {
+        // Removed without a lock: a file system may take long to free a large file.
+        for number in self.unlist_logs(numbers) {
+            // A log that stays behind is removed at the next open.
+            let _ = self.options.fs.remove(&FileName::Log(number).in_dir(&self.dir));
+        }
+    }
+
+    /// Forgets the full logs with these numbers; returns those that are of no use.
+    fn unlist_logs(&self, numbers: &[FileNumber]) -> Vec<FileNumber> {
         let mut commit = self.commit.lock();
         if let Some(last) = numbers.last() {
             self.syncer().forget_below(FileNumber(last.0 + 1));
         }
-        for number in numbers {
-            let Some(at) = commit.full_logs.iter().position(|log| log.number == *number) else {
-                continue;
-            };
-            let log = commit.full_logs.remove(at).expect("the position was just found");
-            let mut jobs = self.jobs.lock();
+        let mut jobs = self.jobs.lock();
+        let mut useless = Vec::new();
+        commit.full_logs.retain(|log| {
+            let is_given_up = numbers.contains(&log.number);
             let usual = log.bytes == self.options.log_segment_bytes;
-            if usual && jobs.spare_logs.len() < SPARE_LOGS_MAX {
+            if is_given_up && usual && jobs.spare_logs.len() < SPARE_LOGS_MAX {
                 jobs.spare_logs.push(log.number);
-            } else {
-                // A log that stays behind is removed at the next open.
-                let _ = self.options.fs.remove(&FileName::Log(log.number).in_dir(&self.dir));
+            } else if is_given_up {
+                useless.push(log.number);
             }
-        }
+            !is_given_up
+        });
+        useless
     }
 
     /// Makes the segment that the log will go on in.
