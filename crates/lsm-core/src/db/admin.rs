@@ -134,7 +134,8 @@ impl Engine {
                 Step::Done => break,
             }
         }
-        self.remove_obsolete().map(drop)
+        self.remove_obsolete();
+        Ok(())
     }
 
     pub(crate) fn stats(&self) -> Stats {
@@ -190,7 +191,7 @@ impl Engine {
         let edit = Edit { log_closed: Some(end), ..Edit::default() };
         self.set.apply(edit, |_| {})?;
         if self.options.background == Background::Threads {
-            self.remove_obsolete()?;
+            self.remove_obsolete();
         }
         Ok(())
     }

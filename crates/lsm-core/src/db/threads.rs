@@ -27,7 +27,7 @@ impl Threads {
         }
         self.spawn(engine, "lsm-log".to_owned(), Engine::make_segment)?;
         self.spawn(engine, "lsm-flush".to_owned(), |engine| {
-            Ok(engine.flush_one()? || engine.remove_obsolete()?)
+            Ok(engine.flush_one()? || engine.remove_obsolete())
         })?;
         for i in 0..engine.options.compaction_threads {
             self.spawn(engine, format!("lsm-compact-{i}"), Engine::compact_one)?;

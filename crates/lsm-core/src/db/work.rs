@@ -29,7 +29,7 @@ impl Engine {
         Ok(self.make_segment()?
             || self.flush_one()?
             || self.compact_one()?
-            || self.remove_obsolete()?)
+            || self.remove_obsolete())
     }
 
     /// Waits until `done`, doing the work itself if no threads do. Fails when the database
@@ -292,22 +292,21 @@ impl Engine {
         }
     }
 
-    /// Removes table files that nothing names any more.
-    pub(crate) fn remove_obsolete(&self) -> Result<bool> {
+    /// Removes table files that nothing names any more; false if there was none to remove. One
+    /// that the file system keeps costs space and nothing else: it is tried again with the next
+    /// ones, and at the next open.
+    pub(crate) fn remove_obsolete(&self) -> bool {
         if self.health.is_failed() {
             // What the manifest on disk names is unknown: the next open finds out.
-            return Ok(false);
+            return false;
         }
         let numbers = self.set.removable().take();
-        for number in &numbers {
-            let path = FileName::Table(*number).in_dir(&self.dir);
-            if let Err(source) = self.options.fs.remove(&path)
-                && source.kind() != std::io::ErrorKind::NotFound
-            {
-                return Err(self.fail(Error::io("remove an obsolete table", &path, source)));
-            }
-        }
-        Ok(!numbers.is_empty())
+        let (kept, removed): (Vec<_>, Vec<_>) = numbers.into_iter().partition(|number| {
+            let removed = self.options.fs.remove(&FileName::Table(*number).in_dir(&self.dir));
+            removed.is_err_and(|error| error.kind() != std::io::ErrorKind::NotFound)
+        });
+        self.set.removable().put_back(&kept);
+        !removed.is_empty()
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::*;
 use crate::batch::WriteBatch;
 use crate::db::open::open;
-use crate::fs::{Fs, MemFs};
+use crate::fs::{Fault, FaultFs, Fs, MemFs, Op};
 use crate::key::Kind;
 use crate::options::{Durability, Options};
 
@@ -32,7 +32,7 @@ impl Stepped {
     }
 
     fn tables(&self) -> usize {
-        while self.engine.remove_obsolete().unwrap() {}
+        while self.engine.remove_obsolete() {}
         let names = self.disk.list(Path::new("/db")).unwrap();
         names.iter().filter(|name| name.ends_with(".table")).count()
     }
@@ -112,4 +112,24 @@ fn the_keyspace_that_holds_writers_back_most_is_compacted_first() {
     let names = [(); 2].map(|()| db.engine.next_plan().unwrap().0.name.clone());
     assert_eq!(names, ["b", "a"]);
     assert!(db.engine.next_plan().is_none());
+}
+
+#[test]
+fn a_table_that_cannot_be_removed_is_tried_again() {
+    let disk = MemFs::new();
+    let faults = FaultFs::new(Arc::new(disk.clone()));
+    let all = Options::default().fs(Arc::new(faults.clone())).stepped(1);
+    let engine = open(all, Path::new("/db")).unwrap();
+    let tree = engine.keyspace("a", KeyspaceOptions::default()).unwrap();
+    let db = Stepped { disk, engine, tree };
+    for _ in 0..2 {
+        db.put("key");
+        db.engine.flush_all().unwrap();
+    }
+    let refuse = || Fault::error(Op::Remove, std::io::ErrorKind::PermissionDenied).on(".table");
+    faults.inject(refuse().times(2));
+    db.engine.drop_keyspace("a").unwrap();
+    assert!(!db.engine.remove_obsolete(), "nothing was done, and there is nothing to wait for");
+    db.engine.check_writable().unwrap();
+    assert_eq!(db.tables(), 0);
 }
