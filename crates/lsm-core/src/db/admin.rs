@@ -49,7 +49,7 @@ impl Engine {
         let id = KeyspaceId(self.set.with(|catalog| catalog.next_keyspace));
         let create = Edit { create_keyspaces: vec![(id, name.to_owned())], ..Edit::default() };
         self.set.apply(create, |_| {}).map_err(|error| self.fail(error))?;
-        let tree = Arc::new(Tree::new(id, name, options, Arc::default()));
+        let tree = Arc::new(Tree::new(id, name, options, Arc::default(), true));
         self.change_trees(|trees| trees.insert(id, Arc::clone(&tree)));
         Ok(tree)
     }

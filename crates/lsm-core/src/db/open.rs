@@ -97,7 +97,8 @@ impl Engine {
         for (id, state) in &catalog.keyspaces {
             // Until the caller names the keyspace with options of its own.
             let options = options.keyspace.clone();
-            let tree = Tree::new(*id, &state.name, options, Arc::clone(&state.version));
+            let named = *id == KeyspaceId::DEFAULT;
+            let tree = Tree::new(*id, &state.name, options, Arc::clone(&state.version), named);
             trees.insert(*id, Arc::new(tree));
         }
         Self {

@@ -302,7 +302,9 @@ impl Engine {
             let rank = |p: &Pressure| (p.stop, p.delay_per_kib);
             if rank(&b) > rank(&a) { b } else { a }
         };
-        let pressures = trees.iter().map(|tree| Pressure::of(&shape(tree)));
+        // What is not compacted must not hold anyone back until it is.
+        let named = trees.iter().filter(|tree| tree.view().named);
+        let pressures = named.map(|tree| Pressure::of(&shape(tree)));
         let pressure = pressures.reduce(worse).unwrap_or_default();
         let is_waiting = |tree: &Arc<Tree>| {
             let view = tree.view();

@@ -28,6 +28,9 @@ pub(crate) struct View {
     pub(crate) unqueued: usize,
     pub(crate) version: Arc<Version>,
     pub(crate) options: Arc<KeyspaceOptions>,
+    /// Whether the options are the application's, which has named the keyspace since the open.
+    /// Until then it is not compacted: by other options its levels have other sizes.
+    pub(crate) named: bool,
 }
 
 /// A keyspace. Sealing (under the commit lock), installing, being dropped (both under the lock
@@ -48,11 +51,12 @@ impl Tree {
         name: &str,
         options: KeyspaceOptions,
         version: Arc<Version>,
+        named: bool,
     ) -> Self {
         Self {
             id,
             name: name.to_owned(),
-            view: ArcSwap::from_pointee(View::new(Arc::new(options), version)),
+            view: ArcSwap::from_pointee(View::new(Arc::new(options), version, named)),
             change: Mutex::new(()),
             dropped: AtomicBool::new(false),
         }
@@ -97,7 +101,7 @@ impl Tree {
 
     /// From now on; a memtable or table in the making keeps the old ones.
     pub(crate) fn set_options(&self, options: KeyspaceOptions) {
-        self.change(|view| view.options = Arc::new(options));
+        self.change(|view| (view.options, view.named) = (Arc::new(options), true));
     }
 
     fn change(&self, change: impl FnOnce(&mut View)) {
@@ -111,7 +115,7 @@ impl Tree {
     /// empty can see why. Cursors go on over views of their own.
     pub(crate) fn mark_dropped(&self) {
         self.dropped.store(true, Ordering::Release);
-        self.change(|view| *view = View::new(Arc::clone(&view.options), Arc::default()));
+        self.change(|view| *view = View::new(Arc::clone(&view.options), Arc::default(), true));
     }
 
     #[inline]
@@ -130,9 +134,9 @@ impl Tree {
 
 impl View {
     /// The tables of `version` under an empty memtable.
-    fn new(options: Arc<KeyspaceOptions>, version: Arc<Version>) -> Self {
+    fn new(options: Arc<KeyspaceOptions>, version: Arc<Version>, named: bool) -> Self {
         let active = Arc::new(Memtable::new(memtable_bytes(&options)));
-        Self { active, sealed: Vec::new(), unqueued: 0, version, options }
+        Self { active, sealed: Vec::new(), unqueued: 0, version, options, named }
     }
 
     /// Whether the active memtable is to be sealed before the next write.

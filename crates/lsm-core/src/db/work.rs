@@ -213,7 +213,8 @@ impl Engine {
     }
 
     fn next_plan(&self) -> Option<(Arc<Tree>, Plan)> {
-        let trees = self.live_trees();
+        let mut trees = self.live_trees();
+        trees.retain(|tree| tree.view().named);
         let oldest = self.snapshots.list(&self.published)[0];
         let mut jobs = self.jobs.lock();
         let start = jobs.next_tree;

@@ -133,3 +133,24 @@ fn a_table_that_cannot_be_removed_is_tried_again() {
     db.engine.check_writable().unwrap();
     assert_eq!(db.tables(), 0);
 }
+
+#[test]
+fn a_keyspace_is_not_compacted_before_it_is_named() {
+    let db = Stepped::new(KeyspaceOptions::default().l0_tables_compact(64));
+    for _ in 0..40 {
+        db.put("key");
+        db.engine.seal_all(&db.engine.commit.lock(), None);
+        assert!(db.engine.flush_one().unwrap());
+    }
+    let Stepped { disk, engine, .. } = db;
+    assert!(engine.begin_close());
+    engine.finish_close().unwrap();
+    let all = Options::default().fs(Arc::new(disk)).stepped(1);
+    let engine = open(all, Path::new("/db")).unwrap();
+    assert!(engine.next_plan().is_none());
+    assert!(!engine.stopped.load(Ordering::Relaxed), "writers would wait for what nobody does");
+    engine.keyspace("a", KeyspaceOptions::default()).unwrap();
+    engine.update_pressure();
+    assert!(engine.stopped.load(Ordering::Relaxed));
+    assert!(engine.next_plan().is_some());
+}
