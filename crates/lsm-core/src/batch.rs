@@ -44,6 +44,8 @@ pub struct KeyspaceRef {
 pub struct WriteBatch {
     encoded: Vec<u8>,
     count: u32,
+    /// The keyspaces named so far: each at least once.
+    keyspaces: Vec<KeyspaceId>,
     /// The open database whose keyspaces the batch names.
     database: Option<u64>,
     /// The first limit that was broken; reported when the batch is written.
@@ -66,7 +68,7 @@ impl WriteBatch {
     pub fn with_capacity(bytes: usize) -> Self {
         let mut encoded = Vec::with_capacity(HEADER_LEN + bytes);
         encoded.resize(HEADER_LEN, 0);
-        Self { encoded, count: 0, database: None, refused: None }
+        Self { encoded, count: 0, keyspaces: Vec::new(), database: None, refused: None }
     }
 
     /// Sets `key` to `value` in the default keyspace.
@@ -114,6 +116,7 @@ impl WriteBatch {
     /// Forgets all writes and keeps the memory.
     pub fn clear(&mut self) {
         self.encoded.truncate(HEADER_LEN);
+        self.keyspaces.clear();
         (self.count, self.database, self.refused) = (0, None, None);
     }
 
@@ -138,6 +141,9 @@ impl WriteBatch {
         out.extend_from_slice(key);
         out.extend_from_slice(value);
         self.count += 1;
+        if self.keyspaces.last() != Some(&keyspace) {
+            self.keyspaces.push(keyspace);
+        }
     }
 
     fn refuse(&mut self, error: impl FnOnce() -> Error) {
@@ -160,6 +166,15 @@ impl WriteBatch {
         self.encoded[..8].copy_from_slice(&first.0.to_le_bytes());
         self.encoded[8..HEADER_LEN].copy_from_slice(&self.count.to_le_bytes());
         &self.encoded
+    }
+
+    /// The keyspaces that the batch names, in the order of their numbers, each once.
+    pub(crate) fn keyspaces(&mut self) -> &[KeyspaceId] {
+        if self.keyspaces.len() > 1 {
+            self.keyspaces.sort_unstable();
+            self.keyspaces.dedup();
+        }
+        &self.keyspaces
     }
 
     /// The writes, in order.
@@ -322,6 +337,20 @@ mod tests {
                 (Kind::Put, 300, b"k", b""),
             ]
         );
+    }
+
+    #[test]
+    fn keyspaces_are_named_once_and_in_order() {
+        let mut batch = WriteBatch::new();
+        assert!(batch.keyspaces().is_empty());
+        for id in [7, 7, 300, 7, 300, 1] {
+            batch.push(Kind::Put, KeyspaceId(id), b"key", b"value");
+        }
+        assert_eq!(batch.keyspaces(), [1, 7, 300].map(KeyspaceId));
+        batch.push(Kind::Delete, KeyspaceId(1), b"key", b"");
+        assert_eq!(batch.keyspaces(), [1, 7, 300].map(KeyspaceId));
+        batch.clear();
+        assert!(batch.keyspaces().is_empty());
     }
 
     #[test]

@@ -110,6 +110,11 @@ impl Error {
     }
 
     /// What later writers are told after `first` made the disk's state unknown.
+    /// A thread has ended by a bug of ours, in the middle of something.
+    pub(crate) fn panicked(thread: &str) -> Self {
+        Self::new(ErrorKind::Failed, format!("thread {thread} panicked: this is a bug"))
+    }
+
     pub(crate) fn failed(first: &Error) -> Self {
         let message = format!("writes are refused until reopen, because of: {first}");
         let mut inner = (*first.inner).clone();

@@ -2,16 +2,19 @@
 //!
 //! A thread that holds a lock may take only locks further down this list:
 //!
-//! 1. `db::state` flushing: held over a flush and its I/O; flushes are one at a time.
-//! 2. `db::state::Commit`: the write path; held over an append to the log (see `db::write`).
-//! 3. `db::state` next segment: held while a log segment is made.
-//! 4. `version::set`: the manifest and the file tables; held over a manifest sync.
-//! 5. `db::tree` views: the memtables and version of one keyspace, swapped as a whole.
-//! 6. a table handle's: held while the table is opened, over I/O.
-//! 7. leaf locks, which take no other: snapshots, jobs, pacing, the sync queue of the log, the
+//! 1. `db::shared` threads: held over a close.
+//! 2. `db::state` caller jobs: shared by jobs in callers' threads, which may nest; a close waits
+//!    for it and lets go again.
+//! 3. `db::state` flushing: held over a flush and its I/O; flushes are one at a time.
+//! 4. `db::state::Commit`: the write path; held over an append to the log (see `db::write`).
+//! 5. `db::state` next segment: held while a log segment is made.
+//! 6. `version::set`: the manifest and the file tables; held over a manifest sync.
+//! 7. `db::tree` views: the memtables and version of one keyspace, swapped as a whole.
+//! 8. a table handle's: held while the table is opened, over I/O.
+//! 9. leaf locks, which take no other: snapshots, jobs, pacing, the sync queue of the log, the
 //!    memtable's chunk, the ring of open tables, health, the fall-back file systems.
 //!
 //! Locks are not poisoned: a panic while one is held is a bug of ours, and the database's
 //! health, not the lock, is what refuses later writes.
 
-pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
+pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard};

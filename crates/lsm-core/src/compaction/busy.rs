@@ -48,6 +48,10 @@ impl BusyTables {
         self.outputs.retain(|output| output.job != plan.inputs[0].meta.number);
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.tables.is_empty()
+    }
+
     pub(crate) fn holds(&self, table: &TableFile) -> bool {
         self.tables.contains(&table.meta.number)
     }

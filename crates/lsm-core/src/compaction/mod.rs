@@ -20,5 +20,5 @@ pub(crate) use busy::BusyTables;
 pub(crate) use job::{Job, flush, merge, sync_names};
 pub(crate) use levels::{codec_for, debt};
 pub(crate) use manual::{RangeSweep, Step};
-pub(crate) use picker::pick;
+pub(crate) use picker::{pick, urgency};
 pub(crate) use plan::{Plan, PlanKind};

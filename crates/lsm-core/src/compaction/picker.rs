@@ -65,6 +65,13 @@ pub(crate) fn pick(
         .or_else(|| picker.tombstones())
 }
 
+/// How much a keyspace needs a compaction: the score of the level that is due most, or 0 if none
+/// is due.
+pub(crate) fn urgency(version: &Version, busy: &BusyTables, options: &KeyspaceOptions) -> f64 {
+    let scores = Targets::of(version, options).scores(version, options, |table| !busy.holds(table));
+    scores[..BOTTOM].iter().copied().filter(|score| *score >= 1.0).fold(0.0, f64::max)
+}
+
 /// What decisions are made from.
 pub(super) struct Picker<'a> {
     pub(super) version: &'a Version,

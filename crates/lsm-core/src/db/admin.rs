@@ -49,7 +49,7 @@ impl Engine {
         let id = KeyspaceId(self.set.with(|catalog| catalog.next_keyspace));
         let create = Edit { create_keyspaces: vec![(id, name.to_owned())], ..Edit::default() };
         self.set.apply(create, |_| {}).map_err(|error| self.fail(error))?;
-        let tree = Arc::new(Tree::new(id, name, options, Arc::default()));
+        let tree = Arc::new(Tree::new(id, name, options, Arc::default(), true));
         self.change_trees(|trees| trees.insert(id, Arc::clone(&tree)));
         Ok(tree)
     }
@@ -60,15 +60,21 @@ impl Engine {
             return Err(Error::invalid("the default keyspace cannot be dropped"));
         }
         let commit = self.commit.lock();
+        // Again: a close may have come first.
+        self.check_writable()?;
         let trees = self.live_trees();
         let tree = trees.iter().find(|tree| tree.name == name);
         let tree =
             tree.ok_or_else(|| Error::invalid(format!("there is no keyspace \"{name}\"")))?;
         let edit = Edit { drop_keyspaces: vec![tree.id], ..Edit::default() };
-        self.set.apply(edit, |_| {}).map_err(|error| self.fail(error))?;
-        tree.mark_dropped();
+        // Marked in the moment the edit takes effect: a job whose edit comes next and finds no
+        // such keyspace must see that it was dropped.
+        let dropped = self.set.apply(edit, |_| tree.mark_dropped());
+        dropped.map_err(|error| self.fail(error))?;
         self.change_trees(|trees| trees.remove(&tree.id));
         drop(commit);
+        // It may be what writers waited for.
+        self.update_pressure();
         self.announce();
         Ok(())
     }
@@ -101,19 +107,20 @@ impl Engine {
     }
 
     pub(crate) fn compact_range(&self, tree: &Arc<Tree>, range: KeyRange) -> Result<()> {
-        if tree.is_dropped() {
-            return Err(Error::invalid(format!("keyspace \"{}\" was dropped", tree.name)));
-        }
+        let _job = self.begin_job()?;
+        tree.check_not_dropped()?;
         self.flush_all()?;
         let mut sweep = RangeSweep::new(&tree.view().version, range);
         loop {
             self.check_writable()?;
+            tree.check_not_dropped()?;
             let (step, announced) = {
                 let mut jobs = self.jobs.lock();
                 let view = tree.view();
-                let step = sweep.next(&view.version, &jobs.busy, &view.options);
+                let busy = jobs.busy(tree.id);
+                let step = sweep.next(&view.version, busy, &view.options);
                 if let Step::Run(plan) = &step {
-                    jobs.busy.start(plan);
+                    busy.start(plan);
                 }
                 (step, self.announced.load(Ordering::Relaxed))
             };
@@ -127,7 +134,8 @@ impl Engine {
                 Step::Done => break,
             }
         }
-        self.remove_obsolete().map(drop)
+        self.remove_obsolete();
+        Ok(())
     }
 
     pub(crate) fn stats(&self) -> Stats {
@@ -164,9 +172,11 @@ impl Engine {
         !was_closed
     }
 
-    /// Makes the log durable, notes how far that is, and unlocks the folder.
+    /// Waits for jobs in callers' threads, makes the log durable, notes how far that is, and
+    /// unlocks the folder.
     pub(crate) fn finish_close(&self) -> Result<()> {
         let _lock = self.folder_lock.lock().take();
+        drop(self.caller_jobs.write());
         if self.read_only {
             return Ok(());
         }
@@ -181,8 +191,12 @@ impl Engine {
         let edit = Edit { log_closed: Some(end), ..Edit::default() };
         self.set.apply(edit, |_| {})?;
         if self.options.background == Background::Threads {
-            self.remove_obsolete()?;
+            self.remove_obsolete();
         }
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[path = "admin_test.rs"]
+mod tests;

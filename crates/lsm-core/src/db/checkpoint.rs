@@ -23,6 +23,7 @@ const COPY_BYTES: usize = 1 << 20;
 impl Engine {
     pub(crate) fn checkpoint(&self, dir: &Path) -> Result<()> {
         self.check_writable()?;
+        let _job = self.begin_job()?;
         let fs = &*self.options.fs;
         fs.create_dir_all(dir).map_err(|error| folder_error("create the folder", dir, error))?;
         let names = fs.list(dir).map_err(|error| Error::io("list the folder", dir, error))?;

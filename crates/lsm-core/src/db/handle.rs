@@ -146,7 +146,8 @@ impl Db {
     }
 
     /// The keyspace called `name`, made if there is none. Settings are not stored: those given
-    /// last are in force.
+    /// last are in force. A keyspace is not compacted before it was named, as nobody knows yet by
+    /// which settings.
     ///
     /// # Errors
     ///

@@ -3,7 +3,8 @@
 //! Atomic steps, in order: a new manifest that holds all of the old one is put in force; the
 //! log is replayed into memtables (flushed as they fill up, each by an edit of its own); one
 //! edit gives up the log segments that hold nothing and names a new one, which begins where
-//! the replayed log ends. A crash between any two leaves a database that opens again.
+//! the replayed log ends; if much log was replayed, it is flushed. A crash between any two leaves
+//! a database that opens again.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
@@ -24,11 +25,15 @@ use crate::fs::{Fs, LockMode};
 use crate::key::{KeyspaceId, SeqNo};
 use crate::options::Options;
 use crate::sstable::{OpenTables, ReadOptions};
+use crate::sync::MutexGuard;
 use crate::version::{Catalog, Edit, Manifest, VersionSet};
 use crate::wal::{self, Lsn, Syncer, Writer};
 
 /// The name of the keyspace that `Db` itself reads and writes.
 pub(crate) const DEFAULT_KEYSPACE: &str = "default";
+
+/// More logs than this, left by the runs before, are turned into tables by an open.
+const LOGS_AT_OPEN_MAX: u64 = 16;
 
 /// The first log segment after an open is zeroed while the caller waits: no more than this.
 const FIRST_SEGMENT_BYTES_MAX: u64 = 1 << 20;
@@ -92,7 +97,8 @@ impl Engine {
         for (id, state) in &catalog.keyspaces {
             // Until the caller names the keyspace with options of its own.
             let options = options.keyspace.clone();
-            let tree = Tree::new(*id, &state.name, options, Arc::clone(&state.version));
+            let named = *id == KeyspaceId::DEFAULT;
+            let tree = Tree::new(*id, &state.name, options, Arc::clone(&state.version), named);
             trees.insert(*id, Arc::new(tree));
         }
         Self {
@@ -122,6 +128,7 @@ impl Engine {
             closed: Default::default(),
             stopping: Default::default(),
             folder_lock: Default::default(),
+            caller_jobs: Default::default(),
             options,
         }
     }
@@ -289,14 +296,30 @@ fn start_log(engine: &Engine, catalog: &Catalog, log: &ReplayedLog) -> Result<()
         ..Edit::default()
     };
     engine.set.apply(edit, |_| {})?;
+    commit.second_segment_at = Some(end.plus(segment.bytes as usize / 2));
     let last_sequence = log.replayed.last_sequence;
     commit.log =
         Some(Writer::start(catalog.database_id, segment, end, last_sequence, Arc::clone(&syncer))?);
     engine.log.set(syncer).expect("the log is started once");
-    engine.jobs.lock().segment_wanted = true;
     for number in dropped {
         // A log that stays behind is removed at the next open.
         let _ = fs.remove(&FileName::Log(number).in_dir(dir));
     }
+    bound_logs(engine, commit)
+}
+
+/// Flushes what was replayed if that is so much log, or so many logs, that a longer run would
+/// have flushed. Each run begins a log, and short runs one after the other never fill a memtable:
+/// their logs would pile up. Done before anyone writes, as the run may be over in a moment.
+fn bound_logs(engine: &Engine, commit: MutexGuard<'_, Commit>) -> Result<()> {
+    let options = &engine.options;
+    let bytes: u64 = commit.full_logs.iter().map(|log| log.bytes).sum();
+    let logs_max = (options.log_bytes_max / options.log_segment_bytes).min(LOGS_AT_OPEN_MAX);
+    if bytes <= options.log_bytes_max && commit.full_logs.len() as u64 <= logs_max {
+        return Ok(());
+    }
+    engine.seal_all(&commit, None);
+    drop(commit);
+    while engine.flush_one()? {}
     Ok(())
 }

@@ -20,17 +20,16 @@ pub(crate) struct ReadPoint<'a> {
 }
 
 impl ReadPoint<'_> {
+    /// Checks that the keyspace may be read, after its view was loaded: one that is dropped is
+    /// marked before its view is emptied, and the empty view must not pass for no entries.
     pub(crate) fn check(&self) -> Result<()> {
         self.engine.check_open()?;
-        if self.tree.is_dropped() {
-            return Err(Error::invalid(format!("keyspace \"{}\" was dropped", self.tree.name)));
-        }
-        Ok(())
+        self.tree.check_not_dropped()
     }
 
     pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Value>> {
-        self.check()?;
         let view = self.tree.view();
+        self.check()?;
         // After the view: whatever the view has lost to compaction was hidden, at that time,
         // by a version that this number sees.
         let seq = self.seq.unwrap_or_else(|| self.engine.published.get());

@@ -77,10 +77,10 @@ enum State {
 
 impl Cursor {
     pub(crate) fn new(point: &ReadPoint<'_>, range: KeyRange) -> Self {
+        let view = point.tree.pinned();
         if let Err(error) = point.check() {
             return Self::over(Source::Refused(error), SEQ_MAX, range);
         }
-        let view = point.tree.pinned();
         // After the view: see `ReadPoint::get`.
         let seq = point.seq.unwrap_or_else(|| point.engine.published.get());
         let tables = Arc::clone(&point.engine.tables);

@@ -12,6 +12,7 @@ use crate::sync::Mutex;
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) engine: Arc<Engine>,
+    /// Held until the database is closed: who closes it too is told when it is.
     threads: Mutex<Threads>,
 }
 
@@ -27,8 +28,9 @@ impl Shared {
     pub(super) fn close(&self) -> Result<()> {
         let engine = &self.engine;
         let flushed = engine.flush_unlogged();
+        let mut threads = self.threads.lock();
         let was_open = engine.begin_close();
-        self.threads.lock().stop(engine);
+        threads.stop(engine);
         if !was_open {
             return Ok(());
         }

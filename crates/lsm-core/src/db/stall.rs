@@ -62,9 +62,12 @@ const COMPACTION_DELAY_MAX: Duration = Duration::from_millis(1);
 
 /// Pauses shorter than this are saved up: the system cannot sleep for microseconds.
 const PAUSE_MIN: Duration = Duration::from_millis(1);
-/// No write pauses longer than this at once; what it still owes is left to the writes after it.
+/// A write that costs less than this pauses no longer than this at once, whatever others owe;
+/// what is left is for the writes after it. One that costs more pauses for its own cost: else
+/// large batches would outrun every delay.
 const PAUSE_MAX: Duration = Duration::from_millis(20);
-/// What writers may owe at most, so that one huge batch does not hold up the rest for long.
+/// What writers may owe, and one may pause, at most, so that one huge batch does not hold up the
+/// rest for long.
 const OWED_MAX: Duration = Duration::from_secs(1);
 
 /// What background work has in front of it, in one keyspace.
@@ -173,12 +176,13 @@ impl Pacer {
             self.paid_at = now;
             return Duration::ZERO;
         }
-        let owed = self.paid_at.saturating_sub(now).saturating_add(pressure.cost(bytes));
+        let cost = pressure.cost(bytes);
+        let owed = self.paid_at.saturating_sub(now).saturating_add(cost);
         let owed = owed.min(OWED_MAX);
         self.paid_at = now + owed;
         match owed < PAUSE_MIN {
             true => Duration::ZERO,
-            false => owed.min(PAUSE_MAX),
+            false => owed.min(cost.max(PAUSE_MAX)),
         }
     }
 }

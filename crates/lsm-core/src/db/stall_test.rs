@@ -83,21 +83,21 @@ impl Saturated {
         self.compaction_done = Some((self.now + bytes as f64 / self.compact_rate, tables, debt));
     }
 
-    /// Writes 1 KiB and returns how long that took; stands still while writes are stopped.
-    fn put(&mut self, pacer: &mut Pacer) -> f64 {
+    /// Writes `bytes` and returns how long that took; stands still while writes are stopped.
+    fn put(&mut self, pacer: &mut Pacer, bytes: u64) -> f64 {
         let start = self.now;
         loop {
             self.background();
             let pressure = Pressure::of(&self.shape);
             if !pressure.stop {
-                self.now +=
-                    pacer.charge(&pressure, 1024, Duration::from_secs_f64(self.now)).as_secs_f64();
+                let now = Duration::from_secs_f64(self.now);
+                self.now += pacer.charge(&pressure, bytes as usize, now).as_secs_f64();
                 break;
             }
             self.now += 0.001;
         }
-        self.now += 1024.0 / self.write_rate;
-        self.shape.active_bytes += 1024;
+        self.now += bytes as f64 / self.write_rate;
+        self.shape.active_bytes += bytes;
         // Without room for another memtable, the active one stays full, which is a stop.
         if self.shape.active_bytes >= self.shape.write_buffer_bytes
             && self.shape.sealed_memtables + 1 < self.shape.write_buffers_max
@@ -123,15 +123,16 @@ fn saturate(block: &Block) -> String {
         compaction_done: None,
     };
     let seconds = block.number("seconds").unwrap_or(600) as f64;
+    let kib = block.number("batch_kib").unwrap_or(1);
     let (mut pacer, mut longest, mut times) = (Pacer::default(), 0.0f64, VecDeque::new());
     while run.now < seconds {
-        longest = longest.max(run.put(&mut pacer));
+        longest = longest.max(run.put(&mut pacer, kib << 10));
         times.push_back(run.now);
         while times.front().is_some_and(|&time| time < run.now - seconds / 10.0) {
             times.pop_front();
         }
     }
-    let speed = times.len() as f64 / 1024.0 / (seconds / 10.0);
+    let speed = (times.len() as u64 * kib) as f64 / 1024.0 / (seconds / 10.0);
     format!("longest put {:.0} ms, at last {speed:.0} MiB/s", longest * 1000.0)
 }
 
@@ -183,14 +184,30 @@ fn tiny_delays_are_saved_up_and_none_is_lost() {
 }
 
 #[test]
-fn a_huge_batch_is_paid_for_in_parts() {
+fn a_huge_batch_pays_most_of_its_cost_itself() {
     let pressure = Pressure { delay_per_kib: Duration::from_millis(1), ..Pressure::default() };
     let mut pacer = Pacer::default();
-    assert_eq!(pacer.charge(&pressure, 256 << 20, Duration::ZERO), PAUSE_MAX);
+    assert_eq!(pacer.charge(&pressure, 256 << 20, Duration::ZERO), OWED_MAX);
+    // A small write beside it is not held up for as long.
     assert_eq!(pacer.charge(&pressure, 1, PAUSE_MAX), PAUSE_MAX);
     assert!(pacer.charge(&pressure, 1, OWED_MAX + PAUSE_MIN).is_zero());
     // Once the pressure is gone, so is the debt.
     pacer.charge(&pressure, 256 << 20, Duration::ZERO);
     assert!(pacer.charge(&Pressure::default(), 1, Duration::ZERO).is_zero());
     assert!(pacer.charge(&pressure, 1, Duration::ZERO).is_zero());
+}
+
+/// At a given pressure, writes are as fast in large batches as in small ones.
+#[test]
+fn the_size_of_batches_makes_no_difference() {
+    let pressure = Pressure { delay_per_kib: Duration::from_millis(1), ..Pressure::default() };
+    for bytes in [100, 1 << 10, 64 << 10, 1 << 20] {
+        let (mut pacer, mut now, mut written) = (Pacer::default(), Duration::ZERO, 0);
+        while written < 8 << 20 {
+            now += pacer.charge(&pressure, bytes, now);
+            written += bytes;
+        }
+        let seconds = now.as_secs_f64();
+        assert!((7.5..8.5).contains(&seconds), "{bytes}: 8 MiB in {seconds} s");
+    }
 }

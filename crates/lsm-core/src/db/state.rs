@@ -27,7 +27,7 @@ use super::stall::{Pacer, Pressure, Shape};
 use super::stats::Metrics;
 use super::tree::{MEMTABLES_A_BUFFER, Tree};
 use crate::cache::BlockCache;
-use crate::compaction::{self, BusyTables};
+use crate::compaction::{self, BusyTables, Plan};
 use crate::error::{Error, Result};
 use crate::file_name::FileNumber;
 use crate::fs::Lock;
@@ -35,8 +35,8 @@ use crate::key::{KeyspaceId, SeqNo};
 use crate::memtable::Memtable;
 use crate::options::Options;
 use crate::sstable::OpenTables;
-use crate::sync::{Condvar, Mutex};
-use crate::version::{Catalog, Version, VersionSet};
+use crate::sync::{Condvar, Mutex, RwLock, RwLockReadGuard};
+use crate::version::{Catalog, VersionSet};
 use crate::wal::{Lsn, Segment, Syncer, Writer};
 
 /// The keyspaces of a database.
@@ -86,6 +86,9 @@ pub(crate) struct Engine {
     /// Background jobs stop as soon as they can.
     pub(crate) stopping: AtomicBool,
     pub(crate) folder_lock: Mutex<Option<Box<dyn Lock>>>,
+    /// Held, shared, by jobs that run in callers' threads: closing waits for them, as others may
+    /// write to the folder after that.
+    pub(crate) caller_jobs: RwLock<()>,
 }
 
 /// The write path: who holds it gives out sequence numbers and appends to the log.
@@ -100,6 +103,9 @@ pub(crate) struct Commit {
     pub(crate) barrier: SeqNo,
     /// Logs that are full, oldest first.
     pub(crate) full_logs: VecDeque<FullLog>,
+    /// When the log comes to here, the segment after its first is made ahead: a run that writes
+    /// little needs none. Later ones are asked for as soon as the one before them is taken.
+    pub(crate) second_segment_at: Option<Lsn>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -124,14 +130,26 @@ pub(crate) struct Pacing {
 #[derive(Debug, Default)]
 pub(crate) struct Jobs {
     pub(crate) flushes: VecDeque<FlushGroup>,
-    pub(crate) busy: BusyTables,
-    /// Where the search for the next compaction starts, so that every keyspace gets its turn.
+    /// Of each keyspace on which compactions are running, what they have taken.
+    pub(crate) busy: BTreeMap<KeyspaceId, BusyTables>,
+    /// Which of keyspaces that are equally urgent is compacted next.
     pub(crate) next_tree: usize,
     pub(crate) segment_wanted: bool,
-    /// Whether a segment was made in the background already.
-    pub(crate) segment_made: bool,
     /// Logs given up by the manifest, kept to be used again.
-    pub(crate) spare_logs: Vec<(FileNumber, u64)>,
+    pub(crate) spare_logs: Vec<FileNumber>,
+}
+
+impl Jobs {
+    /// What running compactions have taken of one keyspace.
+    pub(crate) fn busy(&mut self, id: KeyspaceId) -> &mut BusyTables {
+        self.busy.entry(id).or_default()
+    }
+
+    /// Gives back what `plan` took.
+    pub(crate) fn finish(&mut self, id: KeyspaceId, plan: &Plan) {
+        self.busy(id).finish(plan);
+        self.busy.retain(|_, busy| !busy.is_empty());
+    }
 }
 
 /// Memtables that become one table.
@@ -173,6 +191,15 @@ impl Engine {
             return Err(Error::invalid("the database was opened to be read only"));
         }
         self.health.check()
+    }
+
+    /// Begins a job in the caller's thread: the folder is ours until the guard is dropped. A job
+    /// may be a part of another.
+    pub(crate) fn begin_job(&self) -> Result<RwLockReadGuard<'_, ()>> {
+        let guard = self.caller_jobs.read_recursive();
+        // Looked at behind the gate: whoever closes has said so before waiting at it.
+        self.check_open()?;
+        Ok(guard)
     }
 
     #[inline]
@@ -265,13 +292,19 @@ impl Engine {
     }
 
     /// Computes anew how much writers are held back.
+    ///
+    /// Under the lock from the first look on: whoever stores last has looked last. Otherwise a
+    /// stop, seen before the last job took its cause away, could be stored after it, for ever.
     pub(crate) fn update_pressure(&self) {
+        let mut pacing = self.pacing.lock();
         let trees = self.live_trees();
         let worse = |a: Pressure, b: Pressure| {
             let rank = |p: &Pressure| (p.stop, p.delay_per_kib);
             if rank(&b) > rank(&a) { b } else { a }
         };
-        let pressures = trees.iter().map(|tree| Pressure::of(&shape(tree)));
+        // What is not compacted must not hold anyone back until it is.
+        let named = trees.iter().filter(|tree| tree.view().named);
+        let pressures = named.map(|tree| Pressure::of(&shape(tree)));
         let pressure = pressures.reduce(worse).unwrap_or_default();
         let is_waiting = |tree: &Arc<Tree>| {
             let view = tree.view();
@@ -280,18 +313,13 @@ impl Engine {
         let waiting = trees.iter().any(is_waiting);
         self.pressed.store(waiting || !pressure.delay_per_kib.is_zero(), Ordering::Relaxed);
         self.stopped.store(pressure.stop, Ordering::Relaxed);
-        let mut pacing = self.pacing.lock();
         (pacing.pressure, pacing.written) = (pressure, 0);
     }
 
-    /// Puts the tables of `catalog` in force for one keyspace.
+    /// Puts the tables of `catalog` in force for one keyspace, unless it was dropped meanwhile.
     pub(crate) fn install(&self, catalog: &Catalog, tree: &Tree, flushed: &[Arc<Memtable>]) {
         if let Some(state) = catalog.keyspaces.get(&tree.id) {
             tree.install(&state.version, flushed);
-        } else {
-            // Dropped meanwhile: what is still read of it is read from its last tables.
-            let last: Arc<Version> = Arc::clone(&tree.view().version);
-            tree.install(&last, flushed);
         }
     }
 
@@ -327,3 +355,7 @@ fn shape(tree: &Tree) -> Shape {
         total_bytes: view.version.tables().map(|(_, table)| table.meta.bytes).sum(),
     }
 }
+
+#[cfg(test)]
+#[path = "state_test.rs"]
+mod tests;

@@ -19,14 +19,15 @@ pub(crate) struct Threads {
 }
 
 impl Threads {
-    /// One thread for the log and the flushes, the rest for compactions; none if the caller
-    /// steps the work by hand or nothing can be written.
+    /// One thread for the log, whose next segment must not wait for a flush, one for flushes, the
+    /// rest for compactions; none if the caller steps the work by hand or nothing can be written.
     pub(crate) fn start(&mut self, engine: &Arc<Engine>) -> Result<()> {
         if engine.read_only || engine.options.background == Background::Stepped {
             return Ok(());
         }
+        self.spawn(engine, "lsm-log".to_owned(), Engine::make_segment)?;
         self.spawn(engine, "lsm-flush".to_owned(), |engine| {
-            Ok(engine.make_segment()? || engine.flush_one()? || engine.remove_obsolete()?)
+            Ok(engine.flush_one()? || engine.remove_obsolete())
         })?;
         for i in 0..engine.options.compaction_threads {
             self.spawn(engine, format!("lsm-compact-{i}"), Engine::compact_one)?;
@@ -53,13 +54,14 @@ impl Threads {
         engine.stopping.store(true, Ordering::Release);
         engine.announce();
         for handle in self.handles.drain(..) {
-            // A worker that panicked has printed why; the memtables and the log are intact.
+            // A worker that panicked has printed why, and the database has failed.
             let _ = handle.join();
         }
     }
 }
 
 fn run(engine: &Engine, work: impl Fn(&Engine) -> Result<bool>) {
+    let _guard = PanicGuard(engine);
     while !engine.stopping.load(Ordering::Acquire) {
         let announced = engine.announced.load(Ordering::Relaxed);
         // An error is kept by the engine's health, which refuses writes from now on; reads
@@ -71,5 +73,44 @@ fn run(engine: &Engine, work: impl Fn(&Engine) -> Result<bool>) {
         if engine.announced.load(Ordering::Relaxed) == announced {
             engine.wake.wait_for(&mut jobs, REMOVE_EVERY);
         }
+    }
+}
+
+/// Notices a worker that panicked: whoever waits for its work would wait for ever.
+struct PanicGuard<'a>(&'a Engine);
+
+impl Drop for PanicGuard<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let name = std::thread::current().name().unwrap_or("background").to_owned();
+            self.0.fail(Error::panicked(&name));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::db::open::open;
+    use crate::error::ErrorKind;
+    use crate::fs::MemFs;
+    use crate::options::Options;
+
+    #[test]
+    fn a_panic_of_a_worker_fails_those_who_wait_for_it() {
+        let options = Options::default().fs(Arc::new(MemFs::new()));
+        let engine = open(options, Path::new("/db")).unwrap();
+        let mut threads = Threads::default();
+        std::thread::scope(|scope| {
+            let waits = scope.spawn(|| engine.wait_until(|_| false));
+            let bug = |_: &Engine| -> Result<bool> { panic!("on purpose") };
+            threads.spawn(&engine, "lsm-test".to_owned(), bug).unwrap();
+            let error = waits.join().unwrap().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Failed);
+            assert!(error.to_string().contains("thread lsm-test panicked"), "{error}");
+        });
+        threads.stop(&engine);
     }
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::{ArcSwap, Guard};
 
+use crate::error::{Error, Result};
 use crate::key::KeyspaceId;
 use crate::memtable::Memtable;
 use crate::options::KeyspaceOptions;
@@ -27,17 +28,20 @@ pub(crate) struct View {
     pub(crate) unqueued: usize,
     pub(crate) version: Arc<Version>,
     pub(crate) options: Arc<KeyspaceOptions>,
+    /// Whether the options are the application's, which has named the keyspace since the open.
+    /// Until then it is not compacted: by other options its levels have other sizes.
+    pub(crate) named: bool,
 }
 
-/// A keyspace. Sealing (under the commit lock), installing (under the lock of the version set)
-/// and new options change the view.
+/// A keyspace. Sealing (under the commit lock), installing, being dropped (both under the lock
+/// of the version set) and new options change the view.
 #[derive(Debug)]
 pub(crate) struct Tree {
     pub(crate) id: KeyspaceId,
     pub(crate) name: String,
     view: ArcSwap<View>,
     /// Taken to change the view.
-    change: Mutex<()>,
+    pub(super) change: Mutex<()>,
     dropped: AtomicBool,
 }
 
@@ -47,14 +51,12 @@ impl Tree {
         name: &str,
         options: KeyspaceOptions,
         version: Arc<Version>,
+        named: bool,
     ) -> Self {
-        let active = Arc::new(Memtable::new(memtable_bytes(&options)));
-        let options = Arc::new(options);
-        let view = View { active, sealed: Vec::new(), unqueued: 0, version, options };
         Self {
             id,
             name: name.to_owned(),
-            view: ArcSwap::from_pointee(view),
+            view: ArcSwap::from_pointee(View::new(Arc::new(options), version, named)),
             change: Mutex::new(()),
             dropped: AtomicBool::new(false),
         }
@@ -99,7 +101,7 @@ impl Tree {
 
     /// From now on; a memtable or table in the making keeps the old ones.
     pub(crate) fn set_options(&self, options: KeyspaceOptions) {
-        self.change(|view| view.options = Arc::new(options));
+        self.change(|view| (view.options, view.named) = (Arc::new(options), true));
     }
 
     fn change(&self, change: impl FnOnce(&mut View)) {
@@ -109,8 +111,19 @@ impl Tree {
         self.view.store(Arc::new(view));
     }
 
+    /// Marks the keyspace as dropped, and only then lets go of all it held: whoever sees it
+    /// empty can see why. Cursors go on over views of their own.
     pub(crate) fn mark_dropped(&self) {
         self.dropped.store(true, Ordering::Release);
+        self.change(|view| *view = View::new(Arc::clone(&view.options), Arc::default(), true));
+    }
+
+    #[inline]
+    pub(crate) fn check_not_dropped(&self) -> Result<()> {
+        match self.is_dropped() {
+            false => Ok(()),
+            true => Err(Error::invalid(format!("keyspace \"{}\" was dropped", self.name))),
+        }
     }
 
     #[inline]
@@ -120,6 +133,12 @@ impl Tree {
 }
 
 impl View {
+    /// The tables of `version` under an empty memtable.
+    fn new(options: Arc<KeyspaceOptions>, version: Arc<Version>, named: bool) -> Self {
+        let active = Arc::new(Memtable::new(memtable_bytes(&options)));
+        Self { active, sealed: Vec::new(), unqueued: 0, version, options, named }
+    }
+
     /// Whether the active memtable is to be sealed before the next write.
     #[inline]
     pub(crate) fn is_full(&self) -> bool {

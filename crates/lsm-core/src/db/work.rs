@@ -25,10 +25,11 @@ impl Engine {
     /// Does one piece of background work; false if there was none. The most urgent first:
     /// writers wait for the log and for memtables, readers for compaction, nobody for space.
     pub(crate) fn step(&self) -> Result<bool> {
+        let _job = self.begin_job()?;
         Ok(self.make_segment()?
             || self.flush_one()?
             || self.compact_one()?
-            || self.remove_obsolete()?)
+            || self.remove_obsolete())
     }
 
     /// Waits until `done`, doing the work itself if no threads do. Fails when the database
@@ -68,6 +69,9 @@ impl Engine {
         let Some(group) = self.jobs.lock().flushes.front().cloned() else { return Ok(false) };
         let snapshots = self.snapshots.list(&self.published);
         let flush = |part: &FlushPart| {
+            if part.tree.is_dropped() {
+                return Ok(None);
+            }
             let view = part.tree.pinned();
             compaction::flush(&self.job(&view.options, &snapshots), &part.memtables)
         };
@@ -99,20 +103,20 @@ impl Engine {
         let flushed = self.flushed_through(group);
         let (drop_logs, log_start) = self.useless_logs(flushed);
         let given_up = drop_logs.clone();
-        let edit = |catalog: &Catalog| Edit {
-            flushed_seq: Some(flushed),
-            drop_logs,
-            log_start,
-            keyspaces: (group.parts.iter().zip(tables))
-                .filter(|(part, _)| catalog.keyspaces.contains_key(&part.tree.id))
-                .map(|(part, meta)| KeyspaceEdit {
-                    id: part.tree.id,
-                    flushed_seq: Some(group.sealed_at),
-                    removed: Vec::new(),
-                    added: meta.iter().map(|meta| (0, meta.clone())).collect(),
-                })
-                .collect(),
-            ..Edit::default()
+        let mut unnamed = Vec::new();
+        let edit = |catalog: &Catalog| {
+            let parts = group.parts.iter().zip(tables);
+            let (named, dropped): (Vec<_>, Vec<_>) =
+                parts.partition(|(part, _)| catalog.keyspaces.contains_key(&part.tree.id));
+            unnamed.extend(dropped.iter().filter_map(|(_, meta)| meta.as_ref()).cloned());
+            let keyspace = |(part, meta): (&FlushPart, &Option<TableMeta>)| KeyspaceEdit {
+                id: part.tree.id,
+                flushed_seq: Some(group.sealed_at),
+                removed: Vec::new(),
+                added: meta.iter().map(|meta| (0, meta.clone())).collect(),
+            };
+            let keyspaces = named.into_iter().map(keyspace).collect();
+            Edit { flushed_seq: Some(flushed), drop_logs, log_start, keyspaces, ..Edit::default() }
         };
         self.set.apply_with(edit, |catalog| {
             for part in &group.parts {
@@ -126,6 +130,7 @@ impl Engine {
         self.metrics.flushes.add(1);
         self.metrics.flush_bytes.add(bytes);
         self.give_up_logs(&given_up);
+        self.remove_unnamed(&unnamed);
         Ok(())
     }
 
@@ -141,40 +146,47 @@ impl Engine {
 
     /// Keeps logs that the manifest no longer names to be used again, or removes them.
     fn give_up_logs(&self, numbers: &[FileNumber]) {
+        // Removed without a lock: a file system may take long to free a large file.
+        for number in self.unlist_logs(numbers) {
+            // A log that stays behind is removed at the next open.
+            let _ = self.options.fs.remove(&FileName::Log(number).in_dir(&self.dir));
+        }
+    }
+
+    /// Forgets the full logs with these numbers; returns those that are of no use.
+    fn unlist_logs(&self, numbers: &[FileNumber]) -> Vec<FileNumber> {
         let mut commit = self.commit.lock();
         if let Some(last) = numbers.last() {
             self.syncer().forget_below(FileNumber(last.0 + 1));
         }
-        for number in numbers {
-            let Some(at) = commit.full_logs.iter().position(|log| log.number == *number) else {
-                continue;
-            };
-            let log = commit.full_logs.remove(at).expect("the position was just found");
-            let mut jobs = self.jobs.lock();
+        let mut jobs = self.jobs.lock();
+        let mut useless = Vec::new();
+        commit.full_logs.retain(|log| {
+            let is_given_up = numbers.contains(&log.number);
             let usual = log.bytes == self.options.log_segment_bytes;
-            if usual && jobs.spare_logs.len() < SPARE_LOGS_MAX {
-                jobs.spare_logs.push((log.number, log.bytes));
-            } else {
-                // A log that stays behind is removed at the next open.
-                let _ = self.options.fs.remove(&FileName::Log(log.number).in_dir(&self.dir));
+            if is_given_up && usual && jobs.spare_logs.len() < SPARE_LOGS_MAX {
+                jobs.spare_logs.push(log.number);
+            } else if is_given_up {
+                useless.push(log.number);
             }
-        }
+            !is_given_up
+        });
+        useless
     }
 
     /// Makes the segment that the log will go on in.
     pub(crate) fn make_segment(&self) -> Result<bool> {
         let mut ahead = self.next_segment.lock();
-        let (recycle, is_first) = {
+        let recycle = {
             let mut jobs = self.jobs.lock();
             if !std::mem::take(&mut jobs.segment_wanted) || ahead.is_some() {
                 return Ok(false);
             }
-            let is_first = !std::mem::replace(&mut jobs.segment_made, true);
-            (jobs.spare_logs.pop().map(|(number, _)| number), is_first)
+            jobs.spare_logs.pop()
         };
         // Zeros make later syncs four times as cheap, but whoever never syncs need not wait for
-        // them. Nobody is in a hurry for the first segment.
-        let zero = is_first || self.syncer().syncs() > 0;
+        // them.
+        let zero = self.syncer().syncs() > 0;
         let made = self.new_segment(self.options.log_segment_bytes, recycle, zero);
         *ahead = Some(made.map_err(|error| self.fail(error))?);
         Ok(true)
@@ -196,7 +208,8 @@ impl Engine {
         Ok(segment)
     }
 
-    /// Runs the most urgent compaction of the next keyspace that has one.
+    /// Runs the most urgent compaction of the keyspace that needs one most: writers to all of
+    /// them are held back by the worst.
     pub(crate) fn compact_one(&self) -> Result<bool> {
         let Some((tree, plan)) = self.next_plan() else { return Ok(false) };
         self.run_plan(&tree, &plan)?;
@@ -204,16 +217,25 @@ impl Engine {
     }
 
     fn next_plan(&self) -> Option<(Arc<Tree>, Plan)> {
-        let trees = self.live_trees();
+        let mut trees = self.live_trees();
+        trees.retain(|tree| tree.view().named);
         let oldest = self.snapshots.list(&self.published)[0];
         let mut jobs = self.jobs.lock();
         let start = jobs.next_tree;
-        for i in 0..trees.len() {
-            let tree = &trees[(start + i) % trees.len()];
-            let view = tree.view();
-            if let Some(plan) = compaction::pick(&view.version, &jobs.busy, &view.options, oldest) {
-                jobs.busy.start(&plan);
-                jobs.next_tree = (start + i + 1) % trees.len();
+        let urgency = |i: usize| {
+            let at = (start + i) % trees.len();
+            let (view, busy) = (trees[at].view(), jobs.busy(trees[at].id));
+            (compaction::urgency(&view.version, busy, &view.options), at)
+        };
+        let mut order: Vec<(f64, usize)> = (0..trees.len()).map(urgency).collect();
+        // Stable: those that are as urgent as each other take turns.
+        order.sort_by(|a, b| b.0.total_cmp(&a.0));
+        for (_, at) in order {
+            let tree = &trees[at];
+            let (view, busy) = (tree.view(), jobs.busy(tree.id));
+            if let Some(plan) = compaction::pick(&view.version, busy, &view.options, oldest) {
+                busy.start(&plan);
+                jobs.next_tree = (at + 1) % trees.len();
                 return Some((Arc::clone(tree), plan));
             }
         }
@@ -223,7 +245,7 @@ impl Engine {
     /// Runs a plan whose tables were taken, installs its edit and gives the tables back.
     pub(crate) fn run_plan(&self, tree: &Tree, plan: &Plan) -> Result<()> {
         let done = self.compact(tree, plan);
-        self.jobs.lock().busy.finish(plan);
+        self.jobs.lock().finish(tree.id, plan);
         self.update_pressure();
         self.announce();
         match done {
@@ -258,28 +280,41 @@ impl Engine {
             id: tree.id,
             flushed_seq: None,
             removed,
-            added: added.into_iter().map(|meta| (plan.output_level as u8, meta)).collect(),
+            added: added.iter().map(|meta| (plan.output_level as u8, meta.clone())).collect(),
         };
         let edit = Edit { keyspaces: vec![keyspace], ..Edit::default() };
-        self.set.apply(edit, |catalog| self.install(catalog, tree, &[]))
+        let applied = self.set.apply(edit, |catalog| self.install(catalog, tree, &[]));
+        // Refused before it was written. After any other error the manifest may name them.
+        if applied.is_err() && tree.is_dropped() && plan.kind == PlanKind::Merge {
+            self.remove_unnamed(&added);
+        }
+        applied
     }
 
-    /// Removes table files that nothing names any more.
-    pub(crate) fn remove_obsolete(&self) -> Result<bool> {
+    /// Removes tables that were written for a keyspace that was dropped meanwhile: no edit names
+    /// them.
+    fn remove_unnamed(&self, tables: &[TableMeta]) {
+        for meta in tables {
+            // A table that stays behind is removed at the next open.
+            let _ = self.options.fs.remove(&FileName::Table(meta.number).in_dir(&self.dir));
+        }
+    }
+
+    /// Removes table files that nothing names any more; false if there was none to remove. One
+    /// that the file system keeps costs space and nothing else: it is tried again with the next
+    /// ones, and at the next open.
+    pub(crate) fn remove_obsolete(&self) -> bool {
         if self.health.is_failed() {
             // What the manifest on disk names is unknown: the next open finds out.
-            return Ok(false);
+            return false;
         }
         let numbers = self.set.removable().take();
-        for number in &numbers {
-            let path = FileName::Table(*number).in_dir(&self.dir);
-            if let Err(source) = self.options.fs.remove(&path)
-                && source.kind() != std::io::ErrorKind::NotFound
-            {
-                return Err(self.fail(Error::io("remove an obsolete table", &path, source)));
-            }
-        }
-        Ok(!numbers.is_empty())
+        let (kept, removed): (Vec<_>, Vec<_>) = numbers.into_iter().partition(|number| {
+            let removed = self.options.fs.remove(&FileName::Table(*number).in_dir(&self.dir));
+            removed.is_err_and(|error| error.kind() != std::io::ErrorKind::NotFound)
+        });
+        self.set.removable().put_back(&kept);
+        !removed.is_empty()
     }
 }
 
@@ -288,3 +323,7 @@ impl Engine {
 fn is_given_up(error: &Error) -> bool {
     error.kind() == ErrorKind::Closed
 }
+
+#[cfg(test)]
+#[path = "work_test.rs"]
+mod tests;

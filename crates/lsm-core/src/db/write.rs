@@ -16,7 +16,7 @@ use std::sync::atomic::Ordering;
 use super::stall::StallReason;
 use super::state::{Commit, Engine, FullLog};
 use super::tree::Tree;
-use crate::batch::WriteBatch;
+use crate::batch::{Operation, WriteBatch};
 use crate::error::{Error, Result};
 use crate::key::{KeyspaceId, SEQ_MAX, SeqNo};
 use crate::memtable::{Insert, Memtable};
@@ -26,8 +26,8 @@ use crate::wal::{Lsn, Segment, Syncer, Via, Writer};
 /// The pressure is computed anew after so many bytes, as the active memtable fills up.
 const PRESSURE_EVERY: usize = 256 << 10;
 
-/// Where a batch goes: the memtable of each keyspace it names.
-type Targets = Vec<(KeyspaceId, Arc<Memtable>)>;
+/// Where a batch goes: the memtable of each keyspace it names, in the order of their numbers.
+type Targets = Vec<Arc<Memtable>>;
 
 impl Engine {
     /// Writes a batch; returns the sequence number of its last operation.
@@ -92,7 +92,7 @@ impl Engine {
                 self.wait_until(|engine| engine.flushed_seq() >= barrier)?;
                 continue;
             }
-            let trees = self.trees_of(batch)?;
+            let trees = self.trees_of(batch.keyspaces())?;
             if !self.make_room(&mut commit, &trees) {
                 drop(commit);
                 self.count_wait(StallReason::Memtables, |_| {
@@ -114,7 +114,7 @@ impl Engine {
                 Durability::Sync => self.append(&mut commit, batch, first, Via::Write)?,
             };
             commit.last_seq = SeqNo(last);
-            let active = |tree: &Arc<Tree>| (tree.id, Arc::clone(&tree.view().active));
+            let active = |tree: &Arc<Tree>| Arc::clone(&tree.view().active);
             return Ok((trees.iter().map(active).collect(), first, position));
         }
     }
@@ -137,13 +137,10 @@ impl Engine {
         }
     }
 
-    fn trees_of(&self, batch: &WriteBatch) -> Result<Vec<Arc<Tree>>> {
-        let mut trees: Vec<Arc<Tree>> = Vec::with_capacity(1);
-        for operation in batch.operations() {
-            if trees.iter().any(|tree| tree.id == operation.keyspace) {
-                continue;
-            }
-            let tree = self.tree(operation.keyspace);
+    fn trees_of(&self, keyspaces: &[KeyspaceId]) -> Result<Vec<Arc<Tree>>> {
+        let mut trees = Vec::with_capacity(keyspaces.len());
+        for id in keyspaces {
+            let tree = self.tree(*id);
             trees.push(tree.ok_or_else(|| Error::invalid("the batch names a dropped keyspace"))?);
         }
         Ok(trees)
@@ -172,7 +169,13 @@ impl Engine {
         let room = self.make_log_room(commit, batch.bytes());
         room.map_err(|error| self.fail(error))?;
         let log = commit.log.as_mut().expect("a writable database has a log");
-        log.append(first.0, batch.stamp(first), via).map_err(|error| self.fail(error))
+        let appended = log.append(first.0, batch.stamp(first), via);
+        let end = appended.map_err(|error| self.fail(error))?;
+        if commit.second_segment_at.is_some_and(|at| end >= at) {
+            commit.second_segment_at = None;
+            self.want_segment();
+        }
+        Ok(end)
     }
 
     /// Goes on in the next segment: the one made ahead, or a new one if there is none.
@@ -180,7 +183,10 @@ impl Engine {
         let mut ahead = self.next_segment.lock();
         let next = match ahead.take() {
             Some(segment) => segment,
-            None => self.new_segment(self.options.log_segment_bytes, None, false)?,
+            None => {
+                let spare = self.jobs.lock().spare_logs.pop();
+                self.new_segment(self.options.log_segment_bytes, spare, false)?
+            }
         };
         self.rotate_into(commit, next)?;
         drop(ahead);
@@ -198,6 +204,7 @@ impl Engine {
     fn rotate_into(&self, commit: &mut Commit, next: Segment) -> Result<()> {
         let log = commit.log.as_mut().expect("a writable database has a log");
         let sealed = log.rotate(next)?;
+        commit.second_segment_at = None;
         let (number, base, bytes) = (sealed.number, sealed.base, sealed.bytes);
         commit.full_logs.push_back(FullLog { number, base, bytes, last_seq: commit.last_seq });
         Ok(())
@@ -286,16 +293,21 @@ impl Engine {
 }
 
 fn insert(batch: &WriteBatch, targets: &Targets, first: SeqNo) {
-    for (id, memtable) in targets {
-        let numbered = batch.operations().zip(first.0..);
-        let own = numbered.filter(|(operation, _)| operation.keyspace == *id);
-        memtable.insert(own.map(|(operation, seq)| Insert {
-            seq: SeqNo(seq),
-            kind: operation.kind,
-            key: operation.key,
-            value: operation.value,
-        }));
+    let inserts = batch.operations().zip(first.0..).map(numbered);
+    if let [memtable] = targets.as_slice() {
+        return memtable.insert(inserts.map(|(_, insert)| insert));
     }
+    let mut inserts: Vec<_> = inserts.collect();
+    inserts.sort_by_key(|(keyspace, _)| *keyspace);
+    let groups = inserts.chunk_by(|a, b| a.0 == b.0);
+    for (group, memtable) in groups.zip(targets) {
+        memtable.insert(group.iter().map(|(_, insert)| *insert));
+    }
+}
+
+fn numbered((operation, seq): (Operation<'_>, u64)) -> (KeyspaceId, Insert<'_>) {
+    let Operation { kind, keyspace, key, value } = operation;
+    (keyspace, Insert { seq: SeqNo(seq), kind, key, value })
 }
 
 #[cfg(test)]

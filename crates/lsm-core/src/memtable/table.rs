@@ -52,14 +52,12 @@ pub(crate) struct Memtable {
 impl Memtable {
     /// An empty table that will be sealed at about `bytes_max`.
     pub(crate) fn new(bytes_max: usize) -> Self {
-        let filter = Filter::new(bytes_max);
-        let bytes = AtomicUsize::new(filter.bytes());
         Self {
             list: SkipList::new(epoch::default_collector().clone()),
-            filter,
+            filter: Filter::new(bytes_max),
             chunk: Mutex::new(BytesMut::new()),
             chunk_bytes: (bytes_max / 64).clamp(CHUNK_BYTES_MIN, CHUNK_BYTES_MAX),
-            bytes,
+            bytes: AtomicUsize::new(0),
             entries: AtomicU64::new(0),
             first_seq: AtomicU64::new(u64::MAX),
         }
@@ -120,10 +118,13 @@ impl Memtable {
         entry.has_key(key).then(|| (entry.tag(), entry.value_bytes()))
     }
 
-    /// Memory in use: chunks as allocated, nodes by their mean size.
+    /// Memory in use: chunks as allocated, nodes by their mean size, the filter once there is one.
     #[inline]
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes.load(Ordering::Relaxed)
+        match self.bytes.load(Ordering::Relaxed) {
+            0 => 0,
+            records => records + self.filter.bytes(),
+        }
     }
 
     #[inline]
@@ -210,6 +211,7 @@ mod tests {
     #[test]
     fn memory_is_accounted_for() {
         let table = Memtable::new(1 << 20);
+        assert_eq!(table.bytes(), 0, "a memtable that holds nothing takes nothing");
         let (key, value) = ([1; 16], [2; 100]);
         let count = 1000;
         for seq in 1..=count {

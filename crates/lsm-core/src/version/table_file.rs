@@ -51,4 +51,9 @@ impl Removable {
     pub(crate) fn take(&self) -> Vec<FileNumber> {
         std::mem::take(&mut self.numbers.lock())
     }
+
+    /// For later: these files could not be removed.
+    pub(crate) fn put_back(&self, numbers: &[FileNumber]) {
+        self.numbers.lock().extend_from_slice(numbers);
+    }
 }

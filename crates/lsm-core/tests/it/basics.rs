@@ -4,8 +4,10 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use lsm_core::fs::{CrashFs, CrashImage, Fault, FaultFs, MemFs, Op};
+use lsm_core::fs::{CrashFs, CrashImage, Fault, FaultFs, Fs, MemFs, Op};
 use lsm_core::{Db, Durability, ErrorKind, KeyspaceOptions, Options, WriteBatch};
+
+use crate::folder::DIR;
 
 fn small() -> Options {
     let keyspace = KeyspaceOptions::default()
@@ -235,4 +237,25 @@ fn a_cursor_goes_back_over_many_versions_it_does_not_see() {
     }
     assert!(cursor.seek("a").unwrap());
     assert!(!cursor.prev().unwrap());
+}
+
+#[test]
+fn logs_of_short_runs_do_not_pile_up() {
+    let fs = MemFs::new();
+    let open = || Options::default().fs(Arc::new(fs.clone())).open(DIR).unwrap();
+    let files = |ending: &str| {
+        let names = fs.list(Path::new(DIR)).unwrap();
+        let lens = names.iter().filter(|name| name.ends_with(ending));
+        lens.map(|name| fs.len(&Path::new(DIR).join(name)).unwrap()).collect::<Vec<_>>()
+    };
+    for run in 0..100 {
+        let db = open();
+        db.put(format!("run{run}"), "value").unwrap();
+        db.close().unwrap();
+        let logs = files(".log");
+        assert!(logs.len() <= 18, "{} logs after {run} runs", logs.len());
+        assert!(logs.iter().all(|bytes| *bytes <= 1 << 20), "a short run needs no second segment");
+    }
+    assert!((1..=10).contains(&files(".table").len()), "{}", files(".table").len());
+    assert_eq!(open().iter().count(), 100);
 }

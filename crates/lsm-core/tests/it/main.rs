@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod basics;
+mod close;
 mod crash;
 mod damage;
 mod fault;

@@ -112,7 +112,8 @@ fn entries_that_look_like_records_do_no_harm() {
             writer.make_ahead(SegmentJob::at_once);
             writer.sync().unwrap();
             if index > 20 {
-                writer.truncate(index - 20).unwrap();
+                store.truncate(index - 20);
+                writer.truncate(index - 20, 1).unwrap();
             }
         }
         first += 400;

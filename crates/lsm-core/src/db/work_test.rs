@@ -1,0 +1,156 @@
+//! Which jobs are chosen, and those whose keyspace is dropped before they are done.
+
+use std::path::Path;
+
+use super::*;
+use crate::batch::WriteBatch;
+use crate::db::open::open;
+use crate::fs::{Fault, FaultFs, Fs, MemFs, Op};
+use crate::key::Kind;
+use crate::options::{Durability, Options};
+
+/// A stepped database with a keyspace, and what it stands on.
+struct Stepped {
+    disk: MemFs,
+    engine: Arc<Engine>,
+    tree: Arc<Tree>,
+}
+
+impl Stepped {
+    fn new(options: KeyspaceOptions) -> Self {
+        let disk = MemFs::new();
+        let all = Options::default().fs(Arc::new(disk.clone())).stepped(1);
+        let engine = open(all, Path::new("/db")).unwrap();
+        let tree = engine.keyspace("a", options).unwrap();
+        Self { disk, engine, tree }
+    }
+
+    fn put(&self, key: &str) {
+        let mut batch = WriteBatch::new();
+        batch.push(Kind::Put, self.tree.id, key.as_bytes(), b"value");
+        self.engine.write(&mut batch, Durability::Buffered).unwrap();
+    }
+
+    fn tables(&self) -> usize {
+        while self.engine.remove_obsolete() {}
+        let names = self.disk.list(Path::new("/db")).unwrap();
+        names.iter().filter(|name| name.ends_with(".table")).count()
+    }
+}
+
+#[test]
+fn a_compaction_of_a_dropped_keyspace_leaves_no_table() {
+    let db = Stepped::new(KeyspaceOptions::default().l0_tables_compact(2));
+    for _ in 0..2 {
+        db.put("key");
+        db.engine.flush_all().unwrap();
+    }
+    let (tree, plan) = db.engine.next_plan().unwrap();
+    db.engine.drop_keyspace("a").unwrap();
+    db.engine.run_plan(&tree, &plan).unwrap();
+    drop(plan);
+    assert_eq!(db.tables(), 0, "there still is a handle, but nothing to read by it");
+    db.engine.check_writable().unwrap();
+}
+
+#[test]
+fn keyspaces_are_compacted_side_by_side() {
+    let options = KeyspaceOptions::default().l0_tables_compact(2);
+    let db = Stepped::new(options.clone());
+    let other = db.engine.keyspace("b", options).unwrap();
+    for _ in 0..2 {
+        let mut batch = WriteBatch::new();
+        batch.push(Kind::Put, db.tree.id, b"key", b"value");
+        batch.push(Kind::Put, other.id, b"key", b"value");
+        db.engine.write(&mut batch, Durability::Buffered).unwrap();
+        db.engine.seal_all(&db.engine.commit.lock(), None);
+        assert!(db.engine.flush_one().unwrap());
+    }
+    let plans = [(); 2].map(|()| db.engine.next_plan().expect("a plan for each keyspace"));
+    assert_ne!(plans[0].0.id, plans[1].0.id);
+    for (tree, plan) in plans {
+        db.engine.run_plan(&tree, &plan).unwrap();
+    }
+    assert!(db.engine.jobs.lock().busy.is_empty());
+}
+
+#[test]
+fn a_flush_of_a_dropped_keyspace_leaves_no_table() {
+    let db = Stepped::new(KeyspaceOptions::default());
+    db.put("key");
+    db.engine.seal_all(&db.engine.commit.lock(), None);
+    let group = db.engine.jobs.lock().flushes.front().cloned().unwrap();
+    let job = db.engine.job(&db.engine.options.keyspace, &[SeqNo(1)]);
+    let memtables = group.parts.iter().map(|part| &part.memtables);
+    let built: Vec<_> = memtables.map(|m| compaction::flush(&job, m).unwrap()).collect();
+    db.engine.drop_keyspace("a").unwrap();
+    db.engine.install_flush(&group, &built).unwrap();
+    assert_eq!(db.tables(), 0);
+    assert!(db.tree.view().sealed.is_empty(), "its memory is given back as well");
+    // What was dropped before its turn came is not written at all.
+    let files = db.engine.set.new_file_number();
+    assert!(db.engine.flush_one().unwrap());
+    assert_eq!(db.engine.set.new_file_number().0, files.0 + 1);
+}
+
+#[test]
+fn the_keyspace_that_holds_writers_back_most_is_compacted_first() {
+    let options = KeyspaceOptions::default().l0_tables_compact(2);
+    let db = Stepped::new(options.clone());
+    let other = db.engine.keyspace("b", options).unwrap();
+    for round in 0..6 {
+        let mut batch = WriteBatch::new();
+        batch.push(Kind::Put, other.id, b"key", b"value");
+        if round < 2 {
+            batch.push(Kind::Put, db.tree.id, b"key", b"value");
+        }
+        db.engine.write(&mut batch, Durability::Buffered).unwrap();
+        db.engine.seal_all(&db.engine.commit.lock(), None);
+        assert!(db.engine.flush_one().unwrap());
+    }
+    // Both are due, and the other one is further over.
+    let names = [(); 2].map(|()| db.engine.next_plan().unwrap().0.name.clone());
+    assert_eq!(names, ["b", "a"]);
+    assert!(db.engine.next_plan().is_none());
+}
+
+#[test]
+fn a_table_that_cannot_be_removed_is_tried_again() {
+    let disk = MemFs::new();
+    let faults = FaultFs::new(Arc::new(disk.clone()));
+    let all = Options::default().fs(Arc::new(faults.clone())).stepped(1);
+    let engine = open(all, Path::new("/db")).unwrap();
+    let tree = engine.keyspace("a", KeyspaceOptions::default()).unwrap();
+    let db = Stepped { disk, engine, tree };
+    for _ in 0..2 {
+        db.put("key");
+        db.engine.flush_all().unwrap();
+    }
+    let refuse = || Fault::error(Op::Remove, std::io::ErrorKind::PermissionDenied).on(".table");
+    faults.inject(refuse().times(2));
+    db.engine.drop_keyspace("a").unwrap();
+    assert!(!db.engine.remove_obsolete(), "nothing was done, and there is nothing to wait for");
+    db.engine.check_writable().unwrap();
+    assert_eq!(db.tables(), 0);
+}
+
+#[test]
+fn a_keyspace_is_not_compacted_before_it_is_named() {
+    let db = Stepped::new(KeyspaceOptions::default().l0_tables_compact(64));
+    for _ in 0..40 {
+        db.put("key");
+        db.engine.seal_all(&db.engine.commit.lock(), None);
+        assert!(db.engine.flush_one().unwrap());
+    }
+    let Stepped { disk, engine, .. } = db;
+    assert!(engine.begin_close());
+    engine.finish_close().unwrap();
+    let all = Options::default().fs(Arc::new(disk)).stepped(1);
+    let engine = open(all, Path::new("/db")).unwrap();
+    assert!(engine.next_plan().is_none());
+    assert!(!engine.stopped.load(Ordering::Relaxed), "writers would wait for what nobody does");
+    engine.keyspace("a", KeyspaceOptions::default()).unwrap();
+    engine.update_pressure();
+    assert!(engine.stopped.load(Ordering::Relaxed));
+    assert!(engine.next_plan().is_some());
+}
