@@ -173,6 +173,7 @@ node/               L2
     guard.rs
     heard.rs
     changes.rs
+    catching_up.rs
     proposals.rs
     reads.rs
     io.rs
@@ -184,6 +185,8 @@ state_machine/      L2
     test_log.rs
     machine.rs
     reader.rs
+    checked.rs
+    current.rs
     book.rs
     hash.rs
     folder.rs

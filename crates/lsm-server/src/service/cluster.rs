@@ -10,7 +10,7 @@ use lsm_client::proto::v1::{
 };
 use lsm_raft::command::Command;
 use lsm_raft::{Change, Members, NodeStatus, Outcome, Role};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tonic::{Code, Request, Response, Status};
 
 use super::context::{Asked, Context};
@@ -19,9 +19,10 @@ use crate::config::Address;
 use crate::convert;
 use crate::limits::Limits;
 
-/// How long another node may take to take the leadership over; raft gives up after an election
-/// timeout.
+/// How long another node may take to take the leadership over. raft gives up after an election
+/// timeout, which one slow sync may take: it is asked again.
 const TRANSFER_TIME_MAX: Duration = Duration::from_secs(5);
+const TRANSFER_PAUSE: Duration = Duration::from_millis(250);
 /// A learner that lacks no more entries than this counts as caught up.
 const LAG_MAX: u64 = 10_000;
 /// Looks at what the leader knows of the others, and the time between two: it may be as old as
@@ -135,21 +136,23 @@ impl Context {
 
     /// Hands the leadership over; returns who leads then.
     async fn hand_over(&self, to: Option<u64>) -> Result<u64, Miss> {
-        self.replica.transfer(to);
         let mut status = self.status.clone();
         let own = self.node;
-        let another = status.wait_for(|status| {
-            status.leader.is_some_and(|leader| to.map_or(leader != own, |to| leader == to))
-        });
-        match timeout(TRANSFER_TIME_MAX, another).await {
-            Ok(Ok(status)) => Ok(status.leader.unwrap_or(own)),
-            Ok(Err(_)) => Err(convert::stopped("the node has stopped").into()),
-            Err(_) => {
-                let whom = to.map_or_else(|| "another node".to_owned(), |to| format!("node {to}"));
-                let message = format!("the leadership could not be handed to {whom} in time");
-                Err(Status::unavailable(message).into())
+        let end = Instant::now() + TRANSFER_TIME_MAX;
+        while Instant::now() < end {
+            self.replica.transfer(to);
+            let another = status.wait_for(|status| {
+                status.leader.is_some_and(|leader| to.map_or(leader != own, |to| leader == to))
+            });
+            match timeout(TRANSFER_PAUSE, another).await {
+                Ok(Ok(status)) => return Ok(status.leader.unwrap_or(own)),
+                Ok(Err(_)) => return Err(convert::stopped("the node has stopped").into()),
+                Err(_) => {}
             }
         }
+        let whom = to.map_or_else(|| "another node".to_owned(), |to| format!("node {to}"));
+        let message = format!("the leadership could not be handed to {whom} in time");
+        Err(Status::unavailable(message).into())
     }
 }
 
