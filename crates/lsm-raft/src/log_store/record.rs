@@ -159,7 +159,9 @@ impl<'a> Record<'a> {
                 };
                 let count = decoder.varint()?;
                 let first = if count == 0 { 0 } else { decoder.varint()? };
-                if count > 0 && (first == 0 || first.checked_add(count).is_none()) {
+                // There is an index behind the last one, and one behind that: loops count there.
+                let end = first.checked_add(count).filter(|end| *end < u64::MAX);
+                if count > 0 && (first == 0 || end.is_none()) {
                     return None;
                 }
                 let at = decoder.offset();
@@ -255,7 +257,7 @@ mod tests {
 
     #[test]
     fn impossible_indexes_are_refused() {
-        for (first, count) in [(0, 1), (u64::MAX, 1), (u64::MAX - 1, 2)] {
+        for (first, count) in [(0, 1), (u64::MAX, 1), (u64::MAX - 1, 1), (u64::MAX - 2, 2)] {
             let mut out = Vec::new();
             encode_append(&mut out, None, first, count);
             for _ in 0..count {
