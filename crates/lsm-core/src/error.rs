@@ -123,6 +123,13 @@ impl Error {
         Self { inner: Arc::new(inner) }
     }
 
+    /// What writers are told that would have to wait for `job`, which fails and is tried again.
+    pub(crate) fn put_off(job: impl fmt::Display, last: &Self) -> Self {
+        let why = &last.inner.message;
+        let message = format!("writes wait for {job}, which fails and is tried again: {why}");
+        Self { inner: Arc::new(Inner { message, ..(*last.inner).clone() }) }
+    }
+
     /// Names the file, unless a deeper layer already did.
     #[must_use]
     pub fn in_file(self, file: &Path) -> Self {

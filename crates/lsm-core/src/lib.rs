@@ -33,6 +33,7 @@ mod db;
 #[cfg(test)]
 mod document_test;
 mod error;
+mod event;
 mod file_name;
 pub mod fs;
 #[cfg(feature = "testkit")]
@@ -56,6 +57,7 @@ pub use db::{
     Cursor, Db, Keyspace, Level, Range, Readable, Snapshot, StallReason, Stats, Table, Verified,
 };
 pub use error::{Error, ErrorKind, Result};
+pub use event::{BackgroundJob, Event};
 pub use key::{KeyspaceId, SeqNo};
 pub use options::{
     BATCH_BYTES_MAX, Compression, Durability, KEY_LEN_MAX, KEYSPACE_NAME_LEN_MAX, KEYSPACES_MAX,

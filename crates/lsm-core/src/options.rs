@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, Result};
+use crate::event::{Event, Listener};
 use crate::fs::{Fs, OsFs};
 
 /// The longest key, in bytes.
@@ -92,6 +93,7 @@ pub struct Options {
     pub(crate) fs: Arc<dyn Fs>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) seed: Option<u64>,
+    pub(crate) listener: Listener,
 }
 
 /// Who runs flushes and compactions.
@@ -120,6 +122,7 @@ impl Default for Options {
             fs: Arc::new(OsFs),
             clock: Arc::new(SystemClock::new()),
             seed: None,
+            listener: Listener::default(),
         }
     }
 }
@@ -229,6 +232,14 @@ impl Options {
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
+        self
+    }
+
+    /// Calls `listen` when something happens that an operator should know: see [`Event`]. It is
+    /// called from background and callers' threads, and holds up their work until it returns.
+    #[must_use]
+    pub fn on_event(mut self, listen: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+        self.listener = Listener::new(listen);
         self
     }
 

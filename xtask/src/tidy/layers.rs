@@ -36,6 +36,7 @@ db/                 L6
     verify.rs
     levels.rs
     threads.rs
+    removal.rs
     work.rs
     write.rs
     reads.rs
@@ -48,6 +49,7 @@ db/                 L6
     publish.rs
     stats.rs
     stall.rs
+    retry.rs
     health.rs
 document_test.rs    L5
 fuzzing.rs          L5
@@ -71,6 +73,7 @@ version/            L4
     version.rs
     table_file.rs
     table_meta.rs
+    obsolete.rs
 memtable/           L3  never fs
     cursor.rs
     table.rs
@@ -140,6 +143,7 @@ clock.rs            L0
 checksum.rs         L0
 coding.rs           L0
 sync.rs             L0
+event.rs            L0
 error.rs            L0
 testkit/            any
     script.rs

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::open::DEFAULT_KEYSPACE;
-use super::state::{Engine, Trees};
+use super::state::{Commit, Engine, Trees};
 use super::stats::Stats;
 use super::tree::Tree;
 use crate::compaction::{RangeSweep, Step};
 use crate::error::{Error, Result};
+use crate::event::BackgroundJob;
 use crate::key::{KeyRange, KeyspaceId, SeqNo};
 use crate::options::{Background, KEYSPACE_NAME_LEN_MAX, KEYSPACES_MAX, KeyspaceOptions};
+use crate::sync::MutexGuard;
 use crate::version::Edit;
 use crate::wal::Writer;
 
@@ -35,6 +37,9 @@ impl Engine {
         let trees = self.live_trees();
         if let Some(tree) = trees.iter().find(|tree| tree.name == name) {
             tree.set_options(options);
+            // Other limits may let writers go on, or give compaction something to do.
+            self.update_pressure();
+            self.announce();
             return Ok(Arc::clone(tree));
         }
         if self.read_only {
@@ -59,24 +64,43 @@ impl Engine {
         if name == DEFAULT_KEYSPACE {
             return Err(Error::invalid("the default keyspace cannot be dropped"));
         }
-        let commit = self.commit.lock();
-        // Again: a close may have come first.
-        self.check_writable()?;
+        let commit = self.durable_commit()?;
         let trees = self.live_trees();
         let tree = trees.iter().find(|tree| tree.name == name);
         let tree =
             tree.ok_or_else(|| Error::invalid(format!("there is no keyspace \"{name}\"")))?;
+        let was_unflushed = tree.view().memtables().any(|memtable| !memtable.is_empty());
         let edit = Edit { drop_keyspaces: vec![tree.id], ..Edit::default() };
         // Marked in the moment the edit takes effect: a job whose edit comes next and finds no
         // such keyspace must see that it was dropped.
         let dropped = self.set.apply(edit, |_| tree.mark_dropped());
         dropped.map_err(|error| self.fail(error))?;
         self.change_trees(|trees| trees.remove(&tree.id));
+        self.end_rests_of(|resting| resting.tree == tree.id);
+        // With its memtables gone, everything may be flushed further than before. A flush finds
+        // out, if need be one of nothing: the first in the queue may have looked already.
+        if was_unflushed && self.jobs.lock().flushes.len() < 2 {
+            self.queue_flush(&commit, Vec::new(), None);
+        }
         drop(commit);
         // It may be what writers waited for.
         self.update_pressure();
         self.announce();
         Ok(())
+    }
+
+    /// The commit lock, once every write so far survives power loss: what is dropped next must
+    /// not be gone after a crash that also takes what was written before.
+    fn durable_commit(&self) -> Result<MutexGuard<'_, Commit>> {
+        // Most of the work without holding writers up.
+        drop(self.logged()?);
+        self.sync_all()?;
+        let commit = self.logged()?;
+        // A close may have come first.
+        self.check_writable()?;
+        let end = commit.log.as_ref().map(Writer::end);
+        end.map_or(Ok(()), |end| self.sync_log(end))?;
+        Ok(commit)
     }
 
     /// Under the commit lock.
@@ -88,6 +112,7 @@ impl Engine {
 
     pub(crate) fn flush_all(&self) -> Result<()> {
         self.check_writable()?;
+        let failures = self.hurry(BackgroundJob::Flush);
         let through = {
             let commit = self.commit.lock();
             if commit.last_seq > self.flushed_seq() {
@@ -95,7 +120,7 @@ impl Engine {
             }
             commit.last_seq
         };
-        self.wait_until(|engine| engine.flushed_seq() >= through)
+        self.wait_for(BackgroundJob::Flush, failures, |engine| engine.flushed_seq() >= through)
     }
 
     pub(crate) fn wait_flushed(&self, through: SeqNo) -> Result<()> {
@@ -103,13 +128,23 @@ impl Engine {
         if through > self.published.get() {
             return Err(Error::invalid(format!("nothing has sequence number {through} yet")));
         }
-        self.wait_until(|engine| engine.flushed_seq() >= through)
+        let is_flushed = |engine: &Self| engine.flushed_seq() >= through;
+        if self.options.background == Background::Stepped {
+            while !is_flushed(self) {
+                if !self.step()? {
+                    let message = format!("no flush is queued that would reach number {through}");
+                    return Err(Error::invalid(message));
+                }
+            }
+        }
+        self.wait_for(BackgroundJob::Flush, 0, is_flushed)
     }
 
     pub(crate) fn compact_range(&self, tree: &Arc<Tree>, range: KeyRange) -> Result<()> {
         let _job = self.begin_job()?;
         tree.check_not_dropped()?;
         self.flush_all()?;
+        self.end_rests_of(|resting| resting.tree == tree.id);
         let mut sweep = RangeSweep::new(&tree.view().version, range);
         loop {
             self.check_writable()?;
@@ -125,17 +160,17 @@ impl Engine {
                 (step, self.announced.load(Ordering::Relaxed))
             };
             match step {
-                Step::Run(plan) => self.run_plan(tree, &plan)?,
+                Step::Run(plan) => {
+                    self.run_plan(tree, &plan)?;
+                }
                 Step::Wait => {
                     let moved =
                         |engine: &Self| engine.announced.load(Ordering::Relaxed) != announced;
                     self.wait_until(moved)?;
                 }
-                Step::Done => break,
+                Step::Done => return Ok(()),
             }
         }
-        self.remove_obsolete();
-        Ok(())
     }
 
     pub(crate) fn stats(&self) -> Stats {
@@ -151,25 +186,48 @@ impl Engine {
             stats.debt_bytes += crate::compaction::debt(&view.version, &view.options);
         }
         stats.cache_bytes = self.cache.bytes();
+        stats.obsolete_files = self.set.obsolete_files().len() as u64;
+        let retries = self.retries.lock();
+        stats.job_failures = retries.failures();
+        stats.job_error = retries.error().map(ToString::to_string);
+        drop(retries);
         stats.snapshots = self.snapshots.count() as u64;
         stats
     }
 
-    /// Writes in no log would be lost by closing: flushes them.
-    pub(crate) fn flush_unlogged(&self) -> Result<()> {
-        if self.check_writable().is_err() || self.commit.lock().unlogged <= self.flushed_seq() {
-            return Ok(());
-        }
-        self.flush_all()
-    }
-
     /// From here on every call is refused. False if that was so before.
     pub(crate) fn begin_close(&self) -> bool {
-        // Under the lock: a write is either complete in the log or refused.
+        // Under the lock: a write has either its number or is refused.
         let _commit = self.commit.lock();
         let was_closed = self.closed.swap(true, Ordering::AcqRel);
         self.announce();
         !was_closed
+    }
+
+    /// Flushes the writes that are in no log, which closing would lose. After
+    /// [`begin_close`](Self::begin_close): there are no more to come.
+    pub(crate) fn flush_unlogged(&self) -> Result<()> {
+        if self.read_only || self.health.is_failed() {
+            return Ok(());
+        }
+        let unlogged = {
+            let commit = self.commit.lock();
+            if commit.unlogged > self.flushed_seq() {
+                self.seal_all(&commit, None);
+            }
+            commit.unlogged
+        };
+        let failures = self.hurry(BackgroundJob::Flush);
+        while self.flushed_seq() < unlogged {
+            if self.flush_one()? {
+                continue;
+            }
+            // A thread of ours has failed just before.
+            self.health.check()?;
+            let error = self.retries.lock().error_after(BackgroundJob::Flush, failures).cloned();
+            return error.map_or(Ok(()), Err);
+        }
+        Ok(())
     }
 
     /// Waits for jobs in callers' threads, makes the log durable, notes how far that is, and
@@ -177,6 +235,7 @@ impl Engine {
     pub(crate) fn finish_close(&self) -> Result<()> {
         let _lock = self.folder_lock.lock().take();
         drop(self.caller_jobs.write());
+        self.tables.close();
         if self.read_only {
             return Ok(());
         }
@@ -190,9 +249,7 @@ impl Engine {
         self.syncer().sync_through(end)?;
         let edit = Edit { log_closed: Some(end), ..Edit::default() };
         self.set.apply(edit, |_| {})?;
-        if self.options.background == Background::Threads {
-            self.remove_obsolete();
-        }
+        self.remove_before_close();
         Ok(())
     }
 }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use super::open::folder_error;
 use super::state::Engine;
 use crate::error::{Error, Result};
+use crate::event::BackgroundJob;
 use crate::file_name::{FileName, FileNumber};
 use crate::fs::{Access, Fs};
 use crate::sync::Mutex;
@@ -47,8 +48,9 @@ impl Engine {
     /// Flushes everything and returns the catalog of that moment.
     fn capture(&self) -> Result<Catalog> {
         let slot = Arc::new(Mutex::new(None));
+        let failures = self.hurry(BackgroundJob::Flush);
         self.seal_all(&self.commit.lock(), Some(Arc::clone(&slot)));
-        self.wait_until(|_| slot.lock().is_some())?;
+        self.wait_for(BackgroundJob::Flush, failures, |_| slot.lock().is_some())?;
         let catalog = slot.lock().take();
         Ok(catalog.expect("the wait ends when it is there"))
     }

@@ -165,8 +165,10 @@ impl Db {
         self.engine().live_trees().iter().map(|tree| tree.name.clone()).collect()
     }
 
-    /// Drops a keyspace with all it holds. Handles of it refuse further calls; iterators that
-    /// are open go on over what they see. Its space is given back as they are dropped.
+    /// Drops a keyspace with all it holds. Makes every write so far durable first, so that no
+    /// crash can take what was moved elsewhere and keep the drop. Handles of it refuse further
+    /// calls; iterators that are open go on over what they see. Its space is given back as they
+    /// are dropped.
     ///
     /// # Errors
     ///
@@ -236,8 +238,9 @@ impl Db {
     ///
     /// # Errors
     ///
-    /// `Invalid` if nothing was written under that number yet; `Failed` or `Closed` if the
-    /// database fails or is closed meanwhile.
+    /// `Invalid` if nothing was written under that number yet, or if background work is stepped
+    /// by hand and no flush is queued that gets there; `Io` while flushes fail and are tried again;
+    /// `Failed` or `Closed` if the database fails or is closed meanwhile.
     pub fn wait_flushed(&self, sequence: SeqNo) -> Result<()> {
         self.engine().wait_flushed(sequence)
     }
@@ -250,9 +253,11 @@ impl Db {
         self.engine().step()
     }
 
-    /// Closes the database: stops background work, makes every write so far durable, and lets
-    /// others open the folder. Other handles refuse further calls with `Closed`; iterators go
-    /// on over what they see. Closing twice is fine.
+    /// Closes the database: stops background work, makes every write so far durable, those with
+    /// [`Durability::None`] too, and lets others open the folder. A call that runs beside it is
+    /// done before, or refused. From then on other handles refuse calls with `Closed`, and so does
+    /// the next move of every iterator and cursor; values that were handed out stay. Closing
+    /// twice is fine.
     ///
     /// # Errors
     ///

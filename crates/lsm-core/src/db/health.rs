@@ -33,11 +33,13 @@ impl Health {
         Error::failed(first.as_ref().expect("the cause is stored before the flag is set"))
     }
 
-    /// Remembers `error` if it is the first, and hands it back for the caller to return.
-    pub(crate) fn fail(&self, error: Error) -> Error {
-        self.first.lock().get_or_insert_with(|| error.clone());
+    /// Remembers `error` if it is the first, and tells whether it is.
+    pub(crate) fn fail(&self, error: &Error) -> bool {
+        let mut first = self.first.lock();
+        let is_first = first.is_none();
+        first.get_or_insert_with(|| error.clone());
         self.failed.store(true, Ordering::Release);
-        error
+        is_first
     }
 }
 
@@ -50,8 +52,8 @@ mod tests {
     fn the_first_cause_is_the_one_told() {
         let health = Health::default();
         health.check().unwrap();
-        health.fail(Error::corrupt("first"));
-        health.fail(Error::corrupt("second"));
+        assert!(health.fail(&Error::corrupt("first")));
+        assert!(!health.fail(&Error::corrupt("second")));
         let refusal = health.check().unwrap_err();
         assert_eq!(refusal.kind(), ErrorKind::Failed);
         assert!(refusal.to_string().contains("first"), "{refusal}");

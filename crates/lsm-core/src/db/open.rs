@@ -115,6 +115,7 @@ impl Engine {
             flushed: AtomicU64::new(catalog.flushed_seq.0),
             snapshots: Default::default(),
             health: Default::default(),
+            retries: Default::default(),
             metrics: Default::default(),
             pacing: Default::default(),
             pressed: Default::default(),
@@ -247,7 +248,8 @@ fn first_free_number(fs: &dyn Fs, dir: &Path) -> Result<FileNumber> {
     })
 }
 
-/// Removes files that a crash left behind: those with our names that nothing names.
+/// Has files removed that a crash left behind: those with our names that nothing names. There may
+/// be many, and nobody waits for them.
 fn remove_strays(fs: &dyn Fs, dir: &Path, set: &VersionSet) -> Result<()> {
     let manifest = set.manifest_number();
     let is_stray = |name: &FileName| {
@@ -255,13 +257,12 @@ fn remove_strays(fs: &dyn Fs, dir: &Path, set: &VersionSet) -> Result<()> {
             FileName::Table(number) => !catalog.has_table(*number),
             FileName::Log(number) => !catalog.logs.contains_key(number),
             FileName::Manifest(number) => Some(*number) != manifest,
-            FileName::CurrentNew => true,
-            FileName::Current | FileName::Lock => false,
+            // The next switch of manifests removes it, and only that may: its name is used again.
+            FileName::CurrentNew | FileName::Current | FileName::Lock => false,
         })
     };
     for name in list(fs, dir)?.into_iter().filter(is_stray) {
-        let path = name.in_dir(dir);
-        fs.remove(&path).map_err(|error| Error::io("remove a stray file", &path, error))?;
+        set.obsolete_files().push(name);
     }
     Ok(())
 }
@@ -302,8 +303,7 @@ fn start_log(engine: &Engine, catalog: &Catalog, log: &ReplayedLog) -> Result<()
         Some(Writer::start(catalog.database_id, segment, end, last_sequence, Arc::clone(&syncer))?);
     engine.log.set(syncer).expect("the log is started once");
     for number in dropped {
-        // A log that stays behind is removed at the next open.
-        let _ = fs.remove(&FileName::Log(number).in_dir(dir));
+        engine.set.obsolete_files().push(FileName::Log(number));
     }
     bound_logs(engine, commit)
 }

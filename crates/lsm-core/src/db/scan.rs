@@ -25,7 +25,7 @@ const STEPS_MAX: usize = 8;
 ///
 /// A new cursor stands nowhere: seek first. Keys and values are borrowed from where they lie
 /// and valid until the cursor moves; no step allocates. The cursor keeps its view of the
-/// database, and the files it needs, alive until it is dropped.
+/// database, and the files it needs, alive until it is dropped or the database is closed.
 ///
 /// ```
 /// # fn main() -> lsm_core::Result<()> {
@@ -105,8 +105,8 @@ impl Cursor {
     ///
     /// # Errors
     ///
-    /// As for every move: `Corrupt` or `Io` from the tables, `Closed` if the cursor was made on
-    /// a closed database. Afterwards the cursor stands nowhere.
+    /// As for every move: `Corrupt` or `Io` from the tables, `Closed` once the database was
+    /// closed. Afterwards the cursor stands nowhere.
     pub fn seek(&mut self, key: impl AsRef<[u8]>) -> Result<bool> {
         let key = key.as_ref();
         if self.range.is_before(key) {
@@ -235,8 +235,9 @@ impl Cursor {
     #[inline]
     fn moved(&mut self, go: impl FnOnce(&mut Self) -> Result<State>) -> Result<bool> {
         self.state = State::Nowhere;
-        if let Source::Refused(error) = &self.source {
-            return Err(error.clone());
+        match &self.source {
+            Source::View { tables, .. } => tables.check_open()?,
+            Source::Refused(error) => return Err(error.clone()),
         }
         self.state = go(self)?;
         Ok(self.state != State::Nowhere)

@@ -27,13 +27,12 @@ impl Shared {
 
     pub(super) fn close(&self) -> Result<()> {
         let engine = &self.engine;
-        let flushed = engine.flush_unlogged();
         let mut threads = self.threads.lock();
-        let was_open = engine.begin_close();
-        threads.stop(engine);
-        if !was_open {
+        if !engine.begin_close() {
             return Ok(());
         }
+        let flushed = engine.flush_unlogged();
+        threads.stop(engine);
         flushed.and(engine.finish_close())
     }
 }

@@ -17,11 +17,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
 use super::health::Health;
 use super::publish::Publisher;
+use super::retry::Retries;
 use super::snapshot::Snapshots;
 use super::stall::{Pacer, Pressure, Shape};
 use super::stats::Metrics;
@@ -29,6 +31,7 @@ use super::tree::{MEMTABLES_A_BUFFER, Tree};
 use crate::cache::BlockCache;
 use crate::compaction::{self, BusyTables, Plan};
 use crate::error::{Error, Result};
+use crate::event::Event;
 use crate::file_name::FileNumber;
 use crate::fs::Lock;
 use crate::key::{KeyspaceId, SeqNo};
@@ -62,6 +65,8 @@ pub(crate) struct Engine {
     pub(crate) flushed: AtomicU64,
     pub(crate) snapshots: Snapshots,
     pub(crate) health: Health,
+    /// What failed without harm, and when it is tried again.
+    pub(crate) retries: Mutex<Retries>,
     pub(crate) metrics: Metrics,
     pub(crate) pacing: Mutex<Pacing>,
     /// Whether anything waits to be flushed or holds writers back: if not, writers need not
@@ -135,8 +140,19 @@ pub(crate) struct Jobs {
     /// Which of keyspaces that are equally urgent is compacted next.
     pub(crate) next_tree: usize,
     pub(crate) segment_wanted: bool,
+    /// Compactions that failed; their tables stay taken until they are tried again.
+    pub(crate) resting: Vec<Resting>,
     /// Logs given up by the manifest, kept to be used again.
     pub(crate) spare_logs: Vec<FileNumber>,
+}
+
+/// A compaction that failed without harm.
+#[derive(Debug)]
+pub(crate) struct Resting {
+    pub(crate) tree: KeyspaceId,
+    pub(crate) plan: Plan,
+    /// In the time of the database's clock.
+    pub(crate) until: Duration,
 }
 
 impl Jobs {
@@ -259,7 +275,7 @@ impl Engine {
         trees.iter().map(part).filter(|part| !part.memtables.is_empty()).collect()
     }
 
-    fn queue_flush(
+    pub(crate) fn queue_flush(
         &self,
         commit: &Commit,
         parts: Vec<FlushPart>,
@@ -312,8 +328,12 @@ impl Engine {
         };
         let waiting = trees.iter().any(is_waiting);
         self.pressed.store(waiting || !pressure.delay_per_kib.is_zero(), Ordering::Relaxed);
-        self.stopped.store(pressure.stop, Ordering::Relaxed);
+        let was_stopped = self.stopped.swap(pressure.stop, Ordering::Relaxed);
         (pacing.pressure, pacing.written) = (pressure, 0);
+        drop(pacing);
+        if was_stopped && !pressure.stop {
+            self.announce();
+        }
     }
 
     /// Puts the tables of `catalog` in force for one keyspace, unless it was dropped meanwhile.
@@ -325,7 +345,9 @@ impl Engine {
 
     /// Stores a failure that makes writing unsafe, and wakes all who wait for progress.
     pub(crate) fn fail(&self, error: Error) -> Error {
-        let error = self.health.fail(error);
+        if self.health.fail(&error) {
+            self.options.listener.tell(&Event::Failed { error: error.clone() });
+        }
         self.announce();
         error
     }
@@ -334,7 +356,7 @@ impl Engine {
     /// under the lock, so that nobody who is about to wait misses it.
     pub(crate) fn announce(&self) {
         let jobs = self.jobs.lock();
-        self.announced.fetch_add(1, Ordering::Relaxed);
+        self.announced.fetch_add(1, Ordering::Release);
         drop(jobs);
         self.wake.notify_all();
         self.progress.notify_all();

@@ -97,6 +97,13 @@ pub struct Stats {
     pub cache_bytes: u64,
     /// Snapshots that are held.
     pub snapshots: u64,
+    /// Files that nothing needs any more and that are still to be removed.
+    pub obsolete_files: u64,
+    /// Background jobs that failed without harm: each was, or will be, tried again.
+    pub job_failures: u64,
+    /// Why the last of them failed, until it is done: writers that have to wait for it are told
+    /// the same.
+    pub job_error: Option<String>,
 }
 
 impl Stats {

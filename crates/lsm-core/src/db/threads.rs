@@ -9,8 +9,9 @@ use super::state::Engine;
 use crate::error::{Error, Result};
 use crate::options::Background;
 
-/// How often files are looked for that a reader has just let go of: readers do not wake anyone.
-const REMOVE_EVERY: Duration = Duration::from_millis(500);
+/// How often work is looked for that nobody announces: files that a reader has just let go of, and
+/// jobs that failed and may be tried again.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// The threads of one open database.
 #[derive(Debug, Default)]
@@ -19,16 +20,16 @@ pub(crate) struct Threads {
 }
 
 impl Threads {
-    /// One thread for the log, whose next segment must not wait for a flush, one for flushes, the
-    /// rest for compactions; none if the caller steps the work by hand or nothing can be written.
+    /// One thread for the log, whose next segment must not wait for a flush, one for flushes, one
+    /// for removing files, which nobody must wait for, the rest for compactions; none if the caller
+    /// steps the work by hand or nothing can be written.
     pub(crate) fn start(&mut self, engine: &Arc<Engine>) -> Result<()> {
         if engine.read_only || engine.options.background == Background::Stepped {
             return Ok(());
         }
         self.spawn(engine, "lsm-log".to_owned(), Engine::make_segment)?;
-        self.spawn(engine, "lsm-flush".to_owned(), |engine| {
-            Ok(engine.flush_one()? || engine.remove_obsolete())
-        })?;
+        self.spawn(engine, "lsm-flush".to_owned(), Engine::flush_one)?;
+        self.spawn(engine, "lsm-remove".to_owned(), |engine| Ok(engine.remove_gently()))?;
         for i in 0..engine.options.compaction_threads {
             self.spawn(engine, format!("lsm-compact-{i}"), Engine::compact_one)?;
         }
@@ -64,14 +65,14 @@ fn run(engine: &Engine, work: impl Fn(&Engine) -> Result<bool>) {
     let _guard = PanicGuard(engine);
     while !engine.stopping.load(Ordering::Acquire) {
         let announced = engine.announced.load(Ordering::Relaxed);
-        // An error is kept by the engine's health, which refuses writes from now on; reads
-        // go on, and there is nothing left to do here but to wait for the close.
+        // An error is kept by the engine: by its health, which refuses writes from now on and
+        // leaves nothing to do here but to wait for the close; or with the work to be tried again.
         if !engine.health.is_failed() && work(engine).unwrap_or(false) {
             continue;
         }
         let mut jobs = engine.jobs.lock();
         if engine.announced.load(Ordering::Relaxed) == announced {
-            engine.wake.wait_for(&mut jobs, REMOVE_EVERY);
+            engine.wake.wait_for(&mut jobs, LOOK_EVERY);
         }
     }
 }

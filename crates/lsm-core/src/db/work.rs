@@ -1,41 +1,79 @@
-//! The background work, a piece at a time: flush a group, make a log segment, compact, remove.
+//! The background work, a piece at a time: flush a group, make a log segment, compact.
 //!
 //! Each function does one piece and tells whether there was one. Threads call them in a loop,
 //! a simulation calls them by hand: the order is then the caller's, and one seed replays one
 //! run. Jobs read versions and write new files without a lock; their edits are installed by
 //! the version set, in the order of the manifest.
+//!
+//! A job that fails before its edit is written has changed nothing: it is put off and tried
+//! again (see `retry`). A failure of the edit itself, of the log or of the folder's names fails
+//! the database.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::state::{Engine, FlushGroup, FlushPart};
+use super::retry::Failure;
+use super::state::{Engine, FlushGroup, FlushPart, Resting};
 use super::tree::Tree;
 use crate::compaction::{self, Job, Plan, PlanKind};
 use crate::error::{Error, ErrorKind, Result};
+use crate::event::{BackgroundJob, Event};
 use crate::file_name::{FileName, FileNumber};
 use crate::key::SeqNo;
 use crate::options::{Background, KeyspaceOptions};
 use crate::version::{Catalog, Edit, KeyspaceEdit, TableMeta};
 use crate::wal::{self, Lsn, Writer};
 
+/// How a job ended.
+type Ended = std::result::Result<(), Failure>;
+
 /// Logs kept to be used again; more are removed.
 const SPARE_LOGS_MAX: usize = 4;
 
 impl Engine {
-    /// Does one piece of background work; false if there was none. The most urgent first:
-    /// writers wait for the log and for memtables, readers for compaction, nobody for space.
+    /// Does one piece of background work, and removes a file; false if there was neither. The
+    /// most urgent work first: writers wait for the log and for memtables, readers for compaction.
+    /// Nobody waits for space, but it has to come back beside the other work, too.
     pub(crate) fn step(&self) -> Result<bool> {
         let _job = self.begin_job()?;
-        Ok(self.make_segment()?
-            || self.flush_one()?
-            || self.compact_one()?
-            || self.remove_obsolete())
+        let removed = self.remove_one();
+        let worked = self.make_segment()? || self.flush_one()? || self.compact_one()?;
+        Ok(worked || removed)
     }
 
     /// Waits until `done`, doing the work itself if no threads do. Fails when the database
-    /// does, and when it is closed. `done` runs under the lock of the jobs and takes no other.
+    /// does, and when it is closed. Whatever makes `done` true is [announced](Self::announce)
+    /// afterwards. `done` runs under no lock.
     pub(crate) fn wait_until(&self, done: impl Fn(&Self) -> bool) -> Result<()> {
-        while !done(self) {
+        self.wait_while_no_error(|_| None, done)
+    }
+
+    /// As [`wait_until`](Self::wait_until), for something that `job` brings about: fails as well
+    /// once that has failed more than `seen` times and is being put off.
+    pub(crate) fn wait_for(
+        &self,
+        job: BackgroundJob,
+        seen: u64,
+        done: impl Fn(&Self) -> bool,
+    ) -> Result<()> {
+        let error = |engine: &Self| {
+            let retries = engine.retries.lock();
+            retries.error_after(job, seen).map(|error| Error::put_off(job, error))
+        };
+        self.wait_while_no_error(error, done)
+    }
+
+    fn wait_while_no_error(
+        &self,
+        error: impl Fn(&Self) -> Option<Error>,
+        done: impl Fn(&Self) -> bool,
+    ) -> Result<()> {
+        loop {
+            // Before looking: what happens after it is not missed.
+            let announced = self.announced.load(Ordering::Acquire);
+            if done(self) {
+                return Ok(());
+            }
             self.health.check()?;
             self.check_open()?;
             if self.options.background == Background::Stepped {
@@ -43,12 +81,54 @@ impl Engine {
                 assert!(worked || done(self), "waiting for work that nobody has queued");
                 continue;
             }
+            if let Some(error) = error(self) {
+                return Err(error);
+            }
             let mut jobs = self.jobs.lock();
-            if !done(self) && !self.health.is_failed() && !self.closed.load(Ordering::Acquire) {
+            if self.announced.load(Ordering::Relaxed) == announced {
                 self.progress.wait(&mut jobs);
             }
         }
-        Ok(())
+    }
+
+    /// Puts a job off that failed without harm, and tells all who wait for it.
+    pub(crate) fn put_off(&self, job: BackgroundJob, error: Error) -> Error {
+        let now = self.options.clock.now();
+        let retry_in = self.retries.lock().failed(job, error.clone(), now);
+        self.options.listener.tell(&Event::JobFailed { job, error: error.clone(), retry_in });
+        self.announce();
+        error
+    }
+
+    /// Has a job tried again at once that was put off: somebody asks for it. Returns how often it
+    /// has failed so far.
+    pub(crate) fn hurry(&self, job: BackgroundJob) -> u64 {
+        let mut retries = self.retries.lock();
+        retries.hurry(job);
+        retries.count(job)
+    }
+
+    /// Notes that a job was done.
+    fn job_done(&self, job: BackgroundJob) {
+        if self.retries.lock().done(job) {
+            self.options.listener.tell(&Event::JobRecovered { job });
+        }
+    }
+
+    /// Whether a job need not be put off any longer. Who steps by hand decides that.
+    fn may_start(&self, job: BackgroundJob) -> bool {
+        self.options.background == Background::Stepped
+            || self.retries.lock().may_start(job, self.options.clock.now())
+    }
+
+    /// What a failed job means: nothing, if it was told to stop; else it is put off, or the
+    /// database fails.
+    fn ended(&self, job: BackgroundJob, failure: Failure) -> Result<bool> {
+        match failure {
+            Failure::Harmless(error) if is_given_up(&error) => Ok(false),
+            Failure::Harmless(error) => Err(self.put_off(job, error)),
+            Failure::Fatal(error) => Err(self.fail(error)),
+        }
     }
 
     fn job<'a>(&'a self, options: &'a KeyspaceOptions, snapshots: &'a [SeqNo]) -> Job<'a> {
@@ -66,7 +146,21 @@ impl Engine {
     /// Turns the oldest group of sealed memtables into tables of level 0.
     pub(crate) fn flush_one(&self) -> Result<bool> {
         let _one_at_a_time = self.flushing.lock();
+        if !self.may_start(BackgroundJob::Flush) {
+            return Ok(false);
+        }
         let Some(group) = self.jobs.lock().flushes.front().cloned() else { return Ok(false) };
+        match self.flush(&group) {
+            Ok(()) => self.job_done(BackgroundJob::Flush),
+            Err(failure) => return self.ended(BackgroundJob::Flush, failure),
+        }
+        self.jobs.lock().flushes.pop_front();
+        self.update_pressure();
+        self.announce();
+        Ok(true)
+    }
+
+    fn flush(&self, group: &FlushGroup) -> Ended {
         let snapshots = self.snapshots.list(&self.published);
         let flush = |part: &FlushPart| {
             if part.tree.is_dropped() {
@@ -76,26 +170,16 @@ impl Engine {
             compaction::flush(&self.job(&view.options, &snapshots), &part.memtables)
         };
         let built: Result<Vec<_>> = group.parts.iter().map(flush).collect();
-        let installed = built.and_then(|tables| {
-            if tables.iter().any(Option::is_some) {
-                compaction::sync_names(&*self.options.fs, &self.dir)?;
-            }
-            if let Some(end) = group.log_end
-                && self.live_trees().len() > 1
-            {
-                self.syncer().sync_through(end)?;
-            }
-            self.install_flush(&group, &tables)
-        });
-        match installed {
-            Ok(()) => {}
-            Err(error) if is_given_up(&error) => return Ok(false),
-            Err(error) => return Err(self.fail(error)),
+        let tables = built.map_err(Failure::Harmless)?;
+        if tables.iter().any(Option::is_some) {
+            compaction::sync_names(&*self.options.fs, &self.dir).map_err(Failure::Fatal)?;
         }
-        self.jobs.lock().flushes.pop_front();
-        self.update_pressure();
-        self.announce();
-        Ok(true)
+        if let Some(end) = group.log_end
+            && self.live_trees().len() > 1
+        {
+            self.syncer().sync_through(end).map_err(Failure::Fatal)?;
+        }
+        self.install_flush(group, &tables).map_err(Failure::Fatal)
     }
 
     fn install_flush(&self, group: &FlushGroup, tables: &[Option<TableMeta>]) -> Result<()> {
@@ -144,39 +228,31 @@ impl Engine {
         (useless, next.or(commit.log.as_ref().map(Writer::base)))
     }
 
-    /// Keeps logs that the manifest no longer names to be used again, or removes them.
+    /// Keeps logs that the manifest no longer names to be used again, or has them removed.
     fn give_up_logs(&self, numbers: &[FileNumber]) {
-        // Removed without a lock: a file system may take long to free a large file.
-        for number in self.unlist_logs(numbers) {
-            // A log that stays behind is removed at the next open.
-            let _ = self.options.fs.remove(&FileName::Log(number).in_dir(&self.dir));
-        }
-    }
-
-    /// Forgets the full logs with these numbers; returns those that are of no use.
-    fn unlist_logs(&self, numbers: &[FileNumber]) -> Vec<FileNumber> {
         let mut commit = self.commit.lock();
         if let Some(last) = numbers.last() {
             self.syncer().forget_below(FileNumber(last.0 + 1));
         }
         let mut jobs = self.jobs.lock();
-        let mut useless = Vec::new();
         commit.full_logs.retain(|log| {
             let is_given_up = numbers.contains(&log.number);
             let usual = log.bytes == self.options.log_segment_bytes;
             if is_given_up && usual && jobs.spare_logs.len() < SPARE_LOGS_MAX {
                 jobs.spare_logs.push(log.number);
             } else if is_given_up {
-                useless.push(log.number);
+                self.set.obsolete_files().push(FileName::Log(log.number));
             }
             !is_given_up
         });
-        useless
     }
 
     /// Makes the segment that the log will go on in.
     pub(crate) fn make_segment(&self) -> Result<bool> {
         let mut ahead = self.next_segment.lock();
+        if !self.may_start(BackgroundJob::LogSegment) {
+            return Ok(false);
+        }
         let recycle = {
             let mut jobs = self.jobs.lock();
             if !std::mem::take(&mut jobs.segment_wanted) || ahead.is_some() {
@@ -187,8 +263,13 @@ impl Engine {
         // Zeros make later syncs four times as cheap, but whoever never syncs need not wait for
         // them.
         let zero = self.syncer().syncs() > 0;
-        let made = self.new_segment(self.options.log_segment_bytes, recycle, zero);
-        *ahead = Some(made.map_err(|error| self.fail(error))?);
+        match self.new_segment(self.options.log_segment_bytes, recycle, zero) {
+            Ok(segment) => *ahead = Some(segment),
+            Err(failure) => {
+                self.jobs.lock().segment_wanted = true;
+                return self.ended(BackgroundJob::LogSegment, failure);
+            }
+        }
         Ok(true)
     }
 
@@ -198,22 +279,60 @@ impl Engine {
         bytes: u64,
         recycle: Option<FileNumber>,
         zero: bool,
-    ) -> Result<wal::Segment> {
-        self.syncer().sync_if_many()?;
+    ) -> std::result::Result<wal::Segment, Failure> {
+        self.syncer().sync_if_many().map_err(Failure::Fatal)?;
         let number = self.set.new_file_number();
         let fs = &self.options.fs;
-        let segment = wal::prepare(&**fs, &self.dir, number, bytes, recycle, zero)?;
+        let prepared = wal::prepare(&**fs, &self.dir, number, bytes, recycle, zero);
+        let segment = prepared.map_err(|error| {
+            // Under whichever name it was left, if at all.
+            for left in recycle.into_iter().chain([number]) {
+                self.set.obsolete_files().push(FileName::Log(left));
+            }
+            match error.file() == Some(&self.dir) {
+                // Other names in the folder may depend on that sync.
+                true => Failure::Fatal(error),
+                false => Failure::Harmless(error),
+            }
+        })?;
         let edit = Edit { add_logs: vec![(number, segment.bytes)], ..Edit::default() };
-        self.set.apply(edit, |_| {})?;
+        self.set.apply(edit, |_| {}).map_err(Failure::Fatal)?;
+        self.job_done(BackgroundJob::LogSegment);
         Ok(segment)
     }
 
     /// Runs the most urgent compaction of the keyspace that needs one most: writers to all of
     /// them are held back by the worst.
     pub(crate) fn compact_one(&self) -> Result<bool> {
+        self.end_rests();
         let Some((tree, plan)) = self.next_plan() else { return Ok(false) };
-        self.run_plan(&tree, &plan)?;
-        Ok(true)
+        let done = self.compact(&tree, &plan);
+        let failed = matches!(&done, Err(Failure::Harmless(error)) if !is_given_up(error));
+        if !failed || tree.is_dropped() || self.options.background == Background::Stepped {
+            return self.finish_plan(&tree, &plan, done);
+        }
+        // Its tables stay taken for a while, so that others get their turn.
+        let ended = self.plan_ended(&tree, done);
+        let until = self.retries.lock().retry_at(BackgroundJob::Compaction);
+        self.jobs.lock().resting.push(Resting { tree: tree.id, plan, until });
+        ended
+    }
+
+    /// Gives the tables back of failed compactions that have rested long enough.
+    fn end_rests(&self) {
+        let now = self.options.clock.now();
+        self.end_rests_of(|resting| resting.until <= now);
+    }
+
+    /// Gives the tables back of failed compactions that `ends` says so of.
+    pub(crate) fn end_rests_of(&self, ends: impl Fn(&Resting) -> bool) {
+        let mut jobs = self.jobs.lock();
+        let ended: Vec<_> = jobs.resting.extract_if(.., |resting| ends(resting)).collect();
+        ended.iter().for_each(|resting| jobs.finish(resting.tree, &resting.plan));
+        drop(jobs);
+        if !ended.is_empty() {
+            self.announce();
+        }
     }
 
     fn next_plan(&self) -> Option<(Arc<Tree>, Plan)> {
@@ -242,20 +361,35 @@ impl Engine {
         None
     }
 
-    /// Runs a plan whose tables were taken, installs its edit and gives the tables back.
-    pub(crate) fn run_plan(&self, tree: &Tree, plan: &Plan) -> Result<()> {
-        let done = self.compact(tree, plan);
-        self.jobs.lock().finish(tree.id, plan);
-        self.update_pressure();
-        self.announce();
-        match done {
-            Err(error) if is_given_up(&error) || tree.is_dropped() => Ok(()),
-            Err(error) => Err(self.fail(error)),
-            Ok(()) => Ok(()),
-        }
+    /// Runs a plan whose tables were taken, installs its edit and gives the tables back. False
+    /// if it was given up.
+    pub(crate) fn run_plan(&self, tree: &Tree, plan: &Plan) -> Result<bool> {
+        self.finish_plan(tree, plan, self.compact(tree, plan))
     }
 
-    fn compact(&self, tree: &Tree, plan: &Plan) -> Result<()> {
+    fn finish_plan(&self, tree: &Tree, plan: &Plan, done: Ended) -> Result<bool> {
+        self.jobs.lock().finish(tree.id, plan);
+        self.plan_ended(tree, done)
+    }
+
+    fn plan_ended(&self, tree: &Tree, done: Ended) -> Result<bool> {
+        let ended = match done {
+            Ok(()) => {
+                if self.jobs.lock().resting.is_empty() {
+                    self.job_done(BackgroundJob::Compaction);
+                }
+                Ok(true)
+            }
+            // What it was for has gone.
+            Err(Failure::Harmless(_)) if tree.is_dropped() => Ok(true),
+            Err(failure) => self.ended(BackgroundJob::Compaction, failure),
+        };
+        self.update_pressure();
+        self.announce();
+        ended
+    }
+
+    fn compact(&self, tree: &Tree, plan: &Plan) -> Ended {
         let removed = plan.inputs.iter().map(|table| (plan.level, table));
         let removed = removed.chain(plan.below.iter().map(|table| (plan.output_level, table)));
         let removed = removed.map(|(level, table)| (level as u8, table.meta.number)).collect();
@@ -268,9 +402,10 @@ impl Engine {
                 let view = tree.pinned();
                 let snapshots = self.snapshots.list(&self.published);
                 let job = self.job(&view.options, &snapshots);
-                let tables = compaction::merge(&job, &view.version, plan)?;
+                let merged = compaction::merge(&job, &view.version, plan);
+                let tables = merged.map_err(Failure::Harmless)?;
                 if !tables.is_empty() {
-                    compaction::sync_names(&*self.options.fs, &self.dir)?;
+                    compaction::sync_names(&*self.options.fs, &self.dir).map_err(Failure::Fatal)?;
                 }
                 self.metrics.count_compaction(plan, &tables);
                 tables
@@ -284,37 +419,24 @@ impl Engine {
         };
         let edit = Edit { keyspaces: vec![keyspace], ..Edit::default() };
         let applied = self.set.apply(edit, |catalog| self.install(catalog, tree, &[]));
-        // Refused before it was written. After any other error the manifest may name them.
-        if applied.is_err() && tree.is_dropped() && plan.kind == PlanKind::Merge {
-            self.remove_unnamed(&added);
-        }
-        applied
+        applied.map_err(|error| match tree.is_dropped() && error.kind() == ErrorKind::Corrupt {
+            // Refused before it was written. After any other error the manifest may name them.
+            true => {
+                if plan.kind == PlanKind::Merge {
+                    self.remove_unnamed(&added);
+                }
+                Failure::Harmless(error)
+            }
+            false => Failure::Fatal(error),
+        })
     }
 
-    /// Removes tables that were written for a keyspace that was dropped meanwhile: no edit names
-    /// them.
+    /// Has tables removed that were written for a keyspace that was dropped meanwhile: no edit
+    /// names them.
     fn remove_unnamed(&self, tables: &[TableMeta]) {
         for meta in tables {
-            // A table that stays behind is removed at the next open.
-            let _ = self.options.fs.remove(&FileName::Table(meta.number).in_dir(&self.dir));
+            self.set.obsolete_files().push(FileName::Table(meta.number));
         }
-    }
-
-    /// Removes table files that nothing names any more; false if there was none to remove. One
-    /// that the file system keeps costs space and nothing else: it is tried again with the next
-    /// ones, and at the next open.
-    pub(crate) fn remove_obsolete(&self) -> bool {
-        if self.health.is_failed() {
-            // What the manifest on disk names is unknown: the next open finds out.
-            return false;
-        }
-        let numbers = self.set.removable().take();
-        let (kept, removed): (Vec<_>, Vec<_>) = numbers.into_iter().partition(|number| {
-            let removed = self.options.fs.remove(&FileName::Table(*number).in_dir(&self.dir));
-            removed.is_err_and(|error| error.kind() != std::io::ErrorKind::NotFound)
-        });
-        self.set.removable().put_back(&kept);
-        !removed.is_empty()
     }
 }
 

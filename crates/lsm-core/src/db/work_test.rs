@@ -32,7 +32,7 @@ impl Stepped {
     }
 
     fn tables(&self) -> usize {
-        while self.engine.remove_obsolete() {}
+        while self.engine.remove_one() {}
         let names = self.disk.list(Path::new("/db")).unwrap();
         names.iter().filter(|name| name.ends_with(".table")).count()
     }
@@ -129,7 +129,7 @@ fn a_table_that_cannot_be_removed_is_tried_again() {
     let refuse = || Fault::error(Op::Remove, std::io::ErrorKind::PermissionDenied).on(".table");
     faults.inject(refuse().times(2));
     db.engine.drop_keyspace("a").unwrap();
-    assert!(!db.engine.remove_obsolete(), "nothing was done, and there is nothing to wait for");
+    assert!(!db.engine.remove_one(), "nothing was done, and there is nothing to wait for");
     db.engine.check_writable().unwrap();
     assert_eq!(db.tables(), 0);
 }

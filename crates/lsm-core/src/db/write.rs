@@ -13,11 +13,13 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::retry::Failure;
 use super::stall::StallReason;
 use super::state::{Commit, Engine, FullLog};
 use super::tree::Tree;
 use crate::batch::{Operation, WriteBatch};
 use crate::error::{Error, Result};
+use crate::event::BackgroundJob::{Compaction, Flush, LogSegment};
 use crate::key::{KeyspaceId, SEQ_MAX, SeqNo};
 use crate::memtable::{Insert, Memtable};
 use crate::options::Durability;
@@ -28,6 +30,9 @@ const PRESSURE_EVERY: usize = 256 << 10;
 
 /// Where a batch goes: the memtable of each keyspace it names, in the order of their numbers.
 type Targets = Vec<Arc<Memtable>>;
+
+/// Whether room was made in the log.
+type Made = std::result::Result<(), Failure>;
 
 impl Engine {
     /// Writes a batch; returns the sequence number of its last operation.
@@ -60,7 +65,7 @@ impl Engine {
         Ok(self.published.get())
     }
 
-    fn sync_log(&self, position: Lsn) -> Result<()> {
+    pub(crate) fn sync_log(&self, position: Lsn) -> Result<()> {
         self.syncer().sync_through(position).map_err(|error| self.fail(error))
     }
 
@@ -89,7 +94,7 @@ impl Engine {
             if commit.barrier > self.flushed_seq() {
                 let barrier = commit.barrier;
                 drop(commit);
-                self.wait_until(|engine| engine.flushed_seq() >= barrier)?;
+                self.wait_for(Flush, 0, |engine| engine.flushed_seq() >= barrier)?;
                 continue;
             }
             let trees = self.trees_of(batch.keyspaces())?;
@@ -121,7 +126,7 @@ impl Engine {
 
     /// The commit lock, once everything that is in no log has been flushed: the log may not
     /// have holes.
-    fn logged(&self) -> Result<crate::sync::MutexGuard<'_, Commit>> {
+    pub(crate) fn logged(&self) -> Result<crate::sync::MutexGuard<'_, Commit>> {
         loop {
             let mut commit = self.commit.lock();
             let unlogged = commit.unlogged;
@@ -133,7 +138,7 @@ impl Engine {
                 self.seal_all(&commit, None);
             }
             drop(commit);
-            self.wait_until(|engine| engine.flushed_seq() >= unlogged)?;
+            self.wait_for(Flush, 0, |engine| engine.flushed_seq() >= unlogged)?;
         }
     }
 
@@ -166,8 +171,14 @@ impl Engine {
         first: SeqNo,
         via: Via,
     ) -> Result<Lsn> {
-        let room = self.make_log_room(commit, batch.bytes());
-        room.map_err(|error| self.fail(error))?;
+        self.make_log_room(commit, batch.bytes()).map_err(|failure| match failure {
+            // The log is as it was: the next write asks again, and meanwhile the thread tries.
+            Failure::Harmless(error) => {
+                self.jobs.lock().segment_wanted = true;
+                self.put_off(LogSegment, error)
+            }
+            Failure::Fatal(error) => self.fail(error),
+        })?;
         let log = commit.log.as_mut().expect("a writable database has a log");
         let appended = log.append(first.0, batch.stamp(first), via);
         let end = appended.map_err(|error| self.fail(error))?;
@@ -179,7 +190,7 @@ impl Engine {
     }
 
     /// Goes on in the next segment: the one made ahead, or a new one if there is none.
-    fn rotate(&self, commit: &mut Commit) -> Result<()> {
+    fn rotate(&self, commit: &mut Commit) -> Made {
         let mut ahead = self.next_segment.lock();
         let next = match ahead.take() {
             Some(segment) => segment,
@@ -188,7 +199,7 @@ impl Engine {
                 self.new_segment(self.options.log_segment_bytes, spare, false)?
             }
         };
-        self.rotate_into(commit, next)?;
+        self.rotate_into(commit, next).map_err(Failure::Fatal)?;
         drop(ahead);
         self.want_segment();
         self.bound_logs(commit);
@@ -211,7 +222,7 @@ impl Engine {
     }
 
     /// Makes room for a batch at the end of the log.
-    fn make_log_room(&self, commit: &mut Commit, batch_bytes: usize) -> Result<()> {
+    fn make_log_room(&self, commit: &mut Commit, batch_bytes: usize) -> Made {
         let has_room =
             |commit: &Commit| commit.log.as_ref().is_some_and(|log| log.has_room(batch_bytes));
         if has_room(commit) {
@@ -226,14 +237,14 @@ impl Engine {
 
     /// Gives a batch a segment of its own size. Segments are used in the order of their numbers,
     /// so the one made ahead, if there is one again, goes first; it is missed then.
-    fn rotate_to_own(&self, commit: &mut Commit, batch_bytes: usize) -> Result<()> {
+    fn rotate_to_own(&self, commit: &mut Commit, batch_bytes: usize) -> Made {
         let mut ahead = self.next_segment.lock();
         if let Some(segment) = ahead.take() {
-            self.rotate_into(commit, segment)?;
+            self.rotate_into(commit, segment).map_err(Failure::Fatal)?;
         }
         let needed = Writer::segment_bytes_for(batch_bytes);
         let own = self.new_segment(needed, None, false)?;
-        self.rotate_into(commit, own)?;
+        self.rotate_into(commit, own).map_err(Failure::Fatal)?;
         drop(ahead);
         self.want_segment();
         Ok(())
@@ -283,10 +294,14 @@ impl Engine {
         self.count_wait(pressure.reason, |engine| !engine.stopped.load(Ordering::Relaxed))
     }
 
-    /// Waits for background work, and counts the time.
+    /// Waits for background work, and counts the time. Work that fails is not waited for.
     fn count_wait(&self, reason: StallReason, done: impl Fn(&Self) -> bool) -> Result<()> {
         let start = self.options.clock.now();
-        let waited = self.wait_until(done);
+        let job = match reason {
+            StallReason::None | StallReason::Memtables => Flush,
+            StallReason::LevelZero | StallReason::Debt => Compaction,
+        };
+        let waited = self.wait_for(job, 0, done);
         self.metrics.count_stop(reason, self.options.clock.now().saturating_sub(start));
         waited
     }

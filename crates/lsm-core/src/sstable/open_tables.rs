@@ -86,6 +86,8 @@ pub(crate) struct OpenTables {
     dir: PathBuf,
     options: ReadOptions,
     ring: Mutex<Ring>,
+    /// Others may remove the files.
+    closed: AtomicBool,
 }
 
 /// Those that hold a reader, and the hand that goes round.
@@ -105,7 +107,21 @@ impl OpenTables {
         options: ReadOptions,
     ) -> Self {
         let ring = Ring { slots: Vec::new(), hand: 0, open_max: open_max.max(1) };
-        Self { fs, dir, options, ring: Mutex::new(ring) }
+        Self { fs, dir, options, ring: Mutex::new(ring), closed: AtomicBool::new(false) }
+    }
+
+    /// From here on nothing is read: the folder is about to be somebody else's.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
+
+    /// Fails with `Closed` once the tables were closed.
+    #[inline]
+    pub(crate) fn check_open(&self) -> Result<()> {
+        match self.closed.load(Ordering::Acquire) {
+            false => Ok(()),
+            true => Err(Error::closed()),
+        }
     }
 
     /// The table's reader; opens it if need be.
@@ -144,7 +160,10 @@ impl OpenTables {
 
     fn open_file(&self, slot: &Slot) -> Result<(Arc<dyn ReadFile>, PathBuf)> {
         let path = FileName::Table(slot.number).in_dir(&self.dir);
-        match self.fs.open_read(&path) {
+        let opened = self.fs.open_read(&path);
+        // Only now: whoever opens the folder next may have removed the file, or made another.
+        self.check_open()?;
+        match opened {
             Ok(file) => Ok((file, path)),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
                 Err(Error::corrupt("a table that the database needs is missing").in_file(&path))

@@ -167,7 +167,7 @@ impl Runner {
         self.recover(death).map(drop)
     }
 
-    /// Closes the database, lets iterators go on for a while, and opens it again.
+    /// Closes the database, and opens it again.
     pub fn reopen(&mut self) -> Result<()> {
         self.close()?;
         self.recover(Death::Machine).map(drop)
@@ -181,12 +181,6 @@ impl Runner {
             self.model.acknowledge(Durability::Sync);
         }
         self.refuse_closed();
-        let few = [Turn::Front, Turn::Back];
-        let moves = [Move::Next, Move::Last, Move::Prev];
-        for slot in 0..SLOTS {
-            self.turn(slot, &few)?;
-            self.moves(slot, &moves)?;
-        }
         self.abandon();
         closed
     }
@@ -529,7 +523,7 @@ impl Runner {
     }
 
     /// Every handle that is left says that the database is closed.
-    fn refuse_closed(&self) {
+    fn refuse_closed(&mut self) {
         let kind = |result: Result<Option<Value>>| result.unwrap_err().kind();
         for (_, keyspace) in self.keyspaces.iter().flatten() {
             assert_eq!(kind(keyspace.get("k")), ErrorKind::Closed);
@@ -538,6 +532,16 @@ impl Runner {
         for snapshot in self.snapshots.iter().flatten() {
             assert_eq!(kind(snapshot.get("k")), ErrorKind::Closed);
             assert_eq!(snapshot.cursor().seek_first().unwrap_err().kind(), ErrorKind::Closed);
+        }
+        for open in self.iterators.iter_mut().flatten() {
+            if let Some(entry) = open.range.next() {
+                assert_eq!(entry.unwrap_err().kind(), ErrorKind::Closed);
+            }
+            assert!(open.range.next_back().is_none(), "an iterator ends with its error");
+        }
+        for open in self.cursors.iter_mut().flatten() {
+            assert_eq!(open.cursor.next().unwrap_err().kind(), ErrorKind::Closed);
+            assert!(open.cursor.entry().is_none());
         }
     }
 }

@@ -1,4 +1,5 @@
-//! What all edits so far add up to. Pure: touches no file, lock or clock.
+//! What all edits so far add up to. Pure: touches no file or clock, and no lock but the leaf that
+//! [`ObsoleteFiles`] has, when the last holder of a table lets go.
 //!
 //! Invariants:
 //! * Every sorted level is one run: ordered tables, no user key in two of them.
@@ -9,7 +10,8 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use super::edit::{Edit, KeyspaceEdit};
-use super::table_file::{Removable, TableFile};
+use super::obsolete::ObsoleteFiles;
+use super::table_file::TableFile;
 use super::version::Version;
 use crate::error::{Error, Result};
 use crate::file_name::FileNumber;
@@ -34,7 +36,7 @@ pub(crate) struct Catalog {
     pub(crate) keyspaces: BTreeMap<KeyspaceId, KeyspaceState>,
     /// The tables of all keyspaces.
     tables: HashSet<FileNumber>,
-    removable: Arc<Removable>,
+    obsolete_files: Arc<ObsoleteFiles>,
 }
 
 #[derive(Clone, Debug)]
@@ -47,8 +49,8 @@ pub(crate) struct KeyspaceState {
 }
 
 impl Catalog {
-    pub(crate) fn removable(&self) -> &Arc<Removable> {
-        &self.removable
+    pub(crate) fn obsolete_files(&self) -> &Arc<ObsoleteFiles> {
+        &self.obsolete_files
     }
 
     pub(crate) fn has_table(&self, number: FileNumber) -> bool {
@@ -106,7 +108,7 @@ impl Catalog {
     }
 
     fn apply_to_keyspace(&mut self, change: &KeyspaceEdit) -> Result<()> {
-        let (database_id, removable) = (self.database_id, Arc::clone(&self.removable));
+        let (database_id, obsolete) = (self.database_id, Arc::clone(&self.obsolete_files));
         let Some(state) = self.keyspaces.get_mut(&change.id) else {
             return Err(Error::corrupt(format!("manifest changes unknown keyspace {}", change.id)));
         };
@@ -131,7 +133,7 @@ impl Catalog {
             let moved = moving.iter().find(|table| table.meta == *meta).cloned();
             let table = moved.unwrap_or_else(|| {
                 let salt = table_salt(database_id, meta.number);
-                Arc::new(TableFile::new(meta.clone(), salt, Arc::clone(&removable)))
+                Arc::new(TableFile::new(meta.clone(), salt, Arc::clone(&obsolete)))
             });
             version.insert(usize::from(*level), table)?;
         }
@@ -193,6 +195,7 @@ pub(crate) fn table_salt(database_id: u64, number: FileNumber) -> u64 {
 mod tests {
     use super::*;
     use crate::error::ErrorKind;
+    use crate::file_name::FileName;
     use crate::version::TableMeta;
 
     fn meta(number: u64, smallest: &str, largest: &str, seq: u64) -> TableMeta {
@@ -277,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn files_become_removable_when_the_last_holder_lets_go() {
+    fn files_become_obsolete_when_the_last_holder_lets_go() {
         let mut catalog = catalog();
         catalog
             .apply(&change(&[], vec![(1, meta(1, "a", "k", 1)), (1, meta(2, "m", "n", 1))]))
@@ -288,8 +291,10 @@ mod tests {
         catalog.apply(&edit).unwrap();
         before.retire(&catalog, &edit);
         drop(before);
-        assert_eq!(catalog.removable().take(), [], "a reader holds both");
+        assert_eq!(catalog.obsolete_files().pop(), None, "a reader holds both");
         drop(reader);
-        assert_eq!(catalog.removable().take(), [FileNumber(2)], "1 was only moved");
+        let gone = catalog.obsolete_files();
+        assert_eq!(gone.pop(), Some(FileName::Table(FileNumber(2))));
+        assert_eq!(gone.pop(), None, "1 was only moved");
     }
 }

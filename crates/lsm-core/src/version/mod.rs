@@ -7,6 +7,7 @@ mod edit;
 #[cfg(feature = "testkit")]
 pub(crate) mod fuzzing;
 mod manifest;
+mod obsolete;
 mod set;
 mod table_file;
 mod table_meta;

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::catalog::Catalog;
 use super::edit::Edit;
 use super::manifest::Manifest;
-use super::table_file::Removable;
+use super::obsolete::ObsoleteFiles;
 use crate::error::{Error, Result};
 use crate::file_name::{FileName, FileNumber};
 use crate::fs::Fs;
@@ -29,7 +29,7 @@ pub(crate) struct VersionSet {
     dir: PathBuf,
     database_id: u64,
     next_file: AtomicU64,
-    removable: Arc<Removable>,
+    obsolete_files: Arc<ObsoleteFiles>,
     state: Mutex<State>,
 }
 
@@ -57,7 +57,7 @@ impl VersionSet {
             dir: dir.to_owned(),
             database_id: catalog.database_id,
             next_file: AtomicU64::new(catalog.next_file.0),
-            removable: Arc::clone(catalog.removable()),
+            obsolete_files: Arc::clone(catalog.obsolete_files()),
             state: Mutex::new(State { catalog, manifest: None, failed: None }),
         }
     }
@@ -85,8 +85,8 @@ impl VersionSet {
         self.state.lock().manifest.as_ref().map(|writing| writing.number)
     }
 
-    pub(crate) fn removable(&self) -> &Removable {
-        &self.removable
+    pub(crate) fn obsolete_files(&self) -> &ObsoleteFiles {
+        &self.obsolete_files
     }
 
     /// Looks at the catalog in force.
@@ -138,8 +138,7 @@ impl VersionSet {
         let snapshot_bytes = manifest.bytes();
         let old = state.manifest.replace(Writing { manifest, number, snapshot_bytes });
         if let Some(old) = old {
-            // An old manifest that stays behind is removed at the next open.
-            let _ = self.fs.remove(&FileName::Manifest(old.number).in_dir(&self.dir));
+            self.obsolete_files.push(FileName::Manifest(old.number));
         }
         Ok(())
     }

@@ -3,33 +3,25 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::obsolete::ObsoleteFiles;
 use super::table_meta::TableMeta;
-use crate::file_name::FileNumber;
+use crate::file_name::FileName;
 use crate::sstable::TableHandle;
-use crate::sync::Mutex;
 
-/// A table file that some version names. Once it is marked obsolete, its number goes to the
-/// [`Removable`] list when the last version, cursor or job that holds it lets go.
+/// A table file that some version names. Once it is marked obsolete, its name goes to the
+/// [`ObsoleteFiles`] when the last version, cursor or job that holds it lets go.
 #[derive(Debug)]
 pub(crate) struct TableFile {
     pub(crate) meta: TableMeta,
     pub(crate) handle: TableHandle,
     obsolete: AtomicBool,
-    removable: Arc<Removable>,
-}
-
-/// Table files that nothing names any more. Whoever drops the last name may be a reader, and
-/// readers should not wait for a file system to free a large file: so the numbers are
-/// collected here, and background work removes the files.
-#[derive(Debug, Default)]
-pub(crate) struct Removable {
-    numbers: Mutex<Vec<FileNumber>>,
+    obsolete_files: Arc<ObsoleteFiles>,
 }
 
 impl TableFile {
-    pub(crate) fn new(meta: TableMeta, salt: u64, removable: Arc<Removable>) -> Self {
+    pub(crate) fn new(meta: TableMeta, salt: u64, obsolete_files: Arc<ObsoleteFiles>) -> Self {
         let handle = TableHandle::new(meta.number, meta.bytes, salt);
-        Self { meta, handle, obsolete: AtomicBool::new(false), removable }
+        Self { meta, handle, obsolete: AtomicBool::new(false), obsolete_files }
     }
 
     /// No later version names the file.
@@ -42,18 +34,7 @@ impl TableFile {
 impl Drop for TableFile {
     fn drop(&mut self) {
         if self.obsolete.load(Ordering::Relaxed) {
-            self.removable.numbers.lock().push(self.meta.number);
+            self.obsolete_files.push(FileName::Table(self.meta.number));
         }
-    }
-}
-
-impl Removable {
-    pub(crate) fn take(&self) -> Vec<FileNumber> {
-        std::mem::take(&mut self.numbers.lock())
-    }
-
-    /// For later: these files could not be removed.
-    pub(crate) fn put_back(&self, numbers: &[FileNumber]) {
-        self.numbers.lock().extend_from_slice(numbers);
     }
 }
