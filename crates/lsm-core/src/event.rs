@@ -70,9 +70,11 @@ impl fmt::Display for Event {
     }
 }
 
+type Listen = dyn Fn(&Event) + Send + Sync;
+
 /// Whom to tell.
 #[derive(Clone, Default)]
-pub(crate) struct Listener(Option<Arc<dyn Fn(&Event) + Send + Sync>>);
+pub(crate) struct Listener(Option<Arc<Listen>>);
 
 impl Listener {
     pub(crate) fn new(listen: impl Fn(&Event) + Send + Sync + 'static) -> Self {
