@@ -2,10 +2,11 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use lsm_core::fs::{Fault, FaultFs, Fs, MemFs, Op};
-use lsm_core::{Db, ErrorKind, Options, Result};
+use lsm_core::{Db, Durability, ErrorKind, Options, Result};
 
 use crate::folder::{DIR, Folder};
 
@@ -105,4 +106,66 @@ fn a_closed_database_begins_no_job() {
         assert_eq!(refused.unwrap_err().kind(), ErrorKind::Closed);
     }
     assert!(disk.len(Path::new(COPY)).is_err());
+}
+
+#[test]
+fn a_write_beside_a_close_is_in_or_refused() {
+    const WRITERS: u32 = 6;
+    let (_, disk) = disk();
+    let db = open(&disk);
+    let (written, go_on) = (AtomicU32::new(0), 2000);
+    let counts = std::thread::scope(|scope| {
+        let write = |writer: u32| {
+            let (db, written) = (db.clone(), &written);
+            let durability =
+                [Durability::None, Durability::Buffered, Durability::Sync][writer as usize % 3];
+            scope.spawn(move || {
+                for i in 0u32.. {
+                    let key = [writer.to_be_bytes(), i.to_be_bytes()].concat();
+                    match db.put_with(key, "value", durability) {
+                        Ok(()) => written.fetch_add(1, Ordering::Relaxed),
+                        Err(error) if error.kind() == ErrorKind::Closed => return i,
+                        Err(error) => panic!("{error}"),
+                    };
+                }
+                unreachable!("the database is closed before that")
+            })
+        };
+        let writers: Vec<_> = (0..WRITERS).map(write).collect();
+        wait_until(|| written.load(Ordering::Relaxed) > go_on);
+        db.clone().close().unwrap();
+        writers.into_iter().map(|writer| writer.join().unwrap()).collect::<Vec<u32>>()
+    });
+    let db = open(&disk);
+    for (writer, count) in (0u32..).zip(counts) {
+        let found = db.prefix(writer.to_be_bytes()).count();
+        assert_eq!(found, count as usize, "of writer {writer}");
+    }
+    db.close().unwrap();
+}
+
+#[test]
+fn cursors_end_with_the_close_whatever_becomes_of_the_folder() {
+    let (_, disk) = disk();
+    let db = open(&disk);
+    for key in ["a", "b", "c"] {
+        db.put(key, "value").unwrap();
+        db.flush().unwrap();
+    }
+    let (mut cursor, mut range, untouched) = (db.cursor(), db.iter(), db.iter());
+    cursor.seek_first().unwrap();
+    let (_, value) = range.next().unwrap().unwrap();
+    db.close().unwrap();
+    assert_eq!(cursor.entry(), Some((&b"a"[..], &b"value"[..])), "until it moves");
+    // The next one to open the folder removes all tables that the cursors read.
+    let db = open(&disk);
+    db.compact_range::<&str>(..).unwrap();
+    wait_until(|| db.stats().obsolete_files == 0);
+    for _ in 0..2 {
+        assert_eq!(cursor.next().unwrap_err().kind(), ErrorKind::Closed);
+    }
+    assert_eq!(range.next().unwrap().unwrap_err().kind(), ErrorKind::Closed);
+    assert_eq!(untouched.rev().next().unwrap().unwrap_err().kind(), ErrorKind::Closed);
+    assert_eq!(value, "value", "what was handed out stays");
+    db.close().unwrap();
 }

@@ -1,0 +1,213 @@
+//! Background work that fails without harm: it is tried again, writes go on while they need not
+//! wait for it, and the application is told.
+
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use lsm_core::fs::{Fault, FaultFs, Fs, MemFs, Op, corrupt};
+use lsm_core::{BackgroundJob, Db, ErrorKind, Event, KeyspaceOptions, Options};
+
+use crate::folder::DIR;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+struct Watched {
+    disk: MemFs,
+    faults: FaultFs,
+    events: Arc<Mutex<Vec<Event>>>,
+    db: Db,
+}
+
+fn small() -> KeyspaceOptions {
+    KeyspaceOptions::default().write_buffer_bytes(64 << 10).l0_tables_compact(2)
+}
+
+impl Watched {
+    fn open() -> Self {
+        Self::with_segments(64 << 10)
+    }
+
+    fn with_segments(bytes: u64) -> Self {
+        let disk = MemFs::new();
+        let faults = FaultFs::new(Arc::new(disk.clone()));
+        let events = Arc::new(Mutex::new(Vec::new()));
+        let told = Arc::clone(&events);
+        let db = Options::default()
+            .default_keyspace(small())
+            .log_segment_bytes(bytes)
+            .log_bytes_max(1 << 30)
+            .fs(Arc::new(faults.clone()))
+            .on_event(move |event| told.lock().unwrap().push(event.clone()))
+            .open(DIR)
+            .unwrap();
+        Self { disk, faults, events, db }
+    }
+
+    fn failed(&self, wanted: BackgroundJob) -> bool {
+        let events = self.events.lock().unwrap();
+        events.iter().any(|event| matches!(event, Event::JobFailed { job, .. } if *job == wanted))
+    }
+
+    fn recovered(&self, wanted: BackgroundJob) -> bool {
+        let events = self.events.lock().unwrap();
+        events.iter().any(|event| matches!(event, Event::JobRecovered { job } if *job == wanted))
+    }
+
+    /// Nothing was lost, and nothing is put off.
+    fn check(self, keys: u32) {
+        wait_until("all is well", || self.db.stats().job_error.is_none());
+        assert!(self.db.stats().job_failures > 0);
+        self.db.verify().unwrap();
+        for key in 0..keys {
+            assert!(self.db.get(key.to_be_bytes()).unwrap().is_some(), "{key}");
+        }
+        self.db.close().unwrap();
+        let db = Options::default().fs(Arc::new(self.disk)).open(DIR).unwrap();
+        assert_eq!(db.iter().count(), keys as usize);
+    }
+}
+
+fn wait_until(what: &str, done: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !done() {
+        assert!(start.elapsed() < PATIENCE, "{what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn refuse(op: Op, ending: &str) -> Fault {
+    Fault::error(op, io::ErrorKind::StorageFull).on(ending)
+}
+
+#[test]
+fn a_flush_that_finds_no_room_is_tried_again_and_writes_go_on() {
+    for op in [Op::Create, Op::Write, Op::Sync] {
+        let it = Watched::open();
+        it.db.put(0u32.to_be_bytes(), "before").unwrap();
+        it.faults.inject(refuse(op, ".table").times(2));
+        let error = it.db.flush().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Io, "{error}");
+        assert_eq!(error.io_error().unwrap().kind(), io::ErrorKind::StorageFull);
+        assert!(error.to_string().contains("a flush, which fails and is tried again"), "{error}");
+        assert!(error.file().is_some_and(|file| file.to_string_lossy().ends_with(".table")));
+        assert!(it.db.stats().job_error.is_some() && it.failed(BackgroundJob::Flush));
+        it.db.put(1u32.to_be_bytes(), "meanwhile").unwrap();
+        // Nobody asks: the thread tries again by itself.
+        wait_until("the flush is done", || it.recovered(BackgroundJob::Flush));
+        it.db.flush().unwrap();
+        it.check(2);
+    }
+}
+
+#[test]
+fn a_segment_that_cannot_be_made_ahead_costs_nothing() {
+    let it = Watched::with_segments(1 << 20);
+    it.faults.inject(refuse(Op::Allocate, ".log").times(2));
+    let mut keys = 0u32;
+    // The first segment is large enough for all until the next one is there.
+    while !it.recovered(BackgroundJob::LogSegment) {
+        it.db.put(keys.to_be_bytes(), [7; 100]).unwrap();
+        keys += 1;
+        std::thread::sleep(Duration::from_micros(if keys < 4500 { 0 } else { 20_000 }));
+    }
+    assert!(it.failed(BackgroundJob::LogSegment));
+    it.check(keys);
+}
+
+#[test]
+fn a_write_that_finds_no_room_in_the_log_is_refused_and_the_next_is_not() {
+    let it = Watched::open();
+    it.faults.inject(refuse(Op::Allocate, ".log").forever());
+    let mut keys = 0u32;
+    let error = loop {
+        match it.db.put(keys.to_be_bytes(), [7; 1000]) {
+            Ok(()) => keys += 1,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.kind(), ErrorKind::Io, "{error}");
+    assert_eq!(it.db.iter().count(), keys as usize, "what is refused is not there");
+    it.faults.clear();
+    it.db.put(keys.to_be_bytes(), "again").unwrap();
+    it.db.sync().unwrap();
+    it.check(keys + 1);
+}
+
+#[test]
+fn writers_do_not_wait_for_flushes_that_fail() {
+    let it = Watched::open();
+    it.faults.inject(refuse(Op::Create, ".table").forever());
+    let mut keys = 0u32;
+    let error = loop {
+        match it.db.put(keys.to_be_bytes(), [7; 1000]) {
+            Ok(()) => keys += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(keys > 100, "the write buffers were there to be filled");
+    assert_eq!(error.io_error().unwrap().kind(), io::ErrorKind::StorageFull, "{error}");
+    it.faults.clear();
+    wait_until("room was made", || it.db.put(keys.to_be_bytes(), "again").is_ok());
+    it.db.flush().unwrap();
+    it.check(keys + 1);
+}
+
+#[test]
+fn a_compaction_that_fails_is_tried_again() {
+    let faults: [fn() -> Fault; 4] = [
+        || Fault::error(Op::OpenRead, io::ErrorKind::Other).on(".table"),
+        || Fault::error(Op::Read, io::ErrorKind::Other).on(".table"),
+        || refuse(Op::Write, "9.table"),
+        || refuse(Op::Sync, "9.table"),
+    ];
+    for (at, fault) in faults.into_iter().enumerate() {
+        let it = Watched::open();
+        it.faults.inject(fault().times(2));
+        let mut keys = 0u32;
+        // Reads of tables are the compactions' own until then, and so are some of those written.
+        while !(it.failed(BackgroundJob::Compaction) || it.failed(BackgroundJob::Flush)) {
+            it.db.put(keys.to_be_bytes(), "value").unwrap();
+            keys += 1;
+            // Refused if it is the flush that fails.
+            let _ = it.db.flush();
+        }
+        let is_put_off = || it.db.stats().job_error.is_some();
+        wait_until("it is done", || !is_put_off());
+        let level = |n: usize| it.db.levels()[n].tables.len();
+        wait_until("level 0 is merged", || level(0) < 3);
+        assert!(at > 1 || it.recovered(BackgroundJob::Compaction));
+        it.check(keys);
+    }
+}
+
+#[test]
+fn one_damaged_table_stops_no_other_compaction_and_no_write() {
+    let it = Watched::open();
+    let (bad, good) = (it.db.keyspace("bad", small()).unwrap(), it.db.keyspace("good", small()));
+    let good = good.unwrap();
+    bad.put("key", "value").unwrap();
+    it.db.flush().unwrap();
+    let table = bad.levels()[0].tables[0].number;
+    let path = Path::new(DIR).join(format!("{table:06}.table"));
+    corrupt(&it.disk, &path, 3, 0xff).unwrap();
+    for round in ["a", "b", "c", "d"] {
+        bad.put("other", round).unwrap();
+        good.put("key", round).unwrap();
+        it.db.flush().unwrap();
+    }
+    wait_until("the damage is met", || it.failed(BackgroundJob::Compaction));
+    let error = it.db.stats().job_error.unwrap();
+    assert!(error.contains(&format!("{table:06}.table")), "{error}");
+    wait_until("the other is merged", || good.levels()[0].tables.len() < 2);
+    it.db.put("still", "written").unwrap();
+    it.db.sync().unwrap();
+    assert_eq!(good.get("key").unwrap().unwrap(), "d");
+    let error = bad.compact_range::<&str>(..).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+    assert_eq!(error.file(), Some(&*path));
+    // Without the keyspace there is nothing to be put off.
+    it.db.drop_keyspace("bad").unwrap();
+    it.db.close().unwrap();
+}

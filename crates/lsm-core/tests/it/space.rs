@@ -1,0 +1,109 @@
+//! The space of files that nothing needs comes back, under load too, and nobody waits for it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use lsm_core::fs::{Fault, FaultFs, Fs, MemFs, Op};
+use lsm_core::{Durability, KeyspaceOptions, Options};
+
+use crate::folder::DIR;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn tables(disk: &MemFs) -> usize {
+    let names = disk.list(Path::new(DIR)).unwrap();
+    names.iter().filter(|name| name.ends_with(".table")).count()
+}
+
+#[test]
+fn files_are_removed_while_flushes_keep_coming() {
+    let disk = MemFs::new();
+    let faults = FaultFs::new(Arc::new(disk.clone()));
+    let hot = KeyspaceOptions::default().write_buffer_bytes(64 << 10).l0_tables_compact(2);
+    let options = Options::default().default_keyspace(hot).fs(Arc::new(faults.clone()));
+    let db = options.open(DIR).unwrap();
+    // Flushes are slower than writes: there is always one to do.
+    faults.inject(Fault::delay(Op::Sync, Duration::from_millis(3)).on(".table").forever());
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for i in 0u64.. {
+                if done.load(Ordering::Relaxed) {
+                    break;
+                }
+                db.put_with((i % 100).to_be_bytes(), [7; 500], Durability::None).unwrap();
+            }
+        });
+        let start = Instant::now();
+        while faults.count(Op::Remove) < 50 {
+            if start.elapsed() > PATIENCE {
+                done.store(true, Ordering::Relaxed);
+                panic!("{} tables, and none is removed", tables(&disk));
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    db.close().unwrap();
+}
+
+#[test]
+fn nobody_waits_for_files_to_be_removed() {
+    const TABLES: usize = 40;
+    let disk = MemFs::new();
+    let faults = FaultFs::new(Arc::new(disk.clone()));
+    let db = Options::default().fs(Arc::new(faults.clone())).open(DIR).unwrap();
+    let many = KeyspaceOptions::default().l0_tables_compact(64);
+    let dropped = db.keyspace("dropped", many).unwrap();
+    for round in 0..TABLES as u32 {
+        dropped.put(round.to_be_bytes(), "value").unwrap();
+        db.flush().unwrap();
+    }
+    assert_eq!(tables(&disk), TABLES);
+    // All of them take more than ten seconds.
+    faults.inject(Fault::delay(Op::Remove, Duration::from_millis(300)).on(".table").forever());
+    drop(dropped);
+    db.drop_keyspace("dropped").unwrap();
+    db.put("key", "value").unwrap();
+    db.flush().unwrap();
+    db.put_with("other", "value", Durability::None).unwrap();
+    db.put("key", "again").unwrap();
+    let left = db.stats().obsolete_files;
+    assert!(left > 0, "a flush waited for {TABLES} files");
+    faults.clear();
+    let start = Instant::now();
+    while tables(&disk) > 2 {
+        assert!(start.elapsed() < PATIENCE, "{} tables are left", tables(&disk));
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(db.stats().obsolete_files, 0);
+    db.close().unwrap();
+}
+
+#[test]
+fn what_a_close_leaves_goes_at_the_next_open() {
+    let disk = MemFs::new();
+    let faults = FaultFs::new(Arc::new(disk.clone()));
+    let open = || Options::default().fs(Arc::new(faults.clone())).open(DIR).unwrap();
+    let db = open();
+    faults.inject(Fault::delay(Op::Remove, Duration::from_millis(300)).on(".table").forever());
+    for round in 0..8u32 {
+        db.put(round.to_be_bytes(), "value").unwrap();
+        db.flush().unwrap();
+    }
+    db.compact_range::<&str>(..).unwrap();
+    let start = Instant::now();
+    db.close().unwrap();
+    assert!(start.elapsed() < PATIENCE / 2, "a close waits for a moment only");
+    faults.clear();
+    let db = open();
+    let start = Instant::now();
+    while tables(&disk) > 1 {
+        assert!(start.elapsed() < PATIENCE, "{} tables are left", tables(&disk));
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(db.iter().count(), 8);
+    db.close().unwrap();
+}
