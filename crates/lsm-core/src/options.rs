@@ -292,16 +292,17 @@ impl Default for KeyspaceOptions {
 }
 
 impl KeyspaceOptions {
-    /// Size at which a memtable is sealed and flushed to a table, in bytes of memory. Default:
-    /// 64 MiB; from 64 KiB to 4 GiB.
+    /// Size of a write buffer, which is flushed to one table, in bytes of memory. It is filled as
+    /// four memtables, each of which is sealed at a quarter of this size. Default: 64 MiB; from
+    /// 64 KiB to 4 GiB.
     #[must_use]
     pub fn write_buffer_bytes(mut self, bytes: usize) -> Self {
         self.write_buffer_bytes = bytes;
         self
     }
 
-    /// How many memtables may exist, the active one among them, before writes wait. Default: 4;
-    /// from 2 to 64.
+    /// How many write buffers may exist, the one that is being filled among them, before writes
+    /// wait for a flush. Default: 4; from 2 to 64.
     #[must_use]
     pub fn write_buffers_max(mut self, count: usize) -> Self {
         self.write_buffers_max = count;

@@ -18,8 +18,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lsm_core::SystemClock;
 use lsm_core::fs::OsFs;
+use lsm_core::{Event, SystemClock};
 use lsm_raft::{Replica, ReplicaOptions};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Handle};
@@ -141,7 +141,7 @@ async fn open(settings: &Settings) -> Result<(Replica, Arc<PeerTransport>), Erro
         config: settings.raft.clone(),
         cluster: cluster.clone(),
         founders: settings.founders.clone(),
-        engine: settings.engine.clone(),
+        engine: settings.engine.clone().on_event(log_event),
         log_segment_bytes: LOG_SEGMENT_BYTES,
         log_cache_bytes: LOG_CACHE_BYTES,
         fs: Arc::new(OsFs),
@@ -153,6 +153,15 @@ async fn open(settings: &Settings) -> Result<(Replica, Arc<PeerTransport>), Erro
     let replica = opened.map_err(io::Error::other)?.map_err(Error::Open)?;
     transport.attach(replica.clone());
     Ok((replica, transport))
+}
+
+/// What the engine tells of itself, as a line of the log.
+fn log_event(event: &Event) {
+    match event {
+        Event::JobRecovered { .. } => tracing::info!(%event, "engine"),
+        Event::JobFailed { .. } => tracing::warn!(%event, "engine"),
+        _ => tracing::error!(%event, "engine"),
+    }
 }
 
 /// A node that serves.
