@@ -88,11 +88,8 @@ impl Catalog {
             if id.0 == u32::MAX || !is_new || self.keyspaces.contains_key(id) {
                 return Err(Error::corrupt(format!("manifest creates keyspace {id} twice")));
             }
-            let state = KeyspaceState {
-                name,
-                version: Arc::default(),
-                flushed_seq: SeqNo::default(),
-            };
+            let state =
+                KeyspaceState { name, version: Arc::default(), flushed_seq: SeqNo::default() };
             self.keyspaces.insert(*id, state);
             self.next_keyspace = self.next_keyspace.max(id.0 + 1);
         }
@@ -127,7 +124,7 @@ impl Catalog {
             keyspaces,
             names,
             tables,
-            removable: Arc::clone(&self.removable),
+            obsolete_files: Arc::clone(&self.obsolete_files),
             ..*self
         }
     }
