@@ -116,9 +116,9 @@ fn unlogged_writes_that_were_held_up_go_on_before_others_are_held_up_again() {
             }
             wait_for_waiting(&engine, 1, 4);
             assert!(engine.flush_one().unwrap());
-            for _ in 0..2 {
-                scope.spawn(|| (0..50).for_each(|_| drop(put_as(&engine, Durability::Buffered))));
-            }
+            let logged = [(); 2].map(|()| {
+                scope.spawn(|| (0..50).for_each(|_| drop(put_as(&engine, Durability::Buffered))))
+            });
             // All without another flush.
             let patience = std::time::Duration::from_secs(60);
             let all = (0..4).all(|_| told.recv_timeout(patience).is_ok());
@@ -126,7 +126,10 @@ fn unlogged_writes_that_were_held_up_go_on_before_others_are_held_up_again() {
                 engine.begin_close();
             }
             assert!(all, "an unlogged write waits for a second flush");
-            engine.flush_one().unwrap();
+            while !logged.iter().all(|thread| thread.is_finished()) {
+                engine.flush_one().unwrap();
+                std::thread::yield_now();
+            }
         });
     }
 }
