@@ -58,9 +58,10 @@ impl<const N: usize> Default for Striped<N> {
 }
 
 impl<const N: usize> Striped<N> {
-    /// Adds to each sum.
+    /// Adds to the first `M` sums.
     #[inline]
-    pub(crate) fn raise(&self, by: [u64; N]) {
+    pub(crate) fn raise<const M: usize>(&self, by: [u64; M]) {
+        const { assert!(M <= N) };
         let slot = slot();
         let Some(block) = self.blocks.get(slot / BLOCK_SLOTS) else {
             return self.raise_shared(by);
@@ -73,7 +74,7 @@ impl<const N: usize> Striped<N> {
     }
 
     #[cold]
-    fn raise_shared(&self, by: [u64; N]) {
+    fn raise_shared<const M: usize>(&self, by: [u64; M]) {
         for (cell, n) in self.shared.iter().zip(by) {
             cell.fetch_add(n, Ordering::Relaxed);
         }

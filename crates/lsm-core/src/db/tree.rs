@@ -124,9 +124,15 @@ impl Tree {
 
     /// Puts `version` in force; what was `flushed` is in its tables and goes.
     pub(crate) fn install(&self, version: &Arc<Version>, flushed: &[Arc<Memtable>]) {
+        // Before the lock, which writers may wait for to seal a memtable.
+        let options = Arc::clone(&self.view().options);
+        let facts = Facts::of(version, &options);
         self.change(|view| {
             view.version = Arc::clone(version);
-            view.facts = Facts::of(version, &view.options);
+            view.facts = match Arc::ptr_eq(&options, &view.options) {
+                true => facts,
+                false => Facts::of(version, &view.options),
+            };
             let is_flushed = |m: &Arc<Memtable>| flushed.iter().any(|f| Arc::ptr_eq(f, m));
             view.sealed.retain(|memtable| !is_flushed(memtable));
         });

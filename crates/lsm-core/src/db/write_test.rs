@@ -117,7 +117,11 @@ fn unlogged_writes_that_were_held_up_go_on_before_others_are_held_up_again() {
             wait_for_waiting(&engine, 1, 4);
             assert!(engine.flush_one().unwrap());
             let logged = [(); 2].map(|()| {
-                scope.spawn(|| (0..50).for_each(|_| drop(put_as(&engine, Durability::Buffered))))
+                scope.spawn(|| {
+                    for _ in 0..50 {
+                        put_as(&engine, Durability::Buffered);
+                    }
+                })
             });
             // All without another flush.
             let patience = std::time::Duration::from_secs(60);

@@ -85,21 +85,26 @@ impl Filter {
         self.complete.store(generation + 1, Ordering::Release);
     }
 
-    /// The generations that an insert adds its keys to.
+    /// The generations that an insert adds its keys to: from the one that is asked on.
     #[inline]
-    pub(super) fn taking(&self) -> Range<usize> {
+    pub(super) fn taking(&self) -> Taking<'_> {
         let asked = self.complete.load(Ordering::Acquire).saturating_sub(1);
-        asked..self.begun.load(Ordering::Acquire)
+        self.generations(asked..self.begun.load(Ordering::Acquire))
     }
 
-    /// Adds a key. Readers learn of it when its write is published, which orders this before:
-    /// relaxed.
+    /// Those that were begun since `taking` was asked for.
     #[inline]
-    pub(super) fn add(&self, generations: &Range<usize>, hash: KeyHash) {
-        for words in self.generations[generations.clone()].iter().filter_map(OnceLock::get) {
-            let (word, bits) = place(words, hash);
-            word.fetch_or(bits, Ordering::Relaxed);
-        }
+    pub(super) fn begun_since(&self, taking: &Taking<'_>) -> Option<Taking<'_>> {
+        let begun = self.begun.load(Ordering::Acquire);
+        (begun > taking.end).then(|| self.generations(taking.end..begun))
+    }
+
+    /// Those with these numbers.
+    #[inline]
+    pub(super) fn generations(&self, numbers: Range<usize>) -> Taking<'_> {
+        let newest = numbers.end.checked_sub(1).and_then(|newest| self.generations[newest].get());
+        let older = &self.generations[numbers.start..numbers.end.max(numbers.start + 1) - 1];
+        Taking { newest: newest.map(|words| &**words), older, end: numbers.end }
     }
 
     /// False only if the key was never added; `None` if there is nothing to ask yet.
@@ -109,6 +114,35 @@ impl Filter {
         let (word, bits) = place(self.generations[asked].get()?, hash);
         Some(word.load(Ordering::Relaxed) & bits == bits)
     }
+}
+
+/// Generations that take keys.
+pub(super) struct Taking<'a> {
+    newest: Option<&'a [AtomicU64]>,
+    /// None, most of the time.
+    older: &'a [OnceLock<Box<[AtomicU64]>>],
+    /// How many were begun.
+    end: usize,
+}
+
+impl Taking<'_> {
+    /// Adds a key. Readers learn of it when its write is published, which orders this before:
+    /// relaxed.
+    #[inline]
+    pub(super) fn add(&self, key: &[u8]) {
+        let Some(newest) = self.newest else { return };
+        let hash = KeyHash::of(key);
+        for words in self.older.iter().filter_map(|words| words.get().map(|words| &**words)) {
+            add(words, hash);
+        }
+        add(newest, hash);
+    }
+}
+
+#[inline]
+fn add(words: &[AtomicU64], hash: KeyHash) {
+    let (word, bits) = place(words, hash);
+    word.fetch_or(bits, Ordering::Relaxed);
 }
 
 #[inline]
@@ -132,8 +166,8 @@ mod tests {
             filter.begin();
         }
         filter.complete(filter.taking().end - 1);
-        let count = (16 << 20) / 200;
-        (0..count).for_each(|i| filter.add(&filter.taking(), key(i)));
+        let count = (16u64 << 20) / 200;
+        (0..count).for_each(|i| filter.taking().add(&i.to_le_bytes()));
         let may_contain = |i: &u64| filter.may_contain(key(*i)).unwrap();
         assert!((0..count).all(|i| may_contain(&i)));
         let passed = (count..2 * count).filter(may_contain).count();

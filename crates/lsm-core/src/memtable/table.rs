@@ -93,17 +93,14 @@ impl Memtable {
             records.extend_from_slice(insert.key);
             records.extend_from_slice(insert.value);
             let record = records.split().freeze();
-            if !taking.is_empty() {
-                self.filter.add(&taking, KeyHash::of(insert.key));
-            }
+            taking.add(insert.key);
             let entry = Entry::new(record, insert.key.len(), Tag::new(insert.seq, insert.kind));
             self.list.insert(entry, (), guard).release(guard);
         }
         let nodes = count * NODE_BYTES;
         let bytes = self.bytes.fetch_add(nodes, Ordering::AcqRel) + nodes;
-        let begun = taking.end..self.filter.taking().end;
-        if !begun.is_empty() {
-            inserts.for_each(|insert| self.filter.add(&begun, KeyHash::of(insert.key)));
+        if let Some(begun) = self.filter.begun_since(&taking) {
+            inserts.for_each(|insert| begun.add(insert.key));
         }
         self.entries.fetch_add(count as u64, Ordering::Relaxed);
         self.first_seq.fetch_min(first, Ordering::Relaxed);
@@ -129,10 +126,11 @@ impl Memtable {
         let (generation, bytes) = self.filter.begin();
         // From here on every insert finds the new generation, or was seen by the walk.
         self.bytes.fetch_add(bytes, Ordering::AcqRel);
+        let begun = self.filter.generations(generation..generation + 1);
         let guard = &epoch::pin();
         let mut next = self.list.front(guard);
         while let Some(entry) = next {
-            self.filter.add(&(generation..generation + 1), KeyHash::of(entry.key().key()));
+            begun.add(entry.key().key());
             next = entry.next();
         }
         self.filter.complete(generation);
