@@ -11,7 +11,6 @@
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_utils::CachePadded;
@@ -35,16 +34,14 @@ impl Counter {
     }
 }
 
-/// Threads that have cells of their own: so many times a block.
-const SLOTS_MAX: usize = BLOCKS * BLOCK_SLOTS;
-const BLOCKS: usize = 32;
-/// Cells are made for so many threads at once.
-const BLOCK_SLOTS: usize = 16;
+/// Threads that have cells of their own.
+const SLOTS_MAX: usize = 128;
 
 /// `N` sums that can only grow, and that are raised together.
 #[derive(Debug)]
 pub(crate) struct Striped<const N: usize> {
-    blocks: [OnceLock<Box<[Cells<N>; BLOCK_SLOTS]>>; BLOCKS],
+    /// By slot.
+    own: Box<[Cells<N>; SLOTS_MAX]>,
     /// Of threads without a slot.
     shared: Cells<N>,
 }
@@ -53,7 +50,8 @@ type Cells<const N: usize> = CachePadded<[AtomicU64; N]>;
 
 impl<const N: usize> Default for Striped<N> {
     fn default() -> Self {
-        Self { blocks: [const { OnceLock::new() }; BLOCKS], shared: cells() }
+        let own: Box<[Cells<N>]> = (0..SLOTS_MAX).map(|_| cells()).collect();
+        Self { own: own.try_into().expect("as many as it has slots"), shared: cells() }
     }
 }
 
@@ -62,34 +60,42 @@ impl<const N: usize> Striped<N> {
     #[inline]
     pub(crate) fn raise<const M: usize>(&self, by: [u64; M]) {
         const { assert!(M <= N) };
-        let slot = slot();
-        let Some(block) = self.blocks.get(slot / BLOCK_SLOTS) else {
-            return self.raise_shared(by);
-        };
-        let block = block.get_or_init(|| Box::new(std::array::from_fn(|_| cells())));
-        for (cell, n) in block[slot % BLOCK_SLOTS].iter().zip(by) {
-            // No addition is lost: only the thread that owns the slot writes to the cell.
-            cell.store(cell.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+        match self.own.get(SLOT.get()) {
+            Some(cells) => raise_own(cells, by),
+            None => self.raise_slowly(by),
         }
     }
 
+    /// For a thread that has no slot, or none yet.
     #[cold]
-    fn raise_shared<const M: usize>(&self, by: [u64; M]) {
-        for (cell, n) in self.shared.iter().zip(by) {
-            cell.fetch_add(n, Ordering::Relaxed);
+    fn raise_slowly<const M: usize>(&self, by: [u64; M]) {
+        match self.own.get(slot()) {
+            Some(cells) => raise_own(cells, by),
+            None => {
+                for (cell, n) in self.shared.iter().zip(by) {
+                    cell.fetch_add(n, Ordering::Relaxed);
+                }
+            }
         }
     }
 
     /// The sums. Of what other threads count at this moment, some may be missing.
     pub(crate) fn sum(&self) -> [u64; N] {
-        let own = self.blocks.iter().filter_map(OnceLock::get).flat_map(|block| block.iter());
         let mut sums = [0u64; N];
-        for cells in own.chain([&self.shared]) {
+        for cells in self.own.iter().chain([&self.shared]) {
             for (sum, cell) in sums.iter_mut().zip(cells.iter()) {
                 *sum = sum.wrapping_add(cell.load(Ordering::Relaxed));
             }
         }
         sums
+    }
+}
+
+/// No addition is lost: only the thread that owns the slot writes to the cells.
+#[inline]
+fn raise_own<const N: usize, const M: usize>(cells: &Cells<N>, by: [u64; M]) {
+    for (cell, n) in cells.iter().zip(by) {
+        cell.store(cell.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
     }
 }
 
@@ -99,7 +105,7 @@ fn cells<const N: usize>() -> Cells<N> {
 
 /// No slot yet.
 const UNKNOWN: usize = usize::MAX;
-/// No slot at all: beyond every block.
+/// No slot at all.
 const NONE: usize = usize::MAX - 1;
 
 thread_local! {
@@ -108,20 +114,12 @@ thread_local! {
     static OWNED: Owned = Owned(SLOTS.lock().take());
 }
 
-/// The calling thread's slot.
-#[inline]
+/// The calling thread's slot, taken if it has none yet.
 fn slot() -> usize {
-    match SLOT.get() {
-        UNKNOWN => take_slot(),
-        slot => slot,
+    if SLOT.get() == UNKNOWN {
+        SLOT.set(OWNED.try_with(|owned| owned.0).unwrap_or(NONE));
     }
-}
-
-#[cold]
-fn take_slot() -> usize {
-    let slot = OWNED.try_with(|owned| owned.0).unwrap_or(NONE);
-    SLOT.set(slot);
-    slot
+    SLOT.get()
 }
 
 #[derive(Debug)]
@@ -147,7 +145,7 @@ struct Slots {
 }
 
 impl Slots {
-    /// The lowest that is free, so that few blocks are needed.
+    /// The lowest that is free.
     fn take(&mut self) -> usize {
         if let Some(slot) = self.free.pop_first() {
             return slot;
