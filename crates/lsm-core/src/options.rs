@@ -88,6 +88,7 @@ pub struct Options {
     pub(crate) tables_open_max: usize,
     pub(crate) log_segment_bytes: u64,
     pub(crate) log_bytes_max: u64,
+    pub(crate) write_buffers_bytes_max: usize,
     pub(crate) compaction_threads: usize,
     pub(crate) background: Background,
     pub(crate) fs: Arc<dyn Fs>,
@@ -117,6 +118,7 @@ impl Default for Options {
             tables_open_max: 4096,
             log_segment_bytes: 32 << 20,
             log_bytes_max: 512 << 20,
+            write_buffers_bytes_max: 1 << 30,
             compaction_threads: 1,
             background: Background::Threads,
             fs: Arc::new(OsFs),
@@ -214,6 +216,20 @@ impl Options {
         self
     }
 
+    /// Memory that the memtables of all keyspaces may take together, in bytes. When more than half
+    /// of it is filled, the keyspaces that hold most are flushed, full or not; when flushes do not
+    /// keep up, writers are slowed down from three quarters on, and wait at the whole of it.
+    /// Default: 1 GiB; from 64 KiB to 1 TiB.
+    ///
+    /// A limit for when writes begin: batches that are on their way come on top, and up to an
+    /// eighth, at most 64 KiB, of each memtable, as memory is counted in steps. Readers may hold
+    /// what is flushed for longer.
+    #[must_use]
+    pub fn write_buffers_bytes_max(mut self, bytes: usize) -> Self {
+        self.write_buffers_bytes_max = bytes;
+        self
+    }
+
     /// Threads for compaction, beside the one for flushes. Default: 1; from 1 to 64.
     #[must_use]
     pub fn compaction_threads(mut self, count: usize) -> Self {
@@ -259,6 +275,8 @@ impl Options {
         within("tables_open_max", self.tables_open_max as u64, 16, 60_000)?;
         within("log_segment_bytes", self.log_segment_bytes, 64 << 10, 1 << 30)?;
         within("log_bytes_max", self.log_bytes_max, 2 * self.log_segment_bytes, 1 << 40)?;
+        let memory = self.write_buffers_bytes_max as u64;
+        within("write_buffers_bytes_max", memory, 64 << 10, 1 << 40)?;
         within("compaction_threads", self.compaction_threads as u64, 1, 64)
     }
 }
@@ -397,6 +415,7 @@ mod tests {
             ("tables_open_max", Options::default().tables_open_max(0)),
             ("log_segment_bytes", Options::default().log_segment_bytes(2 << 30)),
             ("log_bytes_max", Options::default().log_bytes_max(1)),
+            ("write_buffers_bytes_max", Options::default().write_buffers_bytes_max(1 << 10)),
             ("compaction_threads", Options::default().compaction_threads(0)),
         ];
         for (name, options) in bad {

@@ -12,8 +12,8 @@
 //! 7. `db::tree` views: the memtables and version of one keyspace, swapped as a whole.
 //! 8. a table handle's: held while the table is opened, over I/O.
 //! 9. leaf locks, which take no other: snapshots, jobs, pacing, the sync queue of the log, the
-//!    memtable's chunk, the ring of open tables, health, retries, obsolete files, the fall-back
-//!    file systems.
+//!    memtable's chunk and charge, the keyspaces' index, the ring of open tables, the slots of
+//!    counters, health, retries, obsolete files, the fall-back file systems.
 //!
 //! Locks are not poisoned: a panic while one is held is a bug of ours, and the database's
 //! health, not the lock, is what refuses later writes.

@@ -44,6 +44,7 @@ db/                 L6
     scan.rs
     read.rs
     state.rs
+    trees.rs
     tree.rs
     snapshot.rs
     publish.rs
@@ -79,6 +80,7 @@ memtable/           L3  never fs
     table.rs
     entry.rs
     filter.rs
+    memory.rs
 wal/                L3  never key batch
     damage_test.rs
     document_test.rs

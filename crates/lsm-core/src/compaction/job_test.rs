@@ -9,7 +9,7 @@ use crate::version::Catalog;
 
 /// A memtable with so many values of this length.
 fn memtable(count: u64, len: usize) -> Arc<Memtable> {
-    let memtable = Memtable::new(8 << 20);
+    let memtable = Memtable::new(8 << 20, &Arc::default());
     let value = vec![7; len];
     let keys: Vec<[u8; 8]> = (0..count).map(u64::to_be_bytes).collect();
     memtable.insert(keys.iter().enumerate().map(|(i, key)| Insert {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::open::DEFAULT_KEYSPACE;
-use super::state::{Commit, Engine, Trees};
+use super::state::{Commit, Engine};
 use super::stats::Stats;
 use super::tree::Tree;
 use crate::compaction::{RangeSweep, Step};
@@ -34,28 +34,28 @@ impl Engine {
         }
         // One at a time; and no write is numbered between the edit and the tree.
         let _commit = self.commit.lock();
-        let trees = self.live_trees();
-        if let Some(tree) = trees.iter().find(|tree| tree.name == name) {
+        if let Some(tree) = self.trees.named(name) {
             tree.set_options(options);
+            self.changed(&tree);
             // Other limits may let writers go on, or give compaction something to do.
             self.update_pressure();
             self.announce();
-            return Ok(Arc::clone(tree));
+            return Ok(tree);
         }
         if self.read_only {
             let message = format!("there is no keyspace \"{name}\", and a reader makes none");
             return Err(Error::invalid(message));
         }
         self.check_writable()?;
-        if trees.len() >= KEYSPACES_MAX {
+        if self.trees.len() >= KEYSPACES_MAX {
             let message = format!("the database has its {KEYSPACES_MAX} keyspaces already");
             return Err(Error::invalid(message));
         }
         let id = KeyspaceId(self.set.with(|catalog| catalog.next_keyspace));
         let create = Edit { create_keyspaces: vec![(id, name.to_owned())], ..Edit::default() };
         self.set.apply(create, |_| {}).map_err(|error| self.fail(error))?;
-        let tree = Arc::new(Tree::new(id, name, options, Arc::default(), true));
-        self.change_trees(|trees| trees.insert(id, Arc::clone(&tree)));
+        let tree = Arc::new(Tree::new(id, name, options, Arc::default(), true, &self.memory));
+        self.trees.insert(&tree);
         Ok(tree)
     }
 
@@ -65,8 +65,7 @@ impl Engine {
             return Err(Error::invalid("the default keyspace cannot be dropped"));
         }
         let commit = self.durable_commit()?;
-        let trees = self.live_trees();
-        let tree = trees.iter().find(|tree| tree.name == name);
+        let tree = self.trees.named(name);
         let tree =
             tree.ok_or_else(|| Error::invalid(format!("there is no keyspace \"{name}\"")))?;
         let was_unflushed = tree.view().memtables().any(|memtable| !memtable.is_empty());
@@ -75,7 +74,8 @@ impl Engine {
         // such keyspace must see that it was dropped.
         let dropped = self.set.apply(edit, |_| tree.mark_dropped());
         dropped.map_err(|error| self.fail(error))?;
-        self.change_trees(|trees| trees.remove(&tree.id));
+        self.trees.remove(&tree);
+        self.changed(&tree);
         self.end_rests_of(|resting| resting.tree == tree.id);
         // With its memtables gone, everything may be flushed further than before. A flush finds
         // out, if need be one of nothing: the first in the queue may have looked already.
@@ -101,13 +101,6 @@ impl Engine {
         let end = commit.log.as_ref().map(Writer::end);
         end.map_or(Ok(()), |end| self.sync_log(end))?;
         Ok(commit)
-    }
-
-    /// Under the commit lock.
-    fn change_trees(&self, change: impl FnOnce(&mut Trees) -> Option<Arc<Tree>>) {
-        let mut trees = Trees::clone(&self.trees.load());
-        change(&mut trees);
-        self.trees.store(Arc::new(trees));
     }
 
     pub(crate) fn flush_all(&self) -> Result<()> {
@@ -181,9 +174,8 @@ impl Engine {
         for tree in self.live_trees() {
             let view = tree.view();
             stats.memtable_bytes += view.memtables().map(|table| table.bytes() as u64).sum::<u64>();
-            stats.table_bytes +=
-                view.version.tables().map(|(_, table)| table.meta.bytes).sum::<u64>();
-            stats.debt_bytes += crate::compaction::debt(&view.version, &view.options);
+            stats.table_bytes += view.facts.table_bytes;
+            stats.debt_bytes += view.facts.debt_bytes;
         }
         stats.cache_bytes = self.cache.bytes();
         stats.obsolete_files = self.set.obsolete_files().len() as u64;

@@ -23,6 +23,7 @@ mod state;
 mod stats;
 mod threads;
 mod tree;
+mod trees;
 mod verify;
 mod work;
 mod write;

@@ -12,12 +12,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use arc_swap::ArcSwap;
-
 use super::publish::Publisher;
 use super::replay::{ReplayedLog, replay};
-use super::state::{Commit, Engine, FullLog, Trees};
+use super::state::{Commit, Engine, FullLog};
 use super::tree::Tree;
+use super::trees::Trees;
 use crate::cache::BlockCache;
 use crate::error::{Error, Result};
 use crate::file_name::{FileName, FileNumber};
@@ -93,23 +92,26 @@ impl Engine {
         };
         let (fs, open_max) = (Arc::clone(&options.fs), options.tables_open_max);
         let tables = OpenTables::new(fs, dir.to_owned(), open_max, read_options.clone());
-        let mut trees = Trees::new();
+        let (trees, memory) = (Trees::default(), Arc::default());
         for (id, state) in &catalog.keyspaces {
             // Until the caller names the keyspace with options of its own.
             let options = options.keyspace.clone();
             let named = *id == KeyspaceId::DEFAULT;
-            let tree = Tree::new(*id, &state.name, options, Arc::clone(&state.version), named);
-            trees.insert(*id, Arc::new(tree));
+            let version = Arc::clone(&state.version);
+            let tree = Tree::new(*id, &state.name, options, version, named, &memory);
+            trees.insert(&Arc::new(tree));
         }
-        Self {
+        let engine = Self {
             dir: dir.to_owned(),
             read_only,
             token: OPENED.fetch_add(1, Ordering::Relaxed),
             set,
             tables: Arc::new(tables),
             cache: read_options.cache,
-            trees: ArcSwap::from_pointee(trees),
+            trees,
+            memory,
             commit: crate::sync::Mutex::new(Commit::default()),
+            turn: Default::default(),
             log: std::sync::OnceLock::new(),
             published: Publisher::new(catalog.flushed_seq),
             flushed: AtomicU64::new(catalog.flushed_seq.0),
@@ -131,7 +133,9 @@ impl Engine {
             folder_lock: Default::default(),
             caller_jobs: Default::default(),
             options,
-        }
+        };
+        engine.live_trees().iter().for_each(|tree| engine.changed(tree));
+        engine
     }
 }
 

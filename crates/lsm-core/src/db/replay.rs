@@ -153,12 +153,12 @@ fn flush_full(engine: &Engine) -> Result<()> {
     }
     let is_full = |tree: &Arc<Tree>| tree.view().is_full();
     let full: Vec<_> = engine.live_trees().into_iter().filter(is_full).collect();
-    if full.is_empty() {
-        return Ok(());
-    }
     let mut commit = engine.commit.lock();
     commit.last_seq = engine.published.get();
-    engine.seal(&commit, &full);
+    if !full.is_empty() {
+        engine.seal(&commit, &full);
+    }
+    engine.bound_memory(&commit);
     drop(commit);
     while engine.flush_one()? {}
     Ok(())

@@ -1,8 +1,8 @@
 //! How much writers are held back while background work catches up. Pure: level shape in,
 //! delay out.
 //!
-//! Three things can fall behind: flushes (sealed memtables pile up), level 0, and the levels
-//! below (debt). Each is measured between a soft limit, below which writers run free, and a
+//! Three things of a keyspace can fall behind: flushes (sealed memtables pile up), level 0, and
+//! the levels below (debt); and the memory of all memtables together can. Each is measured between a soft limit, below which writers run free, and a
 //! hard limit, at which they stop. In between each KiB written costs a delay that grows with
 //! the square of the way covered:
 //!
@@ -41,6 +41,10 @@ pub enum StallReason {
     /// The levels below: they are over their sizes by more than is healthy. More compaction
     /// threads, or fewer writes, help.
     Debt,
+    /// Memory: the memtables of all keyspaces together take nearly as much as they may. A faster
+    /// disk, or a larger
+    /// [`write_buffers_bytes_max`](crate::Options::write_buffers_bytes_max), helps.
+    Memory,
 }
 
 /// Pressure on memtables starts when this part of the write buffers is in use: with the default
@@ -54,6 +58,10 @@ const LEVEL_ZERO_HARD: f64 = 9.0;
 const DEBT_SOFT: f64 = 32.0;
 /// ... and writes stop at so many.
 const DEBT_HARD: f64 = 128.0;
+
+/// Pressure on the memory of all memtables starts at this part of its limit: half of it may be
+/// filling up, so flushes have half of what is theirs behind them.
+const MEMORY_SOFT: f64 = 0.75;
 
 /// Near the hard limit, 4 MiB a second: less than any disk worth the name takes from a flush.
 const MEMTABLES_DELAY_MAX: Duration = Duration::from_micros(250);
@@ -141,12 +149,36 @@ impl Pressure {
         let mut worst = Self::default();
         for (reason, delay_max, way) in candidates {
             let delay_per_kib = delay_max.mul_f64(way * way);
-            let next = Self { delay_per_kib, reason, stop: way >= 1.0 };
-            if (next.stop, next.delay_per_kib) > (worst.stop, worst.delay_per_kib) {
-                worst = next;
-            }
+            worst = worst.worse(Self { delay_per_kib, reason, stop: way >= 1.0 });
         }
         worst
+    }
+
+    /// The pressure of the memory of all memtables, of which `filling` was not given to a flush. As
+    /// long as there is nothing to flush there is nothing to wait for.
+    pub(crate) fn of_memory(bytes: usize, filling: usize, bytes_max: usize) -> Self {
+        if bytes <= filling {
+            return Self::default();
+        }
+        let max = bytes_max as f64;
+        let way = way(bytes as f64, MEMORY_SOFT * max, max);
+        let delay_per_kib = MEMTABLES_DELAY_MAX.mul_f64(way * way);
+        Self { delay_per_kib, reason: StallReason::Memory, stop: way >= 1.0 }.or_none()
+    }
+
+    /// Whether writers run free.
+    pub(crate) fn is_none(&self) -> bool {
+        self.delay_per_kib.is_zero() && !self.stop
+    }
+
+    fn or_none(self) -> Self {
+        if self.is_none() { Self::default() } else { self }
+    }
+
+    /// The one of both that holds writers back more; of equals, `self`.
+    pub(crate) fn worse(self, other: Self) -> Self {
+        let rank = |pressure: &Self| (pressure.stop, pressure.delay_per_kib);
+        if rank(&other) > rank(&self) { other } else { self }
     }
 
     /// What writing `bytes` costs in time.

@@ -13,13 +13,11 @@
 //!
 //! Threads: any. The order of the locks is in `sync`.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-
-use arc_swap::ArcSwap;
 
 use super::health::Health;
 use super::publish::Publisher;
@@ -27,23 +25,21 @@ use super::retry::Retries;
 use super::snapshot::Snapshots;
 use super::stall::{Pacer, Pressure, Shape};
 use super::stats::Metrics;
-use super::tree::{MEMTABLES_A_BUFFER, Tree};
+use super::tree::{MEMTABLES_A_BUFFER, Tree, View};
+use super::trees::Trees;
 use crate::cache::BlockCache;
-use crate::compaction::{self, BusyTables, Plan};
+use crate::compaction::{BusyTables, Plan};
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::file_name::FileNumber;
 use crate::fs::Lock;
 use crate::key::{KeyspaceId, SeqNo};
-use crate::memtable::Memtable;
+use crate::memtable::{MemoryUse, Memtable};
 use crate::options::Options;
 use crate::sstable::OpenTables;
 use crate::sync::{Condvar, Mutex, RwLock, RwLockReadGuard};
 use crate::version::{Catalog, VersionSet};
 use crate::wal::{Lsn, Segment, Syncer, Writer};
-
-/// The keyspaces of a database.
-pub(crate) type Trees = BTreeMap<KeyspaceId, Arc<Tree>>;
 
 /// One open database.
 #[derive(Debug)]
@@ -56,8 +52,12 @@ pub(crate) struct Engine {
     pub(crate) set: VersionSet,
     pub(crate) tables: Arc<OpenTables>,
     pub(crate) cache: Arc<BlockCache>,
-    pub(crate) trees: ArcSwap<Trees>,
+    pub(crate) trees: Trees,
+    /// Of all memtables together.
+    pub(crate) memory: Arc<MemoryUse>,
     pub(crate) commit: Mutex<Commit>,
+    /// Somebody's turn to write has come: waited for under the commit lock.
+    pub(crate) turn: Condvar,
     /// Makes the log durable; none if the database was opened to be read only.
     pub(crate) log: OnceLock<Arc<Syncer>>,
     pub(crate) published: Publisher,
@@ -104,8 +104,12 @@ pub(crate) struct Commit {
     pub(crate) last_seq: SeqNo,
     /// The greatest sequence number that was given to a write in no log.
     pub(crate) unlogged: SeqNo,
-    /// Logged writes wait for everything up to here to be flushed.
+    /// Every write waits for everything up to here to be flushed: a logged one has asked for it.
     pub(crate) barrier: SeqNo,
+    /// Logged writes that wait for the barrier to fall, or have not taken their turn since.
+    pub(crate) logged_waiting: usize,
+    /// The same of unlogged writes, whose turn comes after theirs.
+    pub(crate) unlogged_waiting: usize,
     /// Logs that are full, oldest first.
     pub(crate) full_logs: VecDeque<FullLog>,
     /// When the log comes to here, the segment after its first is made ahead: a run that writes
@@ -129,6 +133,9 @@ pub(crate) struct Pacing {
     pub(crate) pacer: Pacer,
     /// Bytes written since the pressure was computed: filling a memtable raises it.
     pub(crate) written: usize,
+    /// The keyspaces that may hold writers back: those that did when they were looked at last,
+    /// and those that have changed since.
+    pub(crate) watched: BTreeMap<KeyspaceId, Arc<Tree>>,
 }
 
 /// What there is to do in the background, and what is being done.
@@ -137,8 +144,10 @@ pub(crate) struct Jobs {
     pub(crate) flushes: VecDeque<FlushGroup>,
     /// Of each keyspace on which compactions are running, what they have taken.
     pub(crate) busy: BTreeMap<KeyspaceId, BusyTables>,
-    /// Which of keyspaces that are equally urgent is compacted next.
-    pub(crate) next_tree: usize,
+    /// The keyspaces that have anything to compact, some of it perhaps not yet.
+    pub(crate) due: BTreeMap<KeyspaceId, Arc<Tree>>,
+    /// Which keyspace was compacted last: of those that are equally urgent, it comes last.
+    pub(crate) last_tree: KeyspaceId,
     pub(crate) segment_wanted: bool,
     /// Compactions that failed; their tables stay taken until they are tried again.
     pub(crate) resting: Vec<Resting>,
@@ -220,11 +229,11 @@ impl Engine {
 
     #[inline]
     pub(crate) fn tree(&self, id: KeyspaceId) -> Option<Arc<Tree>> {
-        self.trees.load().get(&id).cloned()
+        self.trees.get(id)
     }
 
     pub(crate) fn live_trees(&self) -> Vec<Arc<Tree>> {
-        self.trees.load().values().cloned().collect()
+        self.trees.all()
     }
 
     pub(crate) fn flushed_seq(&self) -> SeqNo {
@@ -236,7 +245,10 @@ impl Engine {
     pub(crate) fn seal(&self, commit: &Commit, trees: &[Arc<Tree>]) {
         // Whoever still inserts needs no lock we hold, and is done in microseconds.
         self.published.wait_for(commit.last_seq);
-        trees.iter().for_each(|tree| tree.seal());
+        for tree in trees {
+            tree.seal();
+            self.changed(tree);
+        }
         let is_full = |tree: &&Arc<Tree>| tree.view().unqueued >= MEMTABLES_A_BUFFER;
         let full: Vec<_> = trees.iter().filter(is_full).cloned().collect();
         if !full.is_empty() {
@@ -270,7 +282,11 @@ impl Engine {
             if !tree.view().active.is_empty() {
                 tree.seal();
             }
-            FlushPart { tree: Arc::clone(tree), memtables: tree.queue() }
+            let memtables = tree.queue();
+            if !memtables.is_empty() {
+                self.changed(tree);
+            }
+            FlushPart { tree: Arc::clone(tree), memtables }
         };
         trees.iter().map(part).filter(|part| !part.memtables.is_empty()).collect()
     }
@@ -294,8 +310,9 @@ impl Engine {
     /// shows no operation at or below it has none.
     pub(crate) fn flushed_through(&self, done: &FlushGroup) -> SeqNo {
         let published = self.published.get();
-        let done: Vec<_> = done.parts.iter().flat_map(|part| &part.memtables).collect();
-        let is_done = |memtable: &Arc<Memtable>| done.iter().any(|d| Arc::ptr_eq(d, memtable));
+        let done = done.parts.iter().flat_map(|part| &part.memtables);
+        let done: HashSet<*const Memtable> = done.map(Arc::as_ptr).collect();
+        let is_done = |memtable: &Arc<Memtable>| done.contains(&Arc::as_ptr(memtable));
         let first = |tree: &Arc<Tree>| {
             let view = tree.view();
             let waiting = view.memtables().filter(|memtable| !is_done(memtable));
@@ -307,40 +324,55 @@ impl Engine {
         }
     }
 
-    /// Computes anew how much writers are held back.
+    /// Computes anew how much writers are held back, by those keyspaces that may: the others are
+    /// not looked at, as there may be thousands.
     ///
     /// Under the lock from the first look on: whoever stores last has looked last. Otherwise a
     /// stop, seen before the last job took its cause away, could be stored after it, for ever.
+    /// For the same reason a tree is watched from each of its changes on until it was looked at.
+    ///
+    /// Why none is missed: nothing but a change makes an idle keyspace hold writers back. As its
+    /// active memtable fills it comes no further than to the soft limit.
     pub(crate) fn update_pressure(&self) {
         let mut pacing = self.pacing.lock();
-        let trees = self.live_trees();
-        let worse = |a: Pressure, b: Pressure| {
-            let rank = |p: &Pressure| (p.stop, p.delay_per_kib);
-            if rank(&b) > rank(&a) { b } else { a }
-        };
-        // What is not compacted must not hold anyone back until it is.
-        let named = trees.iter().filter(|tree| tree.view().named);
-        let pressures = named.map(|tree| Pressure::of(&shape(tree)));
-        let pressure = pressures.reduce(worse).unwrap_or_default();
-        let is_waiting = |tree: &Arc<Tree>| {
+        let memory_max = self.options.write_buffers_bytes_max;
+        let mut worst = Pressure::of_memory(self.memory.bytes(), self.memory.filling(), memory_max);
+        let mut any_flushing = false;
+        pacing.watched.retain(|_, tree| {
             let view = tree.view();
-            view.sealed.len() > view.unqueued
-        };
-        let waiting = trees.iter().any(is_waiting);
-        self.pressed.store(waiting || !pressure.delay_per_kib.is_zero(), Ordering::Relaxed);
-        let was_stopped = self.stopped.swap(pressure.stop, Ordering::Relaxed);
-        (pacing.pressure, pacing.written) = (pressure, 0);
+            let pressure = pressure_of(&view);
+            worst = worst.worse(pressure);
+            any_flushing |= view.is_flushing();
+            view.is_flushing() || !pressure.is_none()
+        });
+        self.pressed.store(any_flushing || !worst.is_none(), Ordering::Relaxed);
+        let was_stopped = self.stopped.swap(worst.stop, Ordering::Relaxed);
+        (pacing.pressure, pacing.written) = (worst, 0);
         drop(pacing);
-        if was_stopped && !pressure.stop {
+        if was_stopped && !worst.stop {
             self.announce();
         }
     }
 
     /// Puts the tables of `catalog` in force for one keyspace, unless it was dropped meanwhile.
-    pub(crate) fn install(&self, catalog: &Catalog, tree: &Tree, flushed: &[Arc<Memtable>]) {
+    pub(crate) fn install(&self, catalog: &Catalog, tree: &Arc<Tree>, flushed: &[Arc<Memtable>]) {
         if let Some(state) = catalog.keyspaces.get(&tree.id) {
             tree.install(&state.version, flushed);
+            self.changed(tree);
         }
+    }
+
+    /// To be told of each change of a view, once it is made: the tree is looked at when the
+    /// pressure is computed next, and compacted if it has anything to compact.
+    pub(crate) fn changed(&self, tree: &Arc<Tree>) {
+        self.pacing.lock().watched.insert(tree.id, Arc::clone(tree));
+        // Looked at under the lock: whoever stores last has looked last.
+        let mut jobs = self.jobs.lock();
+        let view = tree.view();
+        match view.named && view.facts.is_due {
+            true => jobs.due.insert(tree.id, Arc::clone(tree)),
+            false => jobs.due.remove(&tree.id),
+        };
     }
 
     /// Stores a failure that makes writing unsafe, and wakes all who wait for progress.
@@ -363,19 +395,23 @@ impl Engine {
     }
 }
 
-fn shape(tree: &Tree) -> Shape {
-    let view = tree.view();
-    Shape {
+/// How much one keyspace holds writers back.
+fn pressure_of(view: &View) -> Pressure {
+    // What is not compacted must not hold anyone back until it is.
+    if !view.named {
+        return Pressure::default();
+    }
+    Pressure::of(&Shape {
         sealed_memtables: (view.sealed.len() - view.unqueued).div_ceil(MEMTABLES_A_BUFFER),
-        active_bytes: view.filling().map(|memtable| memtable.bytes() as u64).sum(),
+        active_bytes: view.filling_bytes() as u64,
         write_buffer_bytes: view.options.write_buffer_bytes as u64,
         write_buffers_max: view.options.write_buffers_max,
         l0_tables: view.version.levels[0].len(),
         l0_tables_compact: view.options.l0_tables_compact,
-        debt_bytes: compaction::debt(&view.version, &view.options),
+        debt_bytes: view.facts.debt_bytes,
         level_bytes_base: view.options.level_bytes_base,
-        total_bytes: view.version.tables().map(|(_, table)| table.meta.bytes).sum(),
-    }
+        total_bytes: view.facts.table_bytes,
+    })
 }
 
 #[cfg(test)]

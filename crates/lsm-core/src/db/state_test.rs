@@ -18,6 +18,7 @@ fn a_stop_ends_with_its_cause() {
     let most = tree.view().options.write_buffers_max * MEMTABLES_A_BUFFER;
     (0..most).for_each(|_| tree.seal());
     let sealed = tree.queue();
+    engine.changed(&tree);
     engine.update_pressure();
     assert!(engine.stopped.load(Ordering::Relaxed));
     std::thread::scope(|scope| {
@@ -58,4 +59,84 @@ fn new_options_release_writers() {
         writer.join().unwrap().unwrap();
     });
     assert_eq!(engine.metrics.read().stops, stopped + 1);
+}
+
+/// Compares what is found by looking at what has changed with a look at everything.
+fn check_nothing_is_missed(engine: &Engine, seed: u64) {
+    engine.update_pressure();
+    let trees = engine.live_trees();
+    let all = trees.iter().map(|tree| pressure_of(&tree.view()));
+    let worst = all.fold(Pressure::default(), Pressure::worse);
+    let found = engine.pacing.lock().pressure;
+    assert_eq!((found.stop, found.delay_per_kib), (worst.stop, worst.delay_per_kib), "seed {seed}");
+    let flushing = trees.iter().any(|tree| tree.view().is_flushing());
+    let pressed = engine.pressed.load(Ordering::Relaxed);
+    assert_eq!(pressed, flushing || !worst.is_none(), "seed {seed}");
+    let is_due = |tree: &&Arc<Tree>| tree.view().named && tree.view().facts.is_due;
+    let due: Vec<KeyspaceId> = trees.iter().filter(is_due).map(|tree| tree.id).collect();
+    assert_eq!(engine.jobs.lock().due.keys().copied().collect::<Vec<_>>(), due, "seed {seed}");
+}
+
+#[test]
+fn pressure_and_work_are_found_by_a_look_at_what_has_changed() {
+    let (mut pressed, mut due) = (0, 0);
+    for seed in 0..30 {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let disk = MemFs::new();
+        let open = || {
+            let options = Options::default().fs(Arc::new(disk.clone())).stepped(seed);
+            open(options, Path::new("/db")).unwrap()
+        };
+        let mut engine = open();
+        for _ in 0..200 {
+            let name = rng.u32(1..6).to_string();
+            match rng.u32(..24) {
+                0 => drop(engine.drop_keyspace(&name)),
+                1 => {
+                    assert!(engine.begin_close());
+                    engine.finish_close().unwrap();
+                    engine = open();
+                }
+                2..5 => drop(engine.step().unwrap()),
+                5..8 => engine.seal_all(&engine.commit.lock(), None),
+                n => {
+                    let options = KeyspaceOptions::default()
+                        .write_buffer_bytes(64 << 10)
+                        .write_buffers_max(rng.usize(2..5))
+                        .level_bytes_base(64 << 10)
+                        .l0_tables_compact(rng.usize(1..4));
+                    let tree = match engine.trees.named(&name) {
+                        Some(tree) if n > 9 => tree,
+                        _ => engine.keyspace(&name, options).unwrap(),
+                    };
+                    let mut batch = WriteBatch::new();
+                    let key = rng.u32(..40).to_be_bytes();
+                    let value = vec![7; rng.usize(..10_000)];
+                    batch.push(Kind::Put, tree.id, &key, &value);
+                    engine.write(&mut batch, Durability::Buffered).unwrap();
+                }
+            }
+            check_nothing_is_missed(&engine, seed);
+            pressed += usize::from(!engine.pacing.lock().pressure.is_none());
+            due += usize::from(!engine.jobs.lock().due.is_empty());
+        }
+    }
+    assert!(pressed > 100 && due > 100, "{pressed}, {due}");
+}
+
+/// Nobody walks over thousands of keyspaces that hold nobody back.
+#[test]
+fn keyspaces_at_rest_are_not_looked_at() {
+    let options = Options::default().fs(Arc::new(MemFs::new())).stepped(1);
+    let engine = open(options, Path::new("/db")).unwrap();
+    for i in 0..300 {
+        let tree = engine.keyspace(&i.to_string(), KeyspaceOptions::default()).unwrap();
+        let mut batch = WriteBatch::new();
+        batch.push(Kind::Put, tree.id, b"key", b"value");
+        engine.write(&mut batch, Durability::Buffered).unwrap();
+    }
+    assert!(engine.pacing.lock().watched.len() <= 1);
+    engine.flush_all().unwrap();
+    assert_eq!(engine.pacing.lock().watched.len(), 0);
+    assert_eq!(engine.jobs.lock().due.len(), 0);
 }

@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::{ArcSwap, Guard};
 
+use crate::compaction::{self, BusyTables};
 use crate::error::{Error, Result};
-use crate::key::KeyspaceId;
-use crate::memtable::Memtable;
+use crate::key::{KeyspaceId, SEQ_MAX};
+use crate::memtable::{MemoryUse, Memtable};
 use crate::options::KeyspaceOptions;
 use crate::sync::Mutex;
 use crate::version::Version;
@@ -28,9 +29,35 @@ pub(crate) struct View {
     pub(crate) unqueued: usize,
     pub(crate) version: Arc<Version>,
     pub(crate) options: Arc<KeyspaceOptions>,
+    pub(crate) facts: Facts,
     /// Whether the options are the application's, which has named the keyspace since the open.
     /// Until then it is not compacted: by other options its levels have other sizes.
     pub(crate) named: bool,
+}
+
+/// What the tables of a version come to under the options in force: found by a look at all of
+/// them when either changes, for those who ask often and for many keyspaces.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Facts {
+    pub(crate) table_bytes: u64,
+    /// See `compaction::debt`.
+    pub(crate) debt_bytes: u64,
+    /// See `compaction::urgency`, while no compaction runs.
+    pub(crate) urgency: f64,
+    /// Whether there is anything to compact, once no compaction runs and no snapshot is held.
+    pub(crate) is_due: bool,
+}
+
+impl Facts {
+    fn of(version: &Version, options: &KeyspaceOptions) -> Self {
+        let idle = BusyTables::default();
+        Self {
+            table_bytes: version.tables().map(|(_, table)| table.meta.bytes).sum(),
+            debt_bytes: compaction::debt(version, options),
+            urgency: compaction::urgency(version, &idle, options),
+            is_due: compaction::pick(version, &idle, options, SEQ_MAX).is_some(),
+        }
+    }
 }
 
 /// A keyspace. Sealing (under the commit lock), installing, being dropped (both under the lock
@@ -40,6 +67,8 @@ pub(crate) struct Tree {
     pub(crate) id: KeyspaceId,
     pub(crate) name: String,
     view: ArcSwap<View>,
+    /// Where the memory of memtables is counted.
+    memory: Arc<MemoryUse>,
     /// Taken to change the view.
     pub(super) change: Mutex<()>,
     dropped: AtomicBool,
@@ -52,11 +81,13 @@ impl Tree {
         options: KeyspaceOptions,
         version: Arc<Version>,
         named: bool,
+        memory: &Arc<MemoryUse>,
     ) -> Self {
         Self {
             id,
             name: name.to_owned(),
-            view: ArcSwap::from_pointee(View::new(Arc::new(options), version, named)),
+            view: ArcSwap::from_pointee(View::new(Arc::new(options), version, named, memory)),
+            memory: Arc::clone(memory),
             change: Mutex::new(()),
             dropped: AtomicBool::new(false),
         }
@@ -74,7 +105,7 @@ impl Tree {
 
     /// Seals the active memtable and puts an empty one in its place.
     pub(crate) fn seal(&self) {
-        let active = Arc::new(Memtable::new(memtable_bytes(&self.view().options)));
+        let active = Arc::new(Memtable::new(memtable_bytes(&self.view().options), &self.memory));
         self.change(|view| {
             view.sealed.insert(0, std::mem::replace(&mut view.active, active));
             view.unqueued += 1;
@@ -86,22 +117,34 @@ impl Tree {
         let view = self.view();
         let queued = view.sealed[..view.unqueued].to_vec();
         drop(view);
+        queued.iter().for_each(|memtable| memtable.queue());
         self.change(|view| view.unqueued = 0);
         queued
     }
 
     /// Puts `version` in force; what was `flushed` is in its tables and goes.
     pub(crate) fn install(&self, version: &Arc<Version>, flushed: &[Arc<Memtable>]) {
+        // Before the lock, which writers may wait for to seal a memtable.
+        let options = Arc::clone(&self.view().options);
+        let facts = Facts::of(version, &options);
         self.change(|view| {
             view.version = Arc::clone(version);
+            view.facts = match Arc::ptr_eq(&options, &view.options) {
+                true => facts,
+                false => Facts::of(version, &view.options),
+            };
             let is_flushed = |m: &Arc<Memtable>| flushed.iter().any(|f| Arc::ptr_eq(f, m));
             view.sealed.retain(|memtable| !is_flushed(memtable));
         });
+        flushed.iter().for_each(|memtable| memtable.release());
     }
 
     /// From now on; a memtable or table in the making keeps the old ones.
     pub(crate) fn set_options(&self, options: KeyspaceOptions) {
-        self.change(|view| (view.options, view.named) = (Arc::new(options), true));
+        self.change(|view| {
+            view.facts = Facts::of(&view.version, &options);
+            (view.options, view.named) = (Arc::new(options), true);
+        });
     }
 
     fn change(&self, change: impl FnOnce(&mut View)) {
@@ -115,7 +158,11 @@ impl Tree {
     /// empty can see why. Cursors go on over views of their own.
     pub(crate) fn mark_dropped(&self) {
         self.dropped.store(true, Ordering::Release);
-        self.change(|view| *view = View::new(Arc::clone(&view.options), Arc::default(), true));
+        self.change(|view| {
+            view.memtables().for_each(|memtable| memtable.release());
+            let options = Arc::clone(&view.options);
+            *view = View::new(options, Arc::default(), true, &self.memory);
+        });
     }
 
     #[inline]
@@ -134,9 +181,15 @@ impl Tree {
 
 impl View {
     /// The tables of `version` under an empty memtable.
-    fn new(options: Arc<KeyspaceOptions>, version: Arc<Version>, named: bool) -> Self {
-        let active = Arc::new(Memtable::new(memtable_bytes(&options)));
-        Self { active, sealed: Vec::new(), unqueued: 0, version, options, named }
+    fn new(
+        options: Arc<KeyspaceOptions>,
+        version: Arc<Version>,
+        named: bool,
+        memory: &Arc<MemoryUse>,
+    ) -> Self {
+        let active = Arc::new(Memtable::new(memtable_bytes(&options), memory));
+        let facts = Facts::of(&version, &options);
+        Self { active, sealed: Vec::new(), unqueued: 0, version, options, facts, named }
     }
 
     /// Whether the active memtable is to be sealed before the next write.
@@ -155,6 +208,16 @@ impl View {
     /// The write buffer that is being filled: all memtables that no flush was asked for yet.
     pub(crate) fn filling(&self) -> impl Iterator<Item = &Arc<Memtable>> {
         std::iter::once(&self.active).chain(&self.sealed[..self.unqueued])
+    }
+
+    /// Memory of the write buffer that is being filled.
+    pub(crate) fn filling_bytes(&self) -> usize {
+        self.filling().map(|memtable| memtable.bytes()).sum()
+    }
+
+    /// Whether any memtable waits for a flush that was asked for, or is being flushed.
+    pub(crate) fn is_flushing(&self) -> bool {
+        self.sealed.len() > self.unqueued
     }
 
     /// All memtables, newest first.

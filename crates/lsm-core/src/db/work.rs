@@ -9,6 +9,7 @@
 //! again (see `retry`). A failure of the edit itself, of the log or of the folder's names fails
 //! the database.
 
+use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -175,7 +176,7 @@ impl Engine {
             compaction::sync_names(&*self.options.fs, &self.dir).map_err(Failure::Fatal)?;
         }
         if let Some(end) = group.log_end
-            && self.live_trees().len() > 1
+            && self.trees.len() > 1
         {
             self.syncer().sync_through(end).map_err(Failure::Fatal)?;
         }
@@ -336,26 +337,29 @@ impl Engine {
     }
 
     fn next_plan(&self) -> Option<(Arc<Tree>, Plan)> {
-        let mut trees = self.live_trees();
-        trees.retain(|tree| tree.view().named);
         let oldest = self.snapshots.list(&self.published)[0];
         let mut jobs = self.jobs.lock();
-        let start = jobs.next_tree;
-        let urgency = |i: usize| {
-            let at = (start + i) % trees.len();
-            let (view, busy) = (trees[at].view(), jobs.busy(trees[at].id));
-            (compaction::urgency(&view.version, busy, &view.options), at)
+        let jobs = &mut *jobs;
+        let last = jobs.last_tree;
+        let turns = jobs.due.range((Excluded(last), Unbounded)).chain(jobs.due.range(..=last));
+        let urgency = |tree: &Arc<Tree>| {
+            let view = tree.view();
+            match jobs.busy.get(&tree.id) {
+                Some(busy) => compaction::urgency(&view.version, busy, &view.options),
+                None => view.facts.urgency,
+            }
         };
-        let mut order: Vec<(f64, usize)> = (0..trees.len()).map(urgency).collect();
+        let mut order: Vec<(f64, Arc<Tree>)> =
+            turns.map(|(_, tree)| (urgency(tree), Arc::clone(tree))).collect();
         // Stable: those that are as urgent as each other take turns.
         order.sort_by(|a, b| b.0.total_cmp(&a.0));
-        for (_, at) in order {
-            let tree = &trees[at];
+        for (_, tree) in order {
             let (view, busy) = (tree.view(), jobs.busy(tree.id));
             if let Some(plan) = compaction::pick(&view.version, busy, &view.options, oldest) {
                 busy.start(&plan);
-                jobs.next_tree = (at + 1) % trees.len();
-                return Some((Arc::clone(tree), plan));
+                jobs.last_tree = tree.id;
+                drop(view);
+                return Some((tree, plan));
             }
         }
         None
@@ -363,11 +367,11 @@ impl Engine {
 
     /// Runs a plan whose tables were taken, installs its edit and gives the tables back. False
     /// if it was given up.
-    pub(crate) fn run_plan(&self, tree: &Tree, plan: &Plan) -> Result<bool> {
+    pub(crate) fn run_plan(&self, tree: &Arc<Tree>, plan: &Plan) -> Result<bool> {
         self.finish_plan(tree, plan, self.compact(tree, plan))
     }
 
-    fn finish_plan(&self, tree: &Tree, plan: &Plan, done: Ended) -> Result<bool> {
+    fn finish_plan(&self, tree: &Arc<Tree>, plan: &Plan, done: Ended) -> Result<bool> {
         self.jobs.lock().finish(tree.id, plan);
         self.plan_ended(tree, done)
     }
@@ -389,7 +393,7 @@ impl Engine {
         ended
     }
 
-    fn compact(&self, tree: &Tree, plan: &Plan) -> Ended {
+    fn compact(&self, tree: &Arc<Tree>, plan: &Plan) -> Ended {
         let removed = plan.inputs.iter().map(|table| (plan.level, table));
         let removed = removed.chain(plan.below.iter().map(|table| (plan.output_level, table)));
         let removed = removed.map(|(level, table)| (level as u8, table.meta.number)).collect();

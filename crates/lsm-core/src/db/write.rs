@@ -23,10 +23,14 @@ use crate::event::BackgroundJob::{Compaction, Flush, LogSegment};
 use crate::key::{KeyspaceId, SEQ_MAX, SeqNo};
 use crate::memtable::{Insert, Memtable};
 use crate::options::Durability;
+use crate::sync::MutexGuard;
 use crate::wal::{Lsn, Segment, Syncer, Via, Writer};
 
 /// The pressure is computed anew after so many bytes, as the active memtable fills up.
 const PRESSURE_EVERY: usize = 256 << 10;
+
+/// When the memory of all memtables is half full, one part in so many of it is flushed.
+const SEALED_PART: usize = 8;
 
 /// Where a batch goes: the memtable of each keyspace it names, in the order of their numbers.
 type Targets = Vec<Arc<Memtable>>;
@@ -87,16 +91,10 @@ impl Engine {
     ) -> Result<(Targets, SeqNo, Lsn)> {
         loop {
             let mut commit = match durability {
-                Durability::None => self.commit.lock(),
+                Durability::None => self.unlogged()?,
                 Durability::Buffered | Durability::Sync => self.logged()?,
             };
             self.check_writable()?;
-            if commit.barrier > self.flushed_seq() {
-                let barrier = commit.barrier;
-                drop(commit);
-                self.wait_for(Flush, 0, |engine| engine.flushed_seq() >= barrier)?;
-                continue;
-            }
             let trees = self.trees_of(batch.keyspaces())?;
             if !self.make_room(&mut commit, &trees) {
                 drop(commit);
@@ -105,6 +103,7 @@ impl Engine {
                 })?;
                 continue;
             }
+            self.bound_memory(&commit);
             let first = SeqNo(commit.last_seq.0 + 1);
             let last = first.0 + batch.len() as u64 - 1;
             if last > SEQ_MAX.0 {
@@ -124,22 +123,91 @@ impl Engine {
         }
     }
 
-    /// The commit lock, once everything that is in no log has been flushed: the log may not
-    /// have holes.
-    pub(crate) fn logged(&self) -> Result<crate::sync::MutexGuard<'_, Commit>> {
-        loop {
-            let mut commit = self.commit.lock();
-            let unlogged = commit.unlogged;
-            if unlogged <= self.flushed_seq() {
-                return Ok(commit);
-            }
-            if commit.barrier < unlogged {
-                commit.barrier = unlogged;
+    /// The commit lock, for a write that goes into the log: once everything that is in no log has
+    /// been flushed, as the log may not have holes.
+    ///
+    /// Beside unlogged writes that never let up this is a matter of turns. A logged write raises
+    /// the barrier, behind which all wait for a flush. Once that is done, the logged writes that
+    /// waited go on, then the unlogged ones that did, and only then may the barrier be raised
+    /// again: so each side waits for one flush, and for those of the other who came before it.
+    pub(crate) fn logged(&self) -> Result<MutexGuard<'_, Commit>> {
+        let mut commit = self.commit.lock();
+        while commit.unlogged > self.flushed_seq() {
+            self.check_writable()?;
+            if commit.barrier <= self.flushed_seq() {
+                if commit.unlogged_waiting > 0 {
+                    self.turn.wait(&mut commit);
+                    continue;
+                }
+                commit.barrier = commit.unlogged;
                 self.seal_all(&commit, None);
             }
+            let barrier = commit.barrier;
+            commit.logged_waiting += 1;
             drop(commit);
-            self.wait_for(Flush, 0, |engine| engine.flushed_seq() >= unlogged)?;
+            let waited = self.wait_for(Flush, 0, |engine| engine.flushed_seq() >= barrier);
+            commit = self.commit.lock();
+            commit.logged_waiting -= 1;
+            if commit.logged_waiting == 0 {
+                self.turn.notify_all();
+            }
+            waited?;
         }
+        Ok(commit)
+    }
+
+    /// The commit lock, for a write in no log: when no logged one waits for its turn.
+    fn unlogged(&self) -> Result<MutexGuard<'_, Commit>> {
+        let mut commit = self.commit.lock();
+        let is_free =
+            |commit: &Commit| commit.barrier <= self.flushed_seq() && commit.logged_waiting == 0;
+        if is_free(&commit) {
+            return Ok(commit);
+        }
+        commit.unlogged_waiting += 1;
+        let mut waited = Ok(());
+        while waited.is_ok() && !is_free(&commit) {
+            let barrier = commit.barrier;
+            if barrier <= self.flushed_seq() {
+                self.turn.wait(&mut commit);
+                continue;
+            }
+            drop(commit);
+            waited = self.wait_for(Flush, 0, |engine| engine.flushed_seq() >= barrier);
+            commit = self.commit.lock();
+        }
+        commit.unlogged_waiting -= 1;
+        if commit.unlogged_waiting == 0 {
+            self.turn.notify_all();
+        }
+        waited.map(|()| commit)
+    }
+
+    /// Asks for flushes of the keyspaces that hold most, full or not, when all memtables together
+    /// have filled half of what they may: the other half is for those that are being flushed.
+    pub(super) fn bound_memory(&self, commit: &Commit) {
+        let most = self.options.write_buffers_bytes_max;
+        if self.memory.filling() > most / 2 {
+            self.seal_largest(commit, most / SEALED_PART);
+        }
+    }
+
+    /// Seals and queues the largest write buffers, in one flush, until that is `bytes` of them:
+    /// many at once, as they are found by a walk over all keyspaces.
+    #[cold]
+    fn seal_largest(&self, commit: &Commit, bytes: usize) {
+        let sized = |tree: Arc<Tree>| (tree.view().filling_bytes(), tree);
+        let mut trees: Vec<_> = self.live_trees().into_iter().map(sized).collect();
+        trees.sort_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
+        let (mut largest, mut sum) = (Vec::new(), 0);
+        for (held, tree) in trees.into_iter().take_while(|(held, _)| *held > 0) {
+            if sum >= bytes {
+                break;
+            }
+            sum += held;
+            largest.push(tree);
+        }
+        self.seal_now(commit, &largest);
     }
 
     fn trees_of(&self, keyspaces: &[KeyspaceId]) -> Result<Vec<Arc<Tree>>> {
@@ -298,7 +366,7 @@ impl Engine {
     fn count_wait(&self, reason: StallReason, done: impl Fn(&Self) -> bool) -> Result<()> {
         let start = self.options.clock.now();
         let job = match reason {
-            StallReason::None | StallReason::Memtables => Flush,
+            StallReason::None | StallReason::Memtables | StallReason::Memory => Flush,
             StallReason::LevelZero | StallReason::Debt => Compaction,
         };
         let waited = self.wait_for(job, 0, done);

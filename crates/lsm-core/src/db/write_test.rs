@@ -2,8 +2,10 @@ use std::path::Path;
 
 use super::*;
 use crate::db::open::open;
+use crate::error::ErrorKind;
 use crate::fs::MemFs;
-use crate::options::Options;
+use crate::key::Kind;
+use crate::options::{KeyspaceOptions, Options};
 
 fn put(engine: &Engine, bytes: usize) {
     let mut batch = WriteBatch::new();
@@ -52,4 +54,209 @@ fn a_rotation_without_a_segment_ahead_takes_a_spare_one() {
     let spare = engine.jobs.lock().spare_logs.len();
     engine.rotate(&mut engine.commit.lock()).unwrap();
     assert_eq!(engine.jobs.lock().spare_logs.len() + 1, spare);
+}
+
+/// An engine whose flushes wait until the test does them.
+fn unflushed() -> Arc<Engine> {
+    open(Options::default().fs(Arc::new(MemFs::new())), Path::new("/db")).unwrap()
+}
+
+fn put_as(engine: &Engine, durability: Durability) -> SeqNo {
+    let mut batch = WriteBatch::new();
+    batch.put("key", "value");
+    engine.write(&mut batch, durability).unwrap()
+}
+
+fn wait_for_waiting(engine: &Engine, logged: usize, unlogged: usize) {
+    loop {
+        let commit = engine.commit.lock();
+        if (commit.logged_waiting, commit.unlogged_waiting) == (logged, unlogged) {
+            return;
+        }
+        drop(commit);
+        std::thread::yield_now();
+    }
+}
+
+/// It took as many flushes as there were unlogged writers who came first each time.
+#[test]
+fn a_logged_write_has_its_turn_once_what_it_waited_for_is_flushed() {
+    for _ in 0..20 {
+        let engine = unflushed();
+        put_as(&engine, Durability::None);
+        std::thread::scope(|scope| {
+            let logged = scope.spawn(|| put_as(&engine, Durability::Buffered));
+            wait_for_waiting(&engine, 1, 0);
+            let unlogged = [(); 4].map(|()| scope.spawn(|| put_as(&engine, Durability::None)));
+            wait_for_waiting(&engine, 1, 4);
+            assert!(engine.flush_one().unwrap());
+            // Whoever comes second would wait for ever: there is no other flush.
+            let first = logged.join().unwrap();
+            for thread in unlogged {
+                assert!(thread.join().unwrap() > first);
+            }
+        });
+        wait_for_waiting(&engine, 0, 0);
+    }
+}
+
+/// Logged writes that never let up, each held up by the first unlogged one, let the others wait.
+#[test]
+fn unlogged_writes_that_were_held_up_go_on_before_others_are_held_up_again() {
+    for _ in 0..20 {
+        let engine = unflushed();
+        put_as(&engine, Durability::None);
+        std::thread::scope(|scope| {
+            scope.spawn(|| put_as(&engine, Durability::Buffered));
+            wait_for_waiting(&engine, 1, 0);
+            let (done, told) = std::sync::mpsc::channel();
+            for _ in 0..4 {
+                let (done, engine) = (done.clone(), &engine);
+                scope.spawn(move || done.send(put_as(engine, Durability::None)).unwrap());
+            }
+            wait_for_waiting(&engine, 1, 4);
+            assert!(engine.flush_one().unwrap());
+            let logged = [(); 2].map(|()| {
+                scope.spawn(|| {
+                    for _ in 0..50 {
+                        put_as(&engine, Durability::Buffered);
+                    }
+                })
+            });
+            // All without another flush.
+            let patience = std::time::Duration::from_secs(60);
+            let all = (0..4).all(|_| told.recv_timeout(patience).is_ok());
+            if !all {
+                engine.begin_close();
+            }
+            assert!(all, "an unlogged write waits for a second flush");
+            while !logged.iter().all(|thread| thread.is_finished()) {
+                engine.flush_one().unwrap();
+                std::thread::yield_now();
+            }
+        });
+    }
+}
+
+#[test]
+fn waiting_for_a_turn_ends_with_the_database() {
+    let engine = unflushed();
+    put_as(&engine, Durability::None);
+    std::thread::scope(|scope| {
+        let write = |durability| {
+            let mut batch = WriteBatch::new();
+            batch.put("key", "value");
+            engine.write(&mut batch, durability)
+        };
+        let threads = [Durability::Buffered, Durability::None, Durability::Sync, Durability::None]
+            .map(|durability| scope.spawn(move || write(durability)));
+        wait_for_waiting(&engine, 2, 2);
+        engine.begin_close();
+        for thread in threads {
+            assert_eq!(thread.join().unwrap().unwrap_err().kind(), ErrorKind::Closed);
+        }
+    });
+    wait_for_waiting(&engine, 0, 0);
+}
+
+const BUDGET: usize = 4 << 20;
+
+/// A stepped engine with a small budget and so many keyspaces: a flush runs only where a write
+/// waits for it.
+fn with_budget(keyspaces: usize) -> (Arc<Engine>, Vec<Arc<Tree>>) {
+    let options = Options::default().fs(Arc::new(MemFs::new())).stepped(1);
+    let engine = open(options.write_buffers_bytes_max(BUDGET), Path::new("/db")).unwrap();
+    let make = |i| engine.keyspace(&format!("{i}"), KeyspaceOptions::default()).unwrap();
+    let trees = (0..keyspaces).map(make).collect();
+    (engine, trees)
+}
+
+#[test]
+fn the_memory_of_hundreds_of_keyspaces_keeps_to_its_limit() {
+    for durability in [Durability::Buffered, Durability::None] {
+        let (engine, trees) = with_budget(300);
+        let mut most = 0;
+        for i in 0..40_000u64 {
+            let mut batch = WriteBatch::new();
+            let tree = &trees[(i * i % 300) as usize];
+            batch.push(Kind::Put, tree.id, &i.to_be_bytes(), &[7; 300]);
+            engine.write(&mut batch, durability).unwrap();
+            most = most.max(engine.memory.bytes());
+            if i % 1000 == 0 {
+                let bytes = engine.stats().memtable_bytes as usize;
+                assert!(bytes <= BUDGET + BUDGET / 8 + 300 * 1024, "{bytes} bytes");
+            }
+        }
+        assert!(most <= BUDGET + (512 << 10), "{most} bytes");
+        assert!(most > BUDGET / 2, "{most} bytes");
+        engine.flush_all().unwrap();
+        assert_eq!(engine.memory.filling(), engine.memory.bytes());
+        assert_eq!(engine.stats().memtable_bytes, engine.memory.bytes() as u64);
+    }
+}
+
+#[test]
+fn writers_wait_when_flushes_do_not_keep_memory_within_its_limit() {
+    let (engine, trees) = with_budget(20);
+    let mut seen = StallReason::None;
+    for i in 0..30_000u64 {
+        let mut batch = WriteBatch::new();
+        batch.push(Kind::Put, trees[(i % 20) as usize].id, &i.to_be_bytes(), &[7; 300]);
+        engine.write(&mut batch, Durability::Buffered).unwrap();
+        if engine.stats().stops > 0 {
+            seen = engine.stats().stall_reason;
+            break;
+        }
+    }
+    assert_eq!(seen, StallReason::Memory);
+}
+
+/// What is beyond the limit alone must not wait for what nobody does.
+#[test]
+fn a_batch_larger_than_all_memory_is_taken() {
+    let (engine, trees) = with_budget(2);
+    for round in 0..5 {
+        let mut batch = WriteBatch::new();
+        batch.push(Kind::Put, trees[round % 2].id, b"key", &vec![7; 2 * BUDGET]);
+        engine.write(&mut batch, Durability::Buffered).unwrap();
+    }
+    assert!(engine.memory.bytes() < 6 * BUDGET, "{}", engine.memory.bytes());
+}
+
+/// The largest go first, so that flushes make few small tables.
+#[test]
+fn the_keyspaces_that_hold_most_are_flushed_for_memory() {
+    let (engine, trees) = with_budget(30);
+    let write = |tree: &Tree, i: u64, len: usize| {
+        let mut batch = WriteBatch::new();
+        batch.push(Kind::Put, tree.id, &i.to_be_bytes(), &vec![7; len]);
+        engine.write(&mut batch, Durability::Buffered).unwrap();
+    };
+    trees.iter().for_each(|tree| write(tree, 0, 100));
+    let mut i = 0;
+    while engine.jobs.lock().flushes.is_empty() {
+        i += 1;
+        write(&trees[7], i, 1000);
+    }
+    let jobs = engine.jobs.lock();
+    let parts = &jobs.flushes[0].parts;
+    assert_eq!(parts.len(), 1);
+    assert_eq!(parts[0].tree.id, trees[7].id);
+}
+
+/// Thousands of keyspaces with a few entries each are usual.
+#[test]
+fn a_keyspace_that_holds_a_kilobyte_takes_kilobytes() {
+    let options = Options::default().fs(Arc::new(MemFs::new())).stepped(1);
+    let engine = open(options, Path::new("/db")).unwrap();
+    for i in 0..100 {
+        let tree = engine.keyspace(&format!("{i}"), KeyspaceOptions::default()).unwrap();
+        for key in 0..10u64 {
+            let mut batch = WriteBatch::new();
+            batch.push(Kind::Put, tree.id, &key.to_be_bytes(), &[7; 100]);
+            engine.write(&mut batch, Durability::Buffered).unwrap();
+        }
+    }
+    let bytes = engine.stats().memtable_bytes / 100;
+    assert!((1080..4096).contains(&bytes), "{bytes} bytes each");
 }

@@ -135,7 +135,7 @@ mod tests {
     use crate::memtable::table::Insert;
 
     fn table(count: u64) -> Arc<Memtable> {
-        let table = Memtable::new(1 << 20);
+        let table = Memtable::new(1 << 20, &Arc::default());
         for seq in 1..=count {
             let key = (seq * 2).to_be_bytes();
             let insert = Insert { seq: SeqNo(seq), kind: Kind::Put, key: &key, value: &key };

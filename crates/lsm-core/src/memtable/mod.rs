@@ -3,7 +3,9 @@
 mod cursor;
 mod entry;
 mod filter;
+mod memory;
 mod table;
 
 pub(crate) use cursor::MemtableCursor;
+pub(crate) use memory::MemoryUse;
 pub(crate) use table::{Insert, Memtable};

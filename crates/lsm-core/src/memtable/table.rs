@@ -11,6 +11,7 @@
 //! fixed set of versions, because every insert up to it happened before it was published.
 
 use std::ops::Bound;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use bytes::{Bytes, BytesMut};
@@ -19,12 +20,16 @@ use crossbeam_skiplist::SkipList;
 
 use super::entry::Entry;
 use super::filter::Filter;
+use super::memory::{Charge, MemoryUse};
 use crate::key::{KeyHash, Kind, SeqNo, Tag};
 use crate::sync::Mutex;
 
-/// Records are packed into chunks of this size, smaller ones in small tables.
+/// Records are packed into chunks, each a quarter of what the table holds by then, so that a
+/// table that holds little takes little; but no larger than this, and smaller in small tables ...
 const CHUNK_BYTES_MAX: usize = 64 << 10;
-const CHUNK_BYTES_MIN: usize = 4 << 10;
+const LARGEST_CHUNK_BYTES_MIN: usize = 4 << 10;
+/// ... and no smaller than this.
+const CHUNK_BYTES_MIN: usize = 1 << 10;
 /// A node: the entry, the list's own word, a tower of two links on average, and what the
 /// allocator adds.
 const NODE_BYTES: usize = size_of::<Entry>() + 8 + 2 * 8 + 8;
@@ -43,21 +48,28 @@ pub(crate) struct Memtable {
     list: SkipList<Entry, ()>,
     filter: Filter,
     chunk: Mutex<BytesMut>,
-    chunk_bytes: usize,
+    largest_chunk_bytes: usize,
+    /// Also the gate of the filter: see there.
     bytes: AtomicUsize,
+    /// When the table takes so much, its memory is counted anew or its filter grows.
+    tend_at: AtomicUsize,
+    /// Held, but never waited for by inserts, while that is done.
+    charge: Mutex<Charge>,
     entries: AtomicU64,
     first_seq: AtomicU64,
 }
 
 impl Memtable {
-    /// An empty table that will be sealed at about `bytes_max`.
-    pub(crate) fn new(bytes_max: usize) -> Self {
+    /// An empty table that will be sealed at about `bytes_max`; its memory is counted in `memory`.
+    pub(crate) fn new(bytes_max: usize, memory: &Arc<MemoryUse>) -> Self {
         Self {
             list: SkipList::new(epoch::default_collector().clone()),
             filter: Filter::new(bytes_max),
             chunk: Mutex::new(BytesMut::new()),
-            chunk_bytes: (bytes_max / 64).clamp(CHUNK_BYTES_MIN, CHUNK_BYTES_MAX),
+            largest_chunk_bytes: (bytes_max / 64).clamp(LARGEST_CHUNK_BYTES_MIN, CHUNK_BYTES_MAX),
             bytes: AtomicUsize::new(0),
+            tend_at: AtomicUsize::new(0),
+            charge: Mutex::new(Charge::new(Arc::clone(memory))),
             entries: AtomicU64::new(0),
             first_seq: AtomicU64::new(u64::MAX),
         }
@@ -75,30 +87,78 @@ impl Memtable {
             return;
         }
         let mut records = self.reserve(bytes);
+        let taking = self.filter.taking();
         let guard = &epoch::pin();
-        for insert in inserts {
+        for insert in inserts.clone() {
             records.extend_from_slice(insert.key);
             records.extend_from_slice(insert.value);
             let record = records.split().freeze();
-            self.filter.add(KeyHash::of(insert.key));
+            taking.add(insert.key);
             let entry = Entry::new(record, insert.key.len(), Tag::new(insert.seq, insert.kind));
             self.list.insert(entry, (), guard).release(guard);
         }
-        self.bytes.fetch_add(count * NODE_BYTES, Ordering::Relaxed);
+        let nodes = count * NODE_BYTES;
+        let bytes = self.bytes.fetch_add(nodes, Ordering::AcqRel) + nodes;
+        if let Some(begun) = self.filter.begun_since(&taking) {
+            inserts.for_each(|insert| begun.add(insert.key));
+        }
         self.entries.fetch_add(count as u64, Ordering::Relaxed);
         self.first_seq.fetch_min(first, Ordering::Relaxed);
+        if bytes >= self.tend_at.load(Ordering::Relaxed) {
+            self.tend();
+        }
+    }
+
+    /// Counts the memory anew, and lets the filter grow if that is due.
+    #[cold]
+    fn tend(&self) {
+        // Whoever holds it does what is to be done.
+        let Some(mut charge) = self.charge.try_lock() else { return };
+        while self.filter.grows_at().is_some_and(|at| self.bytes() >= at) {
+            self.grow_filter();
+        }
+        let next = charge.grow(self.bytes());
+        let next = self.filter.grows_at().map_or(next, |at| next.min(at));
+        self.tend_at.store(next, Ordering::Relaxed);
+    }
+
+    fn grow_filter(&self) {
+        let (generation, bytes) = self.filter.begin();
+        // From here on every insert finds the new generation, or was seen by the walk.
+        self.bytes.fetch_add(bytes, Ordering::AcqRel);
+        let begun = self.filter.generations(generation..generation + 1);
+        let guard = &epoch::pin();
+        let mut next = self.list.front(guard);
+        while let Some(entry) = next {
+            begun.add(entry.key().key());
+            next = entry.next();
+        }
+        self.filter.complete(generation);
+    }
+
+    /// A flush was asked for: nothing is inserted any more.
+    pub(crate) fn queue(&self) {
+        let mut charge = self.charge.lock();
+        charge.grow(self.bytes());
+        charge.queue();
+    }
+
+    /// The table is flushed, or its keyspace dropped: from here on its memory is that of readers.
+    pub(crate) fn release(&self) {
+        self.charge.lock().release();
     }
 
     /// Room for `bytes` of records, off the shared chunk unless they would waste much of it.
     fn reserve(&self, bytes: usize) -> BytesMut {
-        if bytes > self.chunk_bytes / 4 {
+        if bytes > self.largest_chunk_bytes / 4 {
             self.bytes.fetch_add(bytes, Ordering::Relaxed);
             return BytesMut::with_capacity(bytes);
         }
         let mut chunk = self.chunk.lock();
         if chunk.capacity() < bytes {
-            *chunk = BytesMut::with_capacity(self.chunk_bytes);
-            self.bytes.fetch_add(self.chunk_bytes, Ordering::Relaxed);
+            let usual = (self.bytes() / 4).clamp(CHUNK_BYTES_MIN, self.largest_chunk_bytes);
+            *chunk = BytesMut::with_capacity(usual.max(bytes));
+            self.bytes.fetch_add(chunk.capacity(), Ordering::Relaxed);
         }
         // An empty prefix of capacity `bytes`: what is left stays with the chunk.
         let rest = chunk.split_off(bytes);
@@ -108,7 +168,7 @@ impl Memtable {
     /// The newest version of `key` that a reader at `seq` may see. `hash` is the key's.
     #[inline]
     pub(crate) fn get(&self, key: &[u8], hash: KeyHash, seq: SeqNo) -> Option<(Tag, Bytes)> {
-        if !self.filter.may_contain(hash) {
+        if !self.may_hold(hash) {
             return None;
         }
         let guard = &epoch::pin();
@@ -118,13 +178,15 @@ impl Memtable {
         entry.has_key(key).then(|| (entry.tag(), entry.value_bytes()))
     }
 
-    /// Memory in use: chunks as allocated, nodes by their mean size, the filter once there is one.
+    #[inline]
+    fn may_hold(&self, hash: KeyHash) -> bool {
+        self.filter.may_contain(hash).unwrap_or_else(|| !self.is_empty())
+    }
+
+    /// Memory in use: chunks as allocated, nodes by their mean size, the filter.
     #[inline]
     pub(crate) fn bytes(&self) -> usize {
-        match self.bytes.load(Ordering::Relaxed) {
-            0 => 0,
-            records => records + self.filter.bytes(),
-        }
+        self.bytes.load(Ordering::Relaxed)
     }
 
     #[inline]
@@ -189,7 +251,7 @@ mod tests {
 
     #[test]
     fn a_reader_sees_its_own_point_in_the_write_order() {
-        let table = Memtable::new(1 << 20);
+        let table = Memtable::new(1 << 20, &Arc::default());
         assert_eq!(table.first_seq(), None);
         insert(&table, 3, Kind::Put, b"k", b"three");
         insert(&table, 5, Kind::Delete, b"k", b"");
@@ -210,7 +272,7 @@ mod tests {
 
     #[test]
     fn memory_is_accounted_for() {
-        let table = Memtable::new(1 << 20);
+        let table = Memtable::new(1 << 20, &Arc::default());
         assert_eq!(table.bytes(), 0, "a memtable that holds nothing takes nothing");
         let (key, value) = ([1; 16], [2; 100]);
         let count = 1000;
@@ -218,16 +280,62 @@ mod tests {
             insert(&table, seq, Kind::Put, &key, &value);
         }
         let records = count as usize * (116 + NODE_BYTES);
-        let fixed = table.filter.bytes();
-        let most = records + fixed + 2 * table.chunk_bytes + 16 * 1024;
-        assert!((records + fixed..most).contains(&table.bytes()));
+        let filter = (1 << 20) / 100;
+        let most = records + filter + 2 * table.largest_chunk_bytes;
+        assert!((records + filter - 8..most).contains(&table.bytes()), "{}", table.bytes());
         insert(&table, count + 1, Kind::Put, b"large", &vec![0; 1 << 20]);
         assert!(table.bytes() >= records + (1 << 20));
     }
 
+    /// Of thousands of keyspaces, most hold little.
+    #[test]
+    fn a_table_takes_memory_in_proportion_to_what_it_holds() {
+        let memory = Arc::default();
+        let table = Memtable::new(16 << 20, &memory);
+        let mut written = 0;
+        for seq in 1..=60_000u64 {
+            insert(&table, seq, Kind::Put, &seq.to_be_bytes(), &[2; 100]);
+            written += 108 + NODE_BYTES;
+            let (bytes, counted) = (table.bytes(), memory.bytes());
+            assert!(bytes >= written && bytes <= 2 * written + 1024, "{bytes} for {written}");
+            assert!(counted <= bytes && counted + bytes / 8 + 1024 >= bytes, "{counted} {bytes}");
+        }
+        table.queue();
+        assert_eq!((memory.bytes(), memory.filling()), (table.bytes(), 0));
+        table.release();
+        assert_eq!(memory.bytes(), 0);
+    }
+
+    /// Growing a filter must not lose a key that is inserted meanwhile.
+    #[test]
+    fn a_filter_that_grows_beside_inserts_denies_no_key() {
+        for _ in 0..20 {
+            let table = Memtable::new(1 << 20, &Arc::default());
+            std::thread::scope(|scope| {
+                for thread in 0..4u64 {
+                    let table = &table;
+                    scope.spawn(move || {
+                        for i in 0..400u64 {
+                            let seq = 1 + 4 * i + thread;
+                            let key = seq.to_be_bytes();
+                            insert(table, seq, Kind::Put, &key, &[0; 20]);
+                            let found = table.get(&key, KeyHash::of(&key), SeqNo(seq));
+                            assert!(found.is_some(), "{seq} is denied");
+                        }
+                    });
+                }
+            });
+            assert!(table.filter.may_contain(KeyHash::of(b"")).is_some(), "it has grown");
+            for seq in 1..=1600u64 {
+                let key = seq.to_be_bytes();
+                assert!(table.get(&key, KeyHash::of(&key), SeqNo(seq)).is_some(), "{seq}");
+            }
+        }
+    }
+
     #[test]
     fn a_large_batch_lands_whole() {
-        let table = Memtable::new(1 << 20);
+        let table = Memtable::new(1 << 20, &Arc::default());
         let keys: Vec<_> = (0..5000u32).map(u32::to_be_bytes).collect();
         table.insert(keys.iter().zip(1..).map(|(key, seq)| Insert {
             seq: SeqNo(seq),

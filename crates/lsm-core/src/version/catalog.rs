@@ -34,6 +34,8 @@ pub(crate) struct Catalog {
     /// Where the log ended at a clean close, if nothing was written since.
     pub(crate) log_closed: Option<Lsn>,
     pub(crate) keyspaces: BTreeMap<KeyspaceId, KeyspaceState>,
+    /// The names of all keyspaces.
+    names: HashSet<Arc<str>>,
     /// The tables of all keyspaces.
     tables: HashSet<FileNumber>,
     obsolete_files: Arc<ObsoleteFiles>,
@@ -81,15 +83,13 @@ impl Catalog {
             }
         }
         for (id, name) in &edit.create_keyspaces {
-            let taken = self.keyspaces.values().any(|state| *state.name == **name);
-            if id.0 == u32::MAX || taken || self.keyspaces.contains_key(id) {
+            let name: Arc<str> = name.as_str().into();
+            let is_new = self.names.insert(Arc::clone(&name));
+            if id.0 == u32::MAX || !is_new || self.keyspaces.contains_key(id) {
                 return Err(Error::corrupt(format!("manifest creates keyspace {id} twice")));
             }
-            let state = KeyspaceState {
-                name: name.as_str().into(),
-                version: Arc::default(),
-                flushed_seq: SeqNo::default(),
-            };
+            let state =
+                KeyspaceState { name, version: Arc::default(), flushed_seq: SeqNo::default() };
             self.keyspaces.insert(*id, state);
             self.next_keyspace = self.next_keyspace.max(id.0 + 1);
         }
@@ -100,11 +100,73 @@ impl Catalog {
             let Some(dropped) = self.keyspaces.remove(id) else {
                 return Err(Error::corrupt(format!("manifest drops unknown keyspace {id}")));
             };
+            self.names.remove(&dropped.name);
             for (_, table) in dropped.version.tables() {
                 self.tables.remove(&table.meta.number);
             }
         }
         Ok(())
+    }
+
+    /// What `edit` names of the catalog, as a catalog of its own: the edit can be applied to it
+    /// just as well as to the whole, and changes nothing else. So an edit is tried out, and may
+    /// fail, at the cost of the edit.
+    pub(super) fn part(&self, edit: &Edit) -> Self {
+        let ids = keyspaces_of(edit);
+        let states = ids.filter_map(|id| Some((id, self.keyspaces.get(&id)?.clone())));
+        let keyspaces: BTreeMap<_, _> = states.collect();
+        let created = edit.create_keyspaces.iter().filter_map(|(_, name)| self.names.get(&**name));
+        let names = created.chain(keyspaces.values().map(|state| &state.name)).cloned().collect();
+        let tables = self.tables_of(edit).filter(|number| self.tables.contains(number)).collect();
+        let logs = logs_of(edit).filter_map(|number| Some((number, *self.logs.get(&number)?)));
+        Self {
+            logs: logs.collect(),
+            keyspaces,
+            names,
+            tables,
+            obsolete_files: Arc::clone(&self.obsolete_files),
+            ..*self
+        }
+    }
+
+    /// Puts a part of the catalog in its place, to which `edit` was applied.
+    pub(super) fn replace(&mut self, edit: &Edit, mut part: Self) {
+        for number in self.tables_of(edit).collect::<Vec<_>>() {
+            match part.tables.contains(&number) {
+                true => self.tables.insert(number),
+                false => self.tables.remove(&number),
+            };
+        }
+        for number in logs_of(edit) {
+            match part.logs.get(&number) {
+                Some(&bytes) => self.logs.insert(number, bytes),
+                None => self.logs.remove(&number),
+            };
+        }
+        for id in keyspaces_of(edit) {
+            if let Some(before) = self.keyspaces.remove(&id) {
+                self.names.remove(&before.name);
+            }
+        }
+        for (id, state) in std::mem::take(&mut part.keyspaces) {
+            self.names.insert(Arc::clone(&state.name));
+            self.keyspaces.insert(id, state);
+        }
+        // What is left are plain numbers, which are in every part.
+        let whole = std::mem::take(self);
+        let Self { logs, keyspaces, names, tables, .. } = whole;
+        *self = Self { logs, keyspaces, names, tables, ..part };
+    }
+
+    /// The tables that `edit` names, and those of the keyspaces that it drops.
+    fn tables_of(&self, edit: &Edit) -> impl Iterator<Item = FileNumber> {
+        let changed = edit.keyspaces.iter().flat_map(|change| {
+            let removed = change.removed.iter().map(|(_, number)| *number);
+            removed.chain(change.added.iter().map(|(_, meta)| meta.number))
+        });
+        let dropped = edit.drop_keyspaces.iter().filter_map(|id| self.keyspaces.get(id));
+        let dropped = dropped.flat_map(|state| state.version.tables());
+        changed.chain(dropped.map(|(_, table)| table.meta.number))
     }
 
     fn apply_to_keyspace(&mut self, change: &KeyspaceEdit) -> Result<()> {
@@ -140,8 +202,8 @@ impl Catalog {
         Ok(())
     }
 
-    /// Marks the tables that `edit` took out of `self` on the way to `next`. Only once the edit
-    /// is durable: until then a crash brings the old tables back.
+    /// Marks the tables that `edit` took out of `self` on the way to `next`, which may be a part.
+    /// Only once the edit is durable: until then a crash brings the old tables back.
     pub(super) fn retire(&self, next: &Self, edit: &Edit) {
         for change in &edit.keyspaces {
             let Some(old) = self.keyspaces.get(&change.id) else { continue };
@@ -184,6 +246,16 @@ impl Catalog {
             ..Edit::default()
         }
     }
+}
+
+fn keyspaces_of(edit: &Edit) -> impl Iterator<Item = KeyspaceId> {
+    let changed = edit.keyspaces.iter().map(|change| change.id);
+    let created = edit.create_keyspaces.iter().map(|(id, _)| *id);
+    changed.chain(created).chain(edit.drop_keyspaces.iter().copied())
+}
+
+fn logs_of(edit: &Edit) -> impl Iterator<Item = FileNumber> {
+    edit.drop_logs.iter().copied().chain(edit.add_logs.iter().map(|(number, _)| *number))
 }
 
 /// The checksum salt of a table: intact bytes of another database or number do not pass.
@@ -273,10 +345,85 @@ mod tests {
             Edit { create_keyspaces: vec![(KeyspaceId(3), "default".into())], ..Edit::default() },
         ];
         for edit in bad {
-            let error = catalog.clone().apply(&edit).unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::Corrupt, "{edit:?}");
+            for mut other in [catalog.clone(), catalog.part(&edit)] {
+                let error = other.apply(&edit).unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::Corrupt, "{edit:?}");
+            }
             assert_eq!(catalog.snapshot(), before);
         }
+    }
+
+    fn random_edit(rng: &mut fastrand::Rng) -> Edit {
+        let mut edit = Edit::default();
+        let log = FileNumber(rng.u64(..6));
+        match rng.u32(..6) {
+            0 => edit.add_logs.push((log, 64)),
+            1 => edit.drop_logs.push(log),
+            2 => edit.create_keyspaces.push((KeyspaceId(rng.u32(..8)), rng.u32(..8).to_string())),
+            3 => edit.drop_keyspaces.push(KeyspaceId(rng.u32(..8))),
+            _ => {}
+        }
+        edit.flushed_seq = rng.bool().then(|| SeqNo(rng.u64(..100)));
+        for _ in 0..rng.usize(..3) {
+            let id = KeyspaceId(rng.u32(..8));
+            let mut change = KeyspaceEdit { id, ..KeyspaceEdit::default() };
+            for _ in 0..rng.usize(..3) {
+                let (level, number) = (rng.u8(..2), rng.u64(..12));
+                let smallest = char::from(b'a' + number as u8).to_string();
+                match rng.bool() {
+                    true => change.removed.push((level, FileNumber(number))),
+                    false => change.added.push((level, meta(number, &smallest, &smallest, 1))),
+                }
+            }
+            edit.keyspaces.push(change);
+        }
+        edit
+    }
+
+    #[test]
+    fn an_edit_does_to_the_part_it_names_what_it_does_to_the_whole() {
+        for seed in 0..200 {
+            let mut rng = fastrand::Rng::with_seed(seed);
+            let (mut catalog, mut taken) = (catalog(), 0);
+            for _ in 0..100 {
+                let edit = random_edit(&mut rng);
+                let (mut whole, mut part) = (catalog.clone(), catalog.part(&edit));
+                let (expected, found) = (whole.apply(&edit), part.apply(&edit));
+                assert_eq!(expected.is_ok(), found.is_ok(), "seed {seed}: {edit:?}");
+                if expected.is_ok() {
+                    catalog.replace(&edit, part);
+                    assert_eq!(catalog.snapshot(), whole.snapshot(), "seed {seed}: {edit:?}");
+                    assert_eq!(catalog.names, whole.names, "seed {seed}: {edit:?}");
+                    assert_eq!(catalog.tables, whole.tables, "seed {seed}: {edit:?}");
+                    taken += 1;
+                }
+            }
+            assert!(taken > 10, "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn an_edit_costs_what_it_names() {
+        let mut catalog = catalog();
+        for id in 1..=1000u32 {
+            let create_keyspaces = vec![(KeyspaceId(id), id.to_string())];
+            let tables = (0..10).map(|i| (0, meta(u64::from(id) * 10 + i, "a", "b", i)));
+            let change = KeyspaceEdit {
+                id: KeyspaceId(id),
+                added: tables.collect(),
+                ..KeyspaceEdit::default()
+            };
+            let edit = Edit { create_keyspaces, keyspaces: vec![change], ..Edit::default() };
+            catalog.apply(&edit).unwrap();
+        }
+        let mut edit = change(&[(0, 70), (0, 71)], vec![(1, meta(5, "a", "b", 1))]);
+        edit.keyspaces[0].id = KeyspaceId(7);
+        edit.create_keyspaces.push((KeyspaceId(2000), "new".into()));
+        let part = catalog.part(&edit);
+        assert_eq!((part.keyspaces.len(), part.names.len(), part.tables.len()), (1, 1, 2));
+        let drop = Edit { drop_keyspaces: vec![KeyspaceId(9)], ..Edit::default() };
+        let part = catalog.part(&drop);
+        assert_eq!((part.keyspaces.len(), part.names.len(), part.tables.len()), (1, 1, 10));
     }
 
     #[test]

@@ -112,17 +112,17 @@ impl VersionSet {
         }
         let mut edit = make(&state.catalog);
         edit.next_file = Some(FileNumber(self.next_file.load(Ordering::Relaxed)));
-        let mut next = state.catalog.clone();
         // Checked before it is written: the manifest never holds what cannot be applied.
-        next.apply(&edit)?;
+        let mut part = state.catalog.part(&edit);
+        part.apply(&edit)?;
         let Some(writing) = &mut state.manifest else {
             unreachable!("a set that only reads is never changed");
         };
         writing.manifest.append(&edit)?;
         let limit = MANIFEST_BYTES_MAX.max(2 * writing.snapshot_bytes);
-        state.catalog.retire(&next, &edit);
         let full = writing.manifest.bytes() > limit;
-        state.catalog = next;
+        state.catalog.retire(&part, &edit);
+        state.catalog.replace(&edit, part);
         install(&state.catalog);
         if full {
             let switched = self.switch_manifest(state);

@@ -397,6 +397,8 @@ fn engine(given: &Given) -> Result<Options, Error> {
     };
     Ok(Options::default()
         .write_buffer_bytes(write_buffer as usize)
+        // As many as one keyspace may have, however large they are.
+        .write_buffers_bytes_max((4 * write_buffer as usize).max(1 << 30))
         .block_cache_bytes(block_cache as usize)
         .compression(compression))
 }
