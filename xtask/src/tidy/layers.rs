@@ -149,7 +149,9 @@ event.rs            L0
 error.rs            L0
 testkit/            any
     script.rs
+    copies.rs
     runner.rs
+    disk.rs
     generate.rs
     model.rs
 ",

@@ -5,13 +5,14 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::state::Engine;
 use super::tree::Tree;
 use crate::batch::Batch;
 use crate::error::{Error, Result};
-use crate::file_name::FileNumber;
+use crate::file_name::{FileName, FileNumber};
 use crate::key::{KeyspaceId, Kind, SeqNo};
 use crate::memtable::Insert;
 use crate::version::Catalog;
@@ -60,9 +61,35 @@ pub(super) fn replay(engine: &Engine, catalog: &Catalog) -> Result<ReplayedLog> 
     )?;
     collected.insert(engine);
     let last = collected.last.max(catalog.flushed_seq);
+    check_not_ahead(&engine.dir, catalog, last)?;
     engine.published.advance(last);
     engine.commit.lock().last_seq = last;
     Ok(ReplayedLog { replayed, last_seqs })
+}
+
+/// No table is ahead of the write order as far as it came back. What it held beyond that would be
+/// parts of batches whose rest is lost, unseen until new writes get the same numbers.
+fn check_not_ahead(dir: &Path, catalog: &Catalog, last: SeqNo) -> Result<()> {
+    for state in catalog.keyspaces.values() {
+        let ahead = state.version.tables().find(|(_, table)| table.meta.seq_max > last);
+        if let Some((_, table)) = ahead {
+            let message = format!(
+                "the table holds sequence number {}, but log and tables end with {last}",
+                table.meta.seq_max
+            );
+            let path = FileName::Table(table.meta.number).in_dir(dir);
+            return Err(Error::corrupt(message).in_file(&path));
+        }
+        if state.flushed_seq > last {
+            let (name, flushed) = (&state.name, state.flushed_seq);
+            let message = format!(
+                "keyspace \"{name}\" is in tables through sequence number {flushed}, but log and \
+                 tables end with {last}"
+            );
+            return Err(Error::corrupt(message).in_file(dir));
+        }
+    }
+    Ok(())
 }
 
 /// Reads a record as the batch that follows `last`. Numbers between may be missing only if

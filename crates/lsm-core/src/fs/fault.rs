@@ -1,11 +1,11 @@
 //! A file system that fails and dawdles on purpose.
 //!
-//! Wraps another one. Which operations fail is chosen by [`Fault`]s; how much fits on the disk
-//! by [`FaultFs::set_free_bytes`]. What the wrapped file system does with the operations that
-//! pass is its own business.
+//! Wraps another one. Which operations fail, take long, or have something else run in their
+//! middle, is chosen by [`Fault`]s; how much fits on the disk by [`FaultFs::set_free_bytes`].
+//! What the wrapped file system does with the operations that pass is its own business.
 //!
 //! Threads: any. Two leaf locks, of the faults and of the budget; neither is held while the
-//! wrapped file system is called or a delay runs.
+//! wrapped file system is called, or a delay or a hook runs.
 
 use std::collections::HashMap;
 use std::io;
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::fault_plan::{Fault, Op, Plan};
+use super::fault_plan::{Fault, Op, Plan, Strike};
 use super::names::normal;
 use super::traits::{Access, Fs, Lock, LockMode, Mapping, ReadFile, WriteFile};
 use crate::sync::Mutex;
@@ -78,10 +78,11 @@ impl FaultFs {
     /// The same; with an error comes how many bytes are to be written despite it.
     #[expect(clippy::disallowed_methods, reason = "a slow disk is slow by any clock")]
     fn pass_or_short(&self, op: Op, paths: &[&Path]) -> Result<(), (io::Error, usize)> {
-        let (delay, outcome) = self.plan.lock().strike(op, paths);
+        let Strike { delay, hooks, outcome } = self.plan.lock().strike(op, paths);
         if !delay.is_zero() {
             std::thread::sleep(delay);
         }
+        hooks.iter().for_each(|hook| hook());
         outcome
     }
 

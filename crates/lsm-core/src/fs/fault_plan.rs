@@ -3,8 +3,10 @@
 //! Decides only; `fault.rs` lets it happen. Plain data, behind its owner's lock.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 #[cfg(doc)]
@@ -52,8 +54,11 @@ pub enum Op {
     Sync,
 }
 
+/// What a fault runs in the middle of an operation.
+pub(super) type Hook = Arc<dyn Fn() + Send + Sync>;
+
 /// Something to go wrong: which operations it befalls, and how.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Fault {
     op: Op,
     path_suffix: String,
@@ -63,6 +68,23 @@ pub struct Fault {
     error: Option<io::ErrorKind>,
     short_bytes: usize,
     delay: Duration,
+    hook: Option<Hook>,
+}
+
+impl fmt::Debug for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { op, path_suffix, skip, times, error, short_bytes, delay, hook } = self;
+        f.debug_struct("Fault")
+            .field("op", op)
+            .field("path_suffix", path_suffix)
+            .field("skip", skip)
+            .field("times", times)
+            .field("error", error)
+            .field("short_bytes", short_bytes)
+            .field("delay", delay)
+            .field("runs_something", &hook.is_some())
+            .finish()
+    }
 }
 
 impl Fault {
@@ -76,12 +98,21 @@ impl Fault {
             error: Some(kind),
             short_bytes: 0,
             delay: Duration::ZERO,
+            hook: None,
         }
     }
 
     /// The next `op` takes longer, and then does its work.
     pub fn delay(op: Op, delay: Duration) -> Self {
         Self { error: None, delay, ..Self::error(op, io::ErrorKind::Other) }
+    }
+
+    /// The next `op` runs this first, in the thread that asked for it, and then does its work:
+    /// what happens beside a slow disk, at one place and in one order. It may use the file
+    /// system, and meets the same faults.
+    pub fn run(op: Op, hook: impl Fn() + Send + Sync + 'static) -> Self {
+        let hook: Option<Hook> = Some(Arc::new(hook));
+        Self { error: None, hook, ..Self::error(op, io::ErrorKind::Other) }
     }
 
     /// Only for paths that end like this; for renames and links, either path.
@@ -161,25 +192,31 @@ impl Plan {
         self.counts.get(&op).copied().unwrap_or(0)
     }
 
-    /// Counts an operation: how long it is to take, and whether it fails then. With an error
-    /// comes how many bytes are to be written despite it.
-    pub(super) fn strike(
-        &mut self,
-        op: Op,
-        paths: &[&Path],
-    ) -> (Duration, Result<(), (io::Error, usize)>) {
+    /// Counts an operation and tells what befalls it.
+    pub(super) fn strike(&mut self, op: Op, paths: &[&Path]) -> Strike {
         *self.counts.entry(op).or_default() += 1;
-        let mut delay = Duration::ZERO;
-        let mut outcome = Ok(());
+        let (mut delay, mut hooks, mut outcome) = (Duration::ZERO, Vec::new(), Ok(()));
         for fault in self.faults.iter_mut().filter(|fault| fault.matches(op, paths)) {
             if fault.strike() {
                 delay += fault.delay;
+                hooks.extend(fault.hook.clone());
                 if let (Ok(()), Some(kind)) = (&outcome, fault.error) {
                     let error = io::Error::new(kind, format!("{op:?} failed on purpose"));
                     outcome = Err((error, fault.short_bytes));
                 }
             }
         }
-        (delay, outcome)
+        Strike { delay, hooks, outcome }
     }
+}
+
+/// What befalls one operation.
+pub(super) struct Strike {
+    /// How long it is to take,
+    pub(super) delay: Duration,
+    /// what is to be run meanwhile,
+    pub(super) hooks: Vec<Hook>,
+    /// and whether it fails then; with an error comes how many bytes are to be written
+    /// despite it.
+    pub(super) outcome: Result<(), (io::Error, usize)>,
 }

@@ -183,3 +183,17 @@ fn damage_on_demand() {
     assert!(truncate(&fs, path, 4).is_err());
     assert_eq!(read(&fs, "f"), b"013");
 }
+
+#[test]
+fn something_else_runs_in_the_middle_of_an_operation() {
+    let fs = fault_fs();
+    let inside = fs.clone();
+    let hook = move || {
+        assert!(inside.len(Path::new("a")).is_err(), "before the operation itself");
+        inside.create(Path::new("b")).unwrap();
+    };
+    fs.inject(Fault::run(Op::Create, hook).on("a"));
+    fs.create(Path::new("a")).unwrap();
+    assert!(fs.len(Path::new("a")).is_ok() && fs.len(Path::new("b")).is_ok());
+    fs.create(Path::new("another/a")).unwrap_err();
+}

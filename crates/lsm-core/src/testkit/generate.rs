@@ -17,6 +17,11 @@ pub const KEYSPACES: usize = 4;
 /// Snapshots, iterators and cursors that may be open at once, each.
 pub const SLOTS: usize = 4;
 
+/// Batches with a large value that come in a row, and its length: as much as a memtable of the
+/// smallest write buffer holds, once more than the buffer has memtables.
+const HEAVY: u32 = 5;
+const HEAVY_BYTES: usize = 17 << 10;
+
 /// One operation.
 #[derive(Clone, Debug)]
 pub enum Op {
@@ -150,56 +155,122 @@ pub enum Mix {
     /// No crashes and no checkpoints; reads are few: for runs that bring a crash or a fault of
     /// their own.
     Writes,
+    /// All of them, but every write is [`Durability::None`] and nothing asks for the log: what a
+    /// caller does that keeps a log of its own.
+    Unlogged,
+    /// [`Writes`](Self::Writes) of that caller.
+    UnloggedWrites,
+}
+
+impl Mix {
+    fn is_unlogged(self) -> bool {
+        matches!(self, Self::Unlogged | Self::UnloggedWrites)
+    }
+
+    fn is_of_writes(self) -> bool {
+        matches!(self, Self::Writes | Self::UnloggedWrites)
+    }
 }
 
 /// The operation list of a seed.
 pub fn operations(seed: u64, count: usize, mix: Mix) -> Vec<Op> {
-    let mut generator = Generator { rng: Rng::with_seed(seed) };
-    (0..count).map(|_| generator.op(mix)).collect()
+    let mut generator = Generator {
+        rng: Rng::with_seed(seed),
+        mix,
+        durability: Durability::None,
+        alike: 0,
+        heavy: (0, 0),
+        calm: 0,
+    };
+    (0..count).map(|_| generator.op()).collect()
 }
 
 struct Generator {
     rng: Rng,
+    mix: Mix,
+    /// What the next writes ask for, ...
+    durability: Durability,
+    /// ... and how many of them.
+    alike: u32,
+    /// So many batches take a large value to this keyspace along: its write buffer fills up and
+    /// is flushed alone, with a part of each batch.
+    heavy: (u32, usize),
+    /// So many operations without a crash: some runs are long enough that all that the crash
+    /// before them lost is written again, and more.
+    calm: u32,
 }
 
 impl Generator {
-    fn op(&mut self, mix: Mix) -> Op {
+    fn op(&mut self) -> Op {
+        self.calm = self.calm.saturating_sub(1);
         // Out of a thousand: writes, rare things, and reads for the rest.
-        let dice = self.rng.u32(..1000);
-        match (dice, mix) {
-            (..420, _) => self.write(),
-            (420..600, _) => self.rare(mix),
-            (600..900, Mix::Writes) => self.write(),
+        match self.rng.u32(..1000) {
+            ..420 => self.write(),
+            420..600 => self.rare(),
+            600..900 if self.mix.is_of_writes() => self.write(),
             _ => self.read(),
         }
     }
 
     fn write(&mut self) -> Op {
-        let durability = match self.rng.u32(..20) {
-            0..3 => Durability::None,
-            3..6 => Durability::Sync,
-            _ => Durability::Buffered,
-        };
+        let durability = self.durability();
         let count = match self.rng.u32(..10) {
-            0..5 => 1,
-            5..8 => self.rng.usize(1..5),
+            0..4 => 1,
+            4..8 => self.rng.usize(1..7),
             8 => self.rng.usize(1..20),
             _ => self.rng.usize(0..60),
         };
-        Op::Write { writes: (0..count).map(|_| self.one_write()).collect(), durability }
+        // Half of the batches reach every keyspace in turn, if they are long enough.
+        let spread = self.rng.bool();
+        let write = |n: usize| {
+            let keyspace = if spread && count > 1 { n % KEYSPACES } else { self.keyspace() };
+            self.one_write(keyspace)
+        };
+        let mut writes: Vec<Write> = (0..count).map(write).collect();
+        writes.extend(self.heavy_write());
+        Op::Write { writes, durability }
     }
 
-    fn one_write(&mut self) -> Write {
-        let (keyspace, key) = (self.keyspace(), self.key().into());
+    fn heavy_write(&mut self) -> Option<Write> {
+        if self.heavy.0 == 0 {
+            let begins = self.rng.u32(..40) == 0;
+            self.heavy = (if begins { HEAVY } else { 0 }, self.rng.usize(..KEYSPACES));
+            return None;
+        }
+        self.heavy.0 -= 1;
+        let mut value = vec![0; HEAVY_BYTES];
+        self.rng.fill(&mut value);
+        Some(Write { keyspace: self.heavy.1, key: self.key().into(), value: Some(value.into()) })
+    }
+
+    /// Each of the three as often as the others, in turns of any length: a logged write after
+    /// unlogged ones has all of them flushed, and a synced one leaves nothing to lose.
+    fn durability(&mut self) -> Durability {
+        if self.mix.is_unlogged() {
+            return Durability::None;
+        }
+        if self.alike == 0 {
+            let longest = *self.rng.choice(&[1, 8, 60]).expect("there are some");
+            self.alike = self.rng.u32(1..=longest);
+            let all = [Durability::None, Durability::Buffered, Durability::Sync];
+            self.durability = *self.rng.choice(&all).expect("there are some");
+        }
+        self.alike -= 1;
+        self.durability
+    }
+
+    fn one_write(&mut self, keyspace: usize) -> Write {
+        let key = self.key().into();
         let value = (self.rng.u32(..10) < 7).then(|| self.value());
         Write { keyspace, key, value }
     }
 
-    fn rare(&mut self, mix: Mix) -> Op {
+    fn rare(&mut self) -> Op {
         let slot = self.rng.usize(..SLOTS);
         match self.rng.u32(..180) {
             ..70 => Op::Step(self.rng.usize(1..6)),
             70..80 => Op::Flush,
+            80..84 if self.mix.is_unlogged() => Op::Step(1),
             80..84 => Op::Sync,
             84..94 => Op::Compact(self.keyspace(), self.bounds()),
             94..98 => Op::Verify,
@@ -210,15 +281,21 @@ impl Generator {
             142..152 => Op::CreateKeyspace(self.rng.usize(1..KEYSPACES)),
             152..156 => Op::DropKeyspace(self.rng.usize(1..KEYSPACES)),
             156..162 => Op::Reopen,
-            _ if mix == Mix::Writes => Op::Step(1),
+            _ if self.mix.is_of_writes() => Op::Step(1),
             162..165 => Op::ReadOnly,
-            165..168 => Op::Checkpoint,
-            _ => Op::Crash(match self.rng.u32(..4) {
-                0 => CrashImage::Lost,
-                1 => CrashImage::Kept,
-                _ => CrashImage::Torn { seed: self.rng.u64(..) },
-            }),
+            165..169 => Op::Checkpoint,
+            _ if self.calm > 0 => Op::Step(1),
+            _ => self.crash(),
         }
+    }
+
+    fn crash(&mut self) -> Op {
+        self.calm = *self.rng.choice(&[0, 30, 100, 300]).expect("there are some");
+        Op::Crash(match self.rng.u32(..4) {
+            0 => CrashImage::Kept,
+            1 => CrashImage::Torn { seed: self.rng.u64(..) },
+            _ => CrashImage::Lost,
+        })
     }
 
     fn read(&mut self) -> Op {
@@ -384,5 +461,49 @@ mod tests {
         let is_crash = |op: &&Op| matches!(op, Op::Crash(_));
         assert!(ops.iter().filter(is_crash).count() > 10);
         assert!(!operations(7, 5000, Mix::Writes).iter().any(|op| is_crash(&op)));
+    }
+
+    fn durabilities(mix: Mix) -> Vec<Durability> {
+        let ops = (1..20).flat_map(|seed| operations(seed, 2500, mix));
+        let durability = |op| match op {
+            Op::Write { durability, .. } => Some(durability),
+            _ => None,
+        };
+        ops.filter_map(durability).collect()
+    }
+
+    #[test]
+    fn each_durability_comes_as_often_as_the_others() {
+        let all = durabilities(Mix::Everything);
+        for wanted in [Durability::None, Durability::Buffered, Durability::Sync] {
+            let count = all.iter().filter(|own| **own == wanted).count();
+            let share = count as f64 / all.len() as f64;
+            assert!((0.28..0.39).contains(&share), "{wanted:?}: {share}");
+        }
+        assert!(durabilities(Mix::Unlogged).iter().all(|own| *own == Durability::None));
+    }
+
+    #[test]
+    fn batches_reach_several_keyspaces() {
+        let ops = operations(7, 2000, Mix::UnloggedWrites);
+        let reach = |op: &Op| match op {
+            Op::Write { writes, .. } => (0..KEYSPACES)
+                .filter(|keyspace| writes.iter().any(|write| write.keyspace == *keyspace))
+                .count(),
+            _ => 0,
+        };
+        let several = ops.iter().filter(|op| reach(op) > 1).count();
+        assert!(several > 400, "{several} of {}", ops.len());
+    }
+
+    #[test]
+    fn some_runs_are_long() {
+        let ops = operations(7, 5000, Mix::Everything);
+        let runs: Vec<usize> = ops
+            .split(|op| matches!(op, Op::Crash(_)))
+            .map(|run| run.iter().filter(|op| matches!(op, Op::Write { .. })).count())
+            .collect();
+        assert!(runs.iter().filter(|run| **run > 80).count() > 3, "{runs:?}");
+        assert!(runs.iter().filter(|run| **run < 30).count() > 3, "{runs:?}");
     }
 }

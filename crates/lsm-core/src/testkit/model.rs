@@ -56,6 +56,8 @@ pub struct Model {
     durable: u64,
     /// Everything up to here was promised to survive the process.
     buffered: u64,
+    /// The greatest number of a write that was lost.
+    lost: u64,
 }
 
 /// The versions of a key, oldest first.
@@ -83,12 +85,24 @@ impl Default for Model {
 impl Model {
     /// An empty database: the default keyspace alone.
     pub fn new() -> Self {
-        Self { trees: vec![Tree::new("default")], ends: Vec::new(), durable: 0, buffered: 0 }
+        Self {
+            trees: vec![Tree::new("default")],
+            ends: Vec::new(),
+            durable: 0,
+            buffered: 0,
+            lost: 0,
+        }
     }
 
     /// The last sequence number given out.
     pub fn last(&self) -> u64 {
         self.ends.last().copied().unwrap_or(0)
+    }
+
+    /// The greatest number of a write that was lost. Once [`last`](Self::last) is beyond it,
+    /// halves of a lost batch that are still in some table come to light.
+    pub fn lost(&self) -> u64 {
+        self.lost
     }
 
     /// Everything up to here must survive such an end.
@@ -139,10 +153,18 @@ impl Model {
 
     /// Notes what the engine promised when it acknowledged everything up to the last batch.
     pub fn acknowledge(&mut self, durability: Durability) {
+        self.acknowledge_through(self.last(), durability);
+    }
+
+    /// Notes what the engine promised when it acknowledged the batch that ends with `seq`: all
+    /// before it survives as well.
+    pub fn acknowledge_through(&mut self, seq: u64, durability: Durability) {
         match durability {
             Durability::None => {}
-            Durability::Buffered => self.buffered = self.last(),
-            Durability::Sync => (self.durable, self.buffered) = (self.last(), self.last()),
+            Durability::Buffered => self.buffered = self.buffered.max(seq),
+            Durability::Sync => {
+                (self.durable, self.buffered) = (self.durable.max(seq), self.buffered.max(seq));
+            }
         }
     }
 
@@ -179,6 +201,11 @@ impl Model {
             .collect()
     }
 
+    /// Whether a batch ends with this number, or nothing was written and it is zero.
+    pub fn is_end(&self, seq: u64) -> bool {
+        seq == 0 || self.ends.binary_search(&seq).is_ok()
+    }
+
     /// Judges what came back after the run ended: everything up to `seq`, and nothing else.
     /// From here on the model is that of the new run, for which all of it is durable.
     ///
@@ -191,6 +218,9 @@ impl Model {
         let ends = self.ends.partition_point(|&end| end <= seq);
         let end = ends.checked_sub(1).map_or(0, |last| self.ends[last]);
         assert_eq!(seq, end, "recovered through {seq}, inside a batch or behind the last");
+        if seq < self.last() {
+            self.lost = self.lost.max(self.last());
+        }
         self.ends.truncate(ends);
         for tree in &mut self.trees {
             tree.keys.retain(|_, versions| {
@@ -236,7 +266,7 @@ mod tests {
         model.acknowledge(Durability::Sync);
         model.write([put("c", "1")]);
         model.recover(2, Death::Machine);
-        assert_eq!(model.last(), 2);
+        assert_eq!((model.last(), model.lost()), (2, 3));
         assert_eq!(model.get(TreeId::DEFAULT, b"c", 9), None);
     }
 

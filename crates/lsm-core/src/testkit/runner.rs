@@ -11,52 +11,28 @@ use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::disk::{Disk, Links};
 use super::generate::{At, KEYSPACES, Keys, Move, Op, SLOTS, Span, Turn, Write};
 use super::model::{Blob, Bounds, Change, Death, Model, TreeId};
 use crate::db::{Cursor, Db, Keyspace, Range, Snapshot};
-use crate::error::{Error, ErrorKind, Result};
-use crate::fs::{CrashFs, CrashImage, Fs};
+use crate::error::{ErrorKind, Result};
+use crate::fs::{CrashImage, FaultFs, Fs};
 use crate::options::{Compression, Durability, KeyspaceOptions, Options};
 use crate::value::Value;
 
 const NAMES: [&str; KEYSPACES] = ["default", "one", "two", "three"];
 
-/// Where a database lives.
-#[derive(Clone, Debug)]
-pub enum Disk {
-    /// On a file system that can crash; the engine may see it through another one.
-    Crash {
-        /// Makes the images.
-        disk: CrashFs,
-        /// What the engine sees.
-        seen: Arc<dyn Fs>,
-    },
-    /// On one that cannot: a crash becomes a clean reopen.
-    Plain(Arc<dyn Fs>),
-}
-
-impl Disk {
-    /// A disk that can crash, with nothing in between.
-    pub fn crash(disk: CrashFs) -> Self {
-        let seen = Arc::new(disk.clone());
-        Self::Crash { disk, seen }
-    }
-
-    fn seen(&self) -> &Arc<dyn Fs> {
-        match self {
-            Self::Crash { seen, .. } | Self::Plain(seen) => seen,
-        }
-    }
-}
-
 /// A database under test: its settings, the model, and everything that is open.
 #[derive(Debug)]
 pub struct Runner {
-    options: Options,
-    keyspace: KeyspaceOptions,
-    disk: Disk,
-    dir: PathBuf,
-    model: Model,
+    pub(super) options: Options,
+    pub(super) keyspace: KeyspaceOptions,
+    pub(super) disk: Disk,
+    pub(super) links: Links,
+    /// What the engine sees of the disk, if its links are not as the disk's.
+    pub(super) faults: Option<FaultFs>,
+    pub(super) dir: PathBuf,
+    pub(super) model: Model,
     db: Option<Db>,
     keyspaces: [Option<(TreeId, Keyspace)>; KEYSPACES],
     /// A keyspace that was being made or dropped when an error came.
@@ -64,8 +40,12 @@ pub struct Runner {
     snapshots: [Option<Snapshot>; SLOTS],
     iterators: [Option<OpenIterator>; SLOTS],
     cursors: [Option<OpenCursor>; SLOTS],
+    /// Checkpoints that a crash may still come to.
+    pub(super) copies: Vec<Copy>,
+    /// Folders of those that nobody will look at any more.
+    pub(super) stale: Vec<PathBuf>,
     /// Makes folders for checkpoints, and alternates settings.
-    count: u32,
+    pub(super) count: u32,
 }
 
 /// An iterator and what it must still yield.
@@ -83,6 +63,17 @@ struct OpenCursor {
     at: Option<usize>,
 }
 
+/// A checkpoint, and what it must hold.
+#[derive(Clone, Debug)]
+pub(super) struct Copy {
+    pub(super) dir: PathBuf,
+    /// Its point in the write order.
+    pub(super) seq: u64,
+    pub(super) trees: Vec<(TreeId, String)>,
+    /// Whether it was made: else a crash may have cut it short.
+    pub(super) whole: bool,
+}
+
 impl Runner {
     /// A runner whose database is not open yet: [`recover`](Self::recover) opens it.
     pub fn new(options: Options, keyspace: KeyspaceOptions, disk: Disk, dir: &Path) -> Self {
@@ -91,6 +82,8 @@ impl Runner {
             options,
             keyspace,
             disk,
+            links: Links::Quick,
+            faults: None,
             dir: dir.to_owned(),
             model: Model::new(),
             db: None,
@@ -99,20 +92,36 @@ impl Runner {
             snapshots: Default::default(),
             iterators: Default::default(),
             cursors: Default::default(),
+            copies: Vec::new(),
+            stale: Vec::new(),
             count: 0,
         }
+    }
+
+    /// How the links of checkpoints are made, on this disk and those after it.
+    #[must_use]
+    pub fn with_links(mut self, links: Links) -> Self {
+        self.links = links;
+        self.faults = links.over(self.disk.seen());
+        self
     }
 
     /// Another runner that knows the same, over another disk.
     pub fn over(&self, disk: Disk) -> Self {
         let (options, keyspace) = (self.options.clone(), self.keyspace.clone());
-        let other = Self::new(options, keyspace, disk, &self.dir);
-        Self { model: self.model.clone(), unsure: self.unsure, ..other }
+        let other = Self::new(options, keyspace, disk, &self.dir).with_links(self.links);
+        let (model, copies) = (self.model.clone(), self.copies.clone());
+        Self { model, copies, unsure: self.unsure, ..other }
     }
 
     /// What was written and promised.
     pub fn model(&self) -> &Model {
         &self.model
+    }
+
+    /// The same, for writes that went around the runner.
+    pub fn model_mut(&mut self) -> &mut Model {
+        &mut self.model
     }
 
     /// The open database.
@@ -133,14 +142,23 @@ impl Runner {
     /// up to which sequence number everything came back.
     pub fn recover(&mut self, death: Death) -> Result<u64> {
         assert!(self.db.is_none(), "the last run has ended");
-        let options = self.options.clone().fs(Arc::clone(self.disk.seen()));
+        let options = self.options.clone().fs(self.seen());
         let db = options.open(&self.dir)?;
         let recovered = db.last_sequence().0;
         self.model.recover(recovered, death);
         self.db = Some(db);
         self.find_keyspaces()?;
         self.check()?;
+        self.check_copies()?;
         Ok(recovered)
+    }
+
+    /// The file system that the engine sees.
+    pub(super) fn seen(&self) -> Arc<dyn Fs> {
+        match &self.faults {
+            Some(faults) => Arc::new(faults.clone()),
+            None => Arc::clone(self.disk.seen()),
+        }
     }
 
     /// Leaves the database as a crash does: what is open is dropped, and what happens to the
@@ -160,6 +178,7 @@ impl Runner {
         let disk = disk.image(image);
         self.abandon();
         self.disk = Disk::crash(disk);
+        self.faults = self.links.over(self.disk.seen());
         let death = match image {
             CrashImage::Kept => Death::Process,
             CrashImage::Lost | CrashImage::Torn { .. } => Death::Machine,
@@ -357,28 +376,6 @@ impl Runner {
         keyspace.compact_range(bounds.clone())
     }
 
-    fn checkpoint(&mut self) -> Result<()> {
-        let dir = self.dir.with_file_name(format!("copy{}", self.count));
-        let fs = Arc::clone(self.disk.seen());
-        self.db().checkpoint(&dir)?;
-        let expected = self.db().last_sequence().0;
-        let options = self.options.clone().fs(Arc::clone(&fs));
-        let copy = match self.count % 2 {
-            0 => options.open_read_only(&dir)?,
-            _ => options.open(&dir)?,
-        };
-        assert_eq!(copy.last_sequence().0, expected, "the copy is of this moment");
-        self.check_all_of(&copy)?;
-        if self.count % 2 == 1 {
-            copy.put_with("only", "in the copy", Durability::Sync)?;
-            copy.flush()?;
-        }
-        copy.close()?;
-        let io = |error| Error::io("remove the copy", &dir, error);
-        let names = fs.list(&dir).map_err(io)?;
-        names.iter().try_for_each(|name| fs.remove(&dir.join(name)).map_err(io))
-    }
-
     fn create_keyspace(&mut self, keyspace: usize) -> Result<()> {
         let known = self.keyspaces[keyspace].as_ref().map(|(tree, _)| *tree);
         self.unsure = known.is_none().then_some(keyspace);
@@ -398,7 +395,8 @@ impl Runner {
         let mut batch = crate::WriteBatch::new();
         batch.put("seen", "never");
         batch.put_in(&handle, "seen", "never");
-        let refused = [handle.get("k").map(drop), self.db().write(batch).map(drop)];
+        let refused =
+            [handle.get("k").map(drop), self.db().write_with(batch, Durability::None).map(drop)];
         let refused = refused.map(|result| result.unwrap_err().kind());
         assert_eq!(refused, [ErrorKind::Invalid; 2], "a dropped keyspace refuses");
         assert!(self.db().drop_keyspace(NAMES[keyspace]).is_err(), "it is gone");
@@ -407,10 +405,9 @@ impl Runner {
 
     fn read_only(&mut self) -> Result<()> {
         self.close()?;
-        let options = self.options.clone().fs(Arc::clone(self.disk.seen()));
-        let db = options.open_read_only(&self.dir)?;
+        let db = self.options.clone().fs(self.seen()).open_read_only(&self.dir)?;
         assert_eq!(db.last_sequence().0, self.model.last());
-        self.check_all_of(&db)?;
+        self.check_all_of(&db, &self.trees())?;
         assert_eq!(db.put("k", "v").unwrap_err().kind(), ErrorKind::Invalid);
         assert_eq!(db.flush().unwrap_err().kind(), ErrorKind::Invalid);
         db.verify()?;
@@ -420,7 +417,7 @@ impl Runner {
 
     /// Compares everything: the newest state, and that of each snapshot.
     pub fn check(&self) -> Result<()> {
-        self.check_all_of(self.db())?;
+        self.check_all_of(self.db(), &self.trees())?;
         for snapshot in self.snapshots.iter().flatten() {
             for (tree, keyspace) in self.keyspaces.iter().flatten() {
                 let reader = Reader::Snapshot(snapshot.keyspace(keyspace)?);
@@ -432,18 +429,23 @@ impl Runner {
         Ok(())
     }
 
-    fn check_all_of(&self, db: &Db) -> Result<()> {
+    /// The keyspaces there are now.
+    pub(super) fn trees(&self) -> Vec<(TreeId, String)> {
+        self.model.live().map(|(tree, name)| (tree, name.to_owned())).collect()
+    }
+
+    /// Compares everything in a database with these keyspaces, at its own point in the order.
+    pub(super) fn check_all_of(&self, db: &Db, trees: &[(TreeId, String)]) -> Result<()> {
         let seq = db.last_sequence().0;
-        let names: Vec<&str> = self.model.live().map(|(_, name)| name).collect();
-        assert_eq!(names[0], "default");
-        let (mut found, mut expected) = (db.keyspaces(), names.clone());
-        assert_eq!(found[0], "default");
-        found.sort();
-        expected.sort_unstable();
+        let mut expected: Vec<&String> = trees.iter().map(|(_, name)| name).collect();
+        let found = db.keyspaces();
+        assert_eq!((found[0].as_str(), expected[0].as_str()), ("default", "default"));
+        let mut found: Vec<&String> = found.iter().collect();
+        (found.sort(), expected.sort());
         assert_eq!(found, expected, "keyspaces");
-        for (tree, name) in self.model.live() {
+        for (tree, name) in trees {
             let keyspace = db.keyspace(name, self.keyspace.clone())?;
-            self.check_tree(tree, &Reader::Keyspace(keyspace), seq)?;
+            self.check_tree(*tree, &Reader::Keyspace(keyspace), seq)?;
         }
         Ok(())
     }

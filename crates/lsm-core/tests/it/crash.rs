@@ -3,19 +3,23 @@
 //! One workload runs once to count its changes, then once for each of them, up to there. Of
 //! each crash several images are opened: all that was synced, all that was written, and torn
 //! ones between. Each must hold an exact prefix of the write order with all that was promised
-//! to survive, must be whole, and must go on.
+//! to survive, must be whole, and must go on for long: until more is written than was lost. Copies
+//! made before the crash must be whole, or no databases.
 
 use lsm_core::fs::{CrashFs, CrashImage};
+use lsm_core::testkit::disk::{Disk, Links};
 use lsm_core::testkit::generate::{Mix, Op, operations};
 use lsm_core::testkit::model::Death;
-use lsm_core::testkit::runner::{Disk, Runner};
+use lsm_core::testkit::runner::Runner;
 use lsm_core::{KeyspaceOptions, Options, Result};
 
 use crate::model::{tiny, tiny_logs};
 use crate::seeds::{self, Told};
 
-/// Operations of the workload.
-const STEPS: usize = 160;
+/// Operations of a workload.
+const STEPS: usize = 120;
+/// Among so many of them one is a checkpoint.
+const CHECKPOINT_EVERY: usize = 40;
 /// Every so many changes there is a crash, by default: another start for each seed.
 const STRIDE: u64 = 8;
 /// Torn images of each crash.
@@ -25,18 +29,23 @@ const TORN: u64 = 2;
 struct Workload {
     options: Options,
     keyspace: KeyspaceOptions,
+    mix: Mix,
     ops: Vec<Op>,
 }
 
 impl Workload {
-    fn new(seed: u64, steps: usize) -> Self {
-        let ops = operations(seed, steps, Mix::Writes);
-        Self { options: tiny_logs().stepped(seed), keyspace: tiny(), ops }
+    fn new(seed: u64, steps: usize, mix: Mix) -> Self {
+        let mut ops = operations(seed, steps, mix);
+        for at in (CHECKPOINT_EVERY..steps).step_by(CHECKPOINT_EVERY) {
+            ops.insert(at, Op::Checkpoint);
+        }
+        Self { options: tiny_logs().stepped(seed), keyspace: tiny(), mix, ops }
     }
 
     fn runner(&self, disk: &CrashFs) -> Runner {
         let (options, keyspace) = (self.options.clone(), self.keyspace.clone());
-        Runner::new(options, keyspace, Disk::crash(disk.clone()), &seeds::dir())
+        let runner = Runner::new(options, keyspace, Disk::crash(disk.clone()), &seeds::dir());
+        runner.with_links(Links::Slow)
     }
 
     /// Runs until the end or until the disk crashes.
@@ -72,7 +81,7 @@ fn images(seed: u64) -> impl Iterator<Item = CrashImage> {
 }
 
 /// Opens what a crash left, and goes on from there.
-fn check_image(before: &Runner, disk: &CrashFs, image: CrashImage, seed: u64) {
+fn check_image(before: &Runner, disk: &CrashFs, image: CrashImage, mix: Mix, seed: u64) {
     let left = disk.image(image);
     let mut runner = before.over(Disk::crash(left.image(CrashImage::Kept)));
     let recovered = runner.recover(death(image)).unwrap();
@@ -80,20 +89,27 @@ fn check_image(before: &Runner, disk: &CrashFs, image: CrashImage, seed: u64) {
     check_crash_in_recovery(before, &left, image, recovered, seed);
     for (image, seed) in [(CrashImage::Lost, seed), (CrashImage::Torn { seed }, seed + 1)] {
         let _told = Told::new(format_args!("going on, then {image:?}"));
-        go_on(&mut runner, seed);
+        go_on(&mut runner, mix, seed);
         runner.crash(image).unwrap();
     }
     runner.db().verify().unwrap();
     runner.close().unwrap();
 }
 
-/// A few writes of each durability, and some background work.
-fn go_on(runner: &mut Runner, seed: u64) {
-    for op in operations(seed, 12, Mix::Writes) {
-        if !matches!(op, Op::Reopen) {
-            runner.apply(&op).unwrap();
+/// Writes more than was lost, with some background work: the numbers of what was lost are given
+/// out again, so that nothing of it can hide behind its number any more.
+fn go_on(runner: &mut Runner, mix: Mix, seed: u64) {
+    for round in 0.. {
+        for op in operations(seed + round, 12, mix) {
+            if !matches!(op, Op::Reopen) {
+                runner.apply(&op).unwrap();
+            }
+        }
+        if runner.model().last() > runner.model().lost() {
+            break;
         }
     }
+    runner.check().unwrap();
 }
 
 /// Crashes once more while the image is being opened. What is there is durable, so the next
@@ -140,24 +156,33 @@ fn crash_everywhere(workload: &Workload, seed: u64, stride: u64) {
         runner.abandon();
         for image in images(seed + at) {
             let _told = Told::new(format_args!("{image:?}"));
-            check_image(&runner, &disk, image, seed + at);
+            check_image(&runner, &disk, image, workload.mix, seed + at);
         }
     }
 }
 
+fn crash_runs(name: &str, mix: Mix) {
+    seeds::each(name, 1, STEPS, |seed, steps| {
+        let stride = seeds::number("LSM_TEST_STRIDE").unwrap_or(STRIDE);
+        crash_everywhere(&Workload::new(seed, steps, mix), seed, stride);
+    });
+}
+
 #[test]
 fn a_crash_after_each_change() {
-    seeds::each("a_crash_after_each_change", 1, STEPS, |seed, steps| {
-        let stride = seeds::number("LSM_TEST_STRIDE").unwrap_or(STRIDE);
-        crash_everywhere(&Workload::new(seed, steps), seed, stride);
-    });
+    crash_runs("a_crash_after_each_change", Mix::Writes);
+}
+
+#[test]
+fn a_crash_after_each_change_without_a_log() {
+    crash_runs("a_crash_after_each_change_without_a_log", Mix::UnloggedWrites);
 }
 
 #[test]
 fn a_seed_replays_a_run() {
     let run = || {
         let disk = CrashFs::new();
-        let runner = Workload::new(5, 400).run(&disk);
+        let runner = Workload::new(5, 400, Mix::Writes).run(&disk);
         (disk.events(), runner.model().last())
     };
     assert_eq!(run(), run());

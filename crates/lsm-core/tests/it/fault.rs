@@ -10,9 +10,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use lsm_core::fs::{CrashFs, CrashImage, Fault, FaultFs, Op as FsOp};
+use lsm_core::testkit::disk::Disk;
 use lsm_core::testkit::generate::{Mix, Op, operations};
 use lsm_core::testkit::model::Death;
-use lsm_core::testkit::runner::{Disk, Runner};
+use lsm_core::testkit::runner::Runner;
 use lsm_core::{Error, ErrorKind, Result};
 
 use crate::model::{tiny, tiny_logs};

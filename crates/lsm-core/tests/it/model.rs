@@ -1,11 +1,14 @@
 //! One random operation list under many settings, against the model.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
 use lsm_core::fs::{CrashFs, Fs, MemFs, OsFs};
-use lsm_core::testkit::generate::{Mix, operations};
-use lsm_core::testkit::runner::{Disk, Runner};
+use lsm_core::testkit::disk::{Disk, Links};
+use lsm_core::testkit::generate::{Mix, Op, operations};
+use lsm_core::testkit::model::Death;
+use lsm_core::testkit::runner::Runner;
 use lsm_core::{Compression, KeyspaceOptions, ManualClock, Options, TableAccess, Verification};
 
 use crate::seeds::{self, Told};
@@ -33,7 +36,8 @@ pub(crate) fn tiny_logs() -> Options {
 }
 
 fn run(seed: u64, steps: usize, options: Options, keyspace: KeyspaceOptions, disk: Disk) {
-    run_in(seed, steps, options, keyspace, disk, &seeds::dir());
+    let runner = Runner::new(options, keyspace, disk, &seeds::dir());
+    run_on(runner, &operations(seed, steps, Mix::Everything));
 }
 
 fn run_in(
@@ -44,9 +48,13 @@ fn run_in(
     disk: Disk,
     dir: &Path,
 ) {
-    let mut runner = Runner::new(options, keyspace, disk, dir);
-    runner.recover(lsm_core::testkit::model::Death::Machine).unwrap();
-    for (at, op) in operations(seed, steps, Mix::Everything).iter().enumerate() {
+    let runner = Runner::new(options, keyspace, disk, dir);
+    run_on(runner, &operations(seed, steps, Mix::Everything));
+}
+
+fn run_on(mut runner: Runner, ops: &[Op]) {
+    runner.recover(Death::Machine).unwrap();
+    for (at, op) in ops.iter().enumerate() {
         let _told = Told::new(format_args!("operation {at}, {:.200}", format!("{op:?}")));
         runner.apply(op).unwrap();
     }
@@ -116,6 +124,59 @@ fn large_buffers() {
 }
 
 #[test]
+fn writes_in_no_log() {
+    seeds::each("writes_in_no_log", SEEDS, STEPS, |seed, steps| {
+        let options = tiny_logs().stepped(seed);
+        let runner = Runner::new(options, tiny(), in_memory(), &seeds::dir());
+        run_on(runner, &operations(seed, steps, Mix::Unlogged));
+    });
+}
+
+#[test]
+fn every_limit_is_near() {
+    seeds::each("every_limit_is_near", SEEDS, STEPS, |seed, steps| {
+        let options = tiny_logs().stepped(seed).tables_open_max(16).block_cache_bytes(8 << 10);
+        let keyspace = tiny().l0_tables_compact(1);
+        let runner = Runner::new(options, keyspace, in_memory(), &seeds::dir());
+        let mut ops = operations(seed, steps, Mix::Everything);
+        // Background work is left to those who have to wait for it.
+        ops.retain(|op| !matches!(op, Op::Step(_) | Op::Compact(..)));
+        run_on(runner, &ops);
+    });
+}
+
+/// Copies are made while the tables they are made of are let go.
+fn copies_meanwhile(name: &str, links: Links) {
+    seeds::each(name, 2, STEPS / 2, |seed, steps| {
+        let options = tiny_logs().stepped(seed);
+        let runner = Runner::new(options, tiny(), in_memory(), &seeds::dir());
+        let mix = if seed.is_multiple_of(2) { Mix::Unlogged } else { Mix::Everything };
+        let mut ops = operations(seed, steps, mix);
+        for at in (10..ops.len()).step_by(40) {
+            ops.insert(at, Op::Checkpoint);
+        }
+        run_on(runner.with_links(links), &ops);
+    });
+}
+
+#[test]
+fn copies_by_slow_links() {
+    copies_meanwhile("copies_by_slow_links", Links::Slow);
+}
+
+#[test]
+fn copies_without_links() {
+    let kind = io::ErrorKind::PermissionDenied;
+    copies_meanwhile("copies_without_links", Links::Refused(kind));
+}
+
+#[test]
+fn copies_to_another_file_system() {
+    let kind = io::ErrorKind::CrossesDevices;
+    copies_meanwhile("copies_to_another_file_system", Links::Refused(kind));
+}
+
+#[test]
 fn on_the_real_file_system() {
     seeds::each("on_the_real_file_system", 2, STEPS / 2, |seed, steps| {
         let dir = tempfile::tempdir().unwrap();
@@ -128,6 +189,14 @@ fn on_the_real_file_system() {
 fn threads_that_crash() {
     seeds::each("threads_that_crash", SEEDS, STEPS, |seed, steps| {
         run(seed, steps, tiny_logs().compaction_threads(2), tiny(), in_memory());
+    });
+}
+
+#[test]
+fn threads_that_crash_without_a_log() {
+    seeds::each("threads_that_crash_without_a_log", 2, STEPS, |seed, steps| {
+        let runner = Runner::new(tiny_logs(), tiny(), in_memory(), &seeds::dir());
+        run_on(runner, &operations(seed, steps, Mix::Unlogged));
     });
 }
 
