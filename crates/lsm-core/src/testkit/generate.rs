@@ -4,6 +4,7 @@
 //! Leaves to others: what an operation means while something it names is missing (a keyspace
 //! that was dropped, an empty slot): it is skipped, or reads the present instead.
 
+use std::collections::VecDeque;
 use std::ops::Bound;
 
 use fastrand::Rng;
@@ -21,6 +22,8 @@ pub const SLOTS: usize = 4;
 /// smallest write buffer holds, once more than the buffer has memtables.
 const HEAVY: u32 = 5;
 const HEAVY_BYTES: usize = 17 << 10;
+/// Among so many operations a plan of that kind begins.
+const PLAN_ONE_IN: u32 = 80;
 
 /// One operation.
 #[derive(Clone, Debug)]
@@ -69,7 +72,7 @@ pub enum Op {
     Verify,
     /// Compares everything, at each snapshot too.
     Check,
-    /// `Db::keyspace`, for one that is there too.
+    /// `Db::keyspace`; one that is there, as the default one always is, gets other settings.
     CreateKeyspace(usize),
     /// `Db::drop_keyspace`
     DropKeyspace(usize),
@@ -179,7 +182,7 @@ pub fn operations(seed: u64, count: usize, mix: Mix) -> Vec<Op> {
         mix,
         durability: Durability::None,
         alike: 0,
-        heavy: (0, 0),
+        planned: VecDeque::new(),
         calm: 0,
     };
     (0..count).map(|_| generator.op()).collect()
@@ -192,9 +195,8 @@ struct Generator {
     durability: Durability,
     /// ... and how many of them.
     alike: u32,
-    /// So many batches take a large value to this keyspace along: its write buffer fills up and
-    /// is flushed alone, with a part of each batch.
-    heavy: (u32, usize),
+    /// What comes first.
+    planned: VecDeque<Op>,
     /// So many operations without a crash: some runs are long enough that all that the crash
     /// before them lost is written again, and more.
     calm: u32,
@@ -202,7 +204,13 @@ struct Generator {
 
 impl Generator {
     fn op(&mut self) -> Op {
+        if let Some(op) = self.planned.pop_front() {
+            return op;
+        }
         self.calm = self.calm.saturating_sub(1);
+        if self.rng.u32(..PLAN_ONE_IN) == 0 {
+            self.plan_half_flushed();
+        }
         // Out of a thousand: writes, rare things, and reads for the rest.
         match self.rng.u32(..1000) {
             ..420 => self.write(),
@@ -226,21 +234,41 @@ impl Generator {
             let keyspace = if spread && count > 1 { n % KEYSPACES } else { self.keyspace() };
             self.one_write(keyspace)
         };
-        let mut writes: Vec<Write> = (0..count).map(write).collect();
-        writes.extend(self.heavy_write());
-        Op::Write { writes, durability }
+        Op::Write { writes: (0..count).map(write).collect(), durability }
     }
 
-    fn heavy_write(&mut self) -> Option<Write> {
-        if self.heavy.0 == 0 {
-            let begins = self.rng.u32(..40) == 0;
-            self.heavy = (if begins { HEAVY } else { 0 }, self.rng.usize(..KEYSPACES));
-            return None;
+    /// The write buffer of one keyspace fills up with the parts of batches whose other parts go
+    /// elsewhere, and is flushed alone; then, soon, the power is lost. What follows is long enough
+    /// that all that was lost is written again.
+    fn plan_half_flushed(&mut self) {
+        let durability = match self.mix.is_unlogged() || self.rng.u32(..3) == 0 {
+            true => Durability::None,
+            false => Durability::Buffered,
+        };
+        let heavy = self.rng.usize(..KEYSPACES);
+        for _ in 0..HEAVY {
+            let mut writes: Vec<Write> = (0..KEYSPACES).map(|n| self.one_write(n)).collect();
+            let mut value = vec![0; HEAVY_BYTES];
+            self.rng.fill(&mut value);
+            writes.push(Write {
+                keyspace: heavy,
+                key: self.key().into(),
+                value: Some(value.into()),
+            });
+            self.planned.push_back(Op::Write { writes, durability });
         }
-        self.heavy.0 -= 1;
-        let mut value = vec![0; HEAVY_BYTES];
-        self.rng.fill(&mut value);
-        Some(Write { keyspace: self.heavy.1, key: self.key().into(), value: Some(value.into()) })
+        self.planned.push_back(Op::Step(self.rng.usize(1..8)));
+        for _ in 0..self.rng.usize(..3) {
+            let writes = (0..KEYSPACES).map(|n| self.one_write(n)).collect();
+            self.planned.push_back(Op::Write { writes, durability });
+        }
+        // As many that ask for the disk, afterwards: none of these did.
+        (self.durability, self.alike) = (Durability::Sync, HEAVY);
+        if !self.mix.is_of_writes() && self.calm == 0 {
+            let crash = self.crash();
+            self.planned.push_back(crash);
+            self.calm = 120;
+        }
     }
 
     /// Each of the three as often as the others, in turns of any length: a logged write after
@@ -278,7 +306,7 @@ impl Generator {
             104..120 => Op::Snapshot(slot),
             120..132 => Op::DropSnapshot(slot),
             132..142 => Op::CloseReaders(slot),
-            142..152 => Op::CreateKeyspace(self.rng.usize(1..KEYSPACES)),
+            142..152 => Op::CreateKeyspace(self.rng.usize(..KEYSPACES)),
             152..156 => Op::DropKeyspace(self.rng.usize(1..KEYSPACES)),
             156..162 => Op::Reopen,
             _ if self.mix.is_of_writes() => Op::Step(1),

@@ -46,6 +46,8 @@ pub struct Runner {
     pub(super) stale: Vec<PathBuf>,
     /// Makes folders for checkpoints, and alternates settings.
     pub(super) count: u32,
+    /// How often a write had to wait for background work, in the runs before.
+    stops: u64,
 }
 
 /// An iterator and what it must still yield.
@@ -95,6 +97,7 @@ impl Runner {
             copies: Vec::new(),
             stale: Vec::new(),
             count: 0,
+            stops: 0,
         }
     }
 
@@ -167,7 +170,12 @@ impl Runner {
         self.close_readers();
         self.snapshots = Default::default();
         self.keyspaces = Default::default();
-        self.db = None;
+        self.stops += self.db.take().map_or(0, |db| db.stats().stops);
+    }
+
+    /// How often a write had to wait for background work so far: whether limits were reached.
+    pub fn stops(&self) -> u64 {
+        self.stops + self.db.as_ref().map_or(0, |db| db.stats().stops)
     }
 
     /// Ends the run as a crash does, and goes on with the image.
@@ -195,6 +203,7 @@ impl Runner {
     /// Closes the database.
     pub fn close(&mut self) -> Result<()> {
         let db = self.db.take().expect("the database is open");
+        self.stops += db.stats().stops;
         let closed = db.close();
         if closed.is_ok() {
             self.model.acknowledge(Durability::Sync);
@@ -497,10 +506,14 @@ impl Runner {
     /// Settings differ between keyspaces, and between opens.
     fn options_of(&self, keyspace: usize) -> KeyspaceOptions {
         let options = self.keyspace.clone();
-        match (keyspace, self.count % 3) {
-            (1, 0) => options.block_bytes(1024).compression(Compression::None),
+        match (keyspace, self.count % 5) {
+            (1, ..2) => options.block_bytes(1024).compression(Compression::None),
             (1, _) => options.filter_bits_per_key(0),
-            (2, 1) => options.l0_tables_compact(2).compression(Compression::Lz4),
+            (2, ..2) => options.l0_tables_compact(2).compression(Compression::Lz4),
+            // Limits that hold writers back, wider and narrower.
+            (_, 2) => options.write_buffers_max(5).l0_tables_compact(20),
+            (_, 3) => options.write_buffer_bytes(128 << 10).level_bytes_base(1 << 20),
+            (0, 4) => options.write_buffers_max(2).l0_tables_compact(1),
             _ => options,
         }
     }

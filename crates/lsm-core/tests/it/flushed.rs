@@ -1,11 +1,14 @@
 //! `flushed_sequence` is what is in tables: as much as that comes back without any log, and
 //! nothing more.
 
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use lsm_core::fs::{CrashFs, CrashImage};
-use lsm_core::{Db, Durability, Keyspace, Options, SeqNo, WriteBatch};
+use lsm_core::fs::{CrashFs, CrashImage, Fault, FaultFs, MemFs, Op};
+use lsm_core::{Db, Durability, ErrorKind, Keyspace, Options, SeqNo, WriteBatch};
 
+use crate::folder::{DIR, Folder};
 use crate::model::{tiny, tiny_logs};
 use crate::seeds;
 
@@ -73,26 +76,63 @@ fn exactly_what_is_flushed_survives_without_a_log() {
 /// While a flush waits for the disk, its number is not told yet.
 #[test]
 fn what_is_flushed_is_told_when_it_is_safe() {
-    use lsm_core::fs::{Fault, FaultFs, Op};
-
     let disk = CrashFs::new();
     let faults = FaultFs::new(Arc::new(disk.clone()));
     let db = options(&disk, 1).fs(Arc::new(faults.clone())).open(seeds::dir()).unwrap();
     let other = db.keyspace("other", tiny()).unwrap();
     let mut rng = fastrand::Rng::with_seed(1);
     (1..=20).for_each(|seq| write(&db, &other, seq, &mut rng));
-    let (looks, handle) = (Arc::new(std::sync::atomic::AtomicU64::new(0)), db.clone());
+    let (looks, handle) = (Arc::new(AtomicU64::new(0)), db.clone());
     let look = {
         let looks = Arc::clone(&looks);
         move || {
             check(&disk, handle.flushed_sequence(), 1);
-            looks.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            looks.fetch_add(1, Ordering::Relaxed);
         }
     };
     faults.inject(Fault::run(Op::Sync, look.clone()).forever());
     faults.inject(Fault::run(Op::SyncDir, look).forever());
     db.flush().unwrap();
     faults.clear();
-    assert!(looks.load(std::sync::atomic::Ordering::Relaxed) > 2);
+    assert!(looks.load(Ordering::Relaxed) > 2);
     assert_eq!(db.flushed_sequence().get(), 20);
+}
+
+/// A table that holds writes which the log has lost is named at the open: nobody could tell the
+/// parts of their batches that it holds from writes that get the same numbers later.
+#[test]
+fn a_table_ahead_of_what_came_back_is_named() {
+    let memory = MemFs::new();
+    let options = tiny_logs().log_segment_bytes(1 << 20).log_bytes_max(4 << 20).stepped(1);
+    let open = |fs| options.clone().default_keyspace(tiny()).fs(fs).open(DIR);
+    let db = open(Arc::new(memory.clone())).unwrap();
+    let other = db.keyspace("other", tiny()).unwrap();
+    // A write buffer of one keyspace is flushed, and the other keyspace's part of each batch
+    // is in the log alone.
+    for n in 0..5_u8 {
+        let mut batch = WriteBatch::new();
+        batch.put([n], "part");
+        batch.put_in(&other, [n], vec![n; 17 << 10]);
+        db.write(batch).unwrap();
+    }
+    let tables = |keyspace: &Keyspace| -> usize {
+        keyspace.levels().iter().map(|level| level.tables.len()).sum()
+    };
+    while tables(&other) == 0 {
+        assert!(db.step().unwrap(), "a full write buffer is flushed");
+    }
+    assert!(db.flushed_sequence().get() == 0, "the other keyspace has no table");
+    let folder = Folder::take(&memory, Path::new(DIR));
+    open(folder.in_memory()).unwrap().verify().unwrap();
+    // The first batch stays.
+    let log = folder.names(".log").into_iter().find(|name| {
+        let bytes = &folder.0[name];
+        bytes.windows(4).any(|window| window == b"part")
+    });
+    let cut =
+        folder.with(&log.expect("the log that is written to"), |bytes| bytes[20 << 10..].fill(0));
+    let error = open(cut.in_memory()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    let file = error.file().and_then(Path::to_str).unwrap();
+    assert!(file.ends_with(".table"), "{error}");
 }

@@ -52,6 +52,8 @@ enum Asked {
     Anything,
     /// Only what goes to the log.
     Logged,
+    /// What goes to the log and is synced by nobody but flushes.
+    Buffered,
     /// Nothing goes to the log.
     Unlogged,
 }
@@ -63,6 +65,7 @@ impl Asked {
             Self::EachItsOwn => all.get(writer as usize..=writer as usize).unwrap_or(&all),
             Self::Anything => &all,
             Self::Logged => &all[1..],
+            Self::Buffered => &all[1..2],
             Self::Unlogged => &all[..1],
         };
         *rng.choice(asked).expect("there are some")
@@ -229,7 +232,7 @@ fn run_round(
     let db = runner.db().clone();
     let [default, one] = ["default", "one"].map(|name| db.keyspace(name, tiny()).unwrap());
     let mut rng = Rng::with_seed(seed);
-    let all = [Asked::EachItsOwn, Asked::Anything, Asked::Logged, Asked::Unlogged];
+    let all = [Asked::EachItsOwn, Asked::Anything, Asked::Logged, Asked::Buffered, Asked::Unlogged];
     let asked = *rng.choice(&all).expect("there are some");
     println!("round of {asked:?}, seed {seed}");
     let round = Arc::new(Round {
@@ -322,7 +325,7 @@ fn crash_beside_writers(seed: u64, rounds: u64) {
 
 #[test]
 fn a_crash_beside_writers() {
-    seeds::each("a_crash_beside_writers", 3, ROUNDS as usize, |seed, rounds| {
+    seeds::each("a_crash_beside_writers", 8, ROUNDS as usize, |seed, rounds| {
         crash_beside_writers(seed, rounds as u64);
     });
 }
