@@ -36,7 +36,7 @@ pub struct Runner {
     db: Option<Db>,
     keyspaces: [Option<(TreeId, Keyspace)>; KEYSPACES],
     /// A keyspace that was being made or dropped when an error came.
-    unsure: Option<usize>,
+    unsure: Option<Unsure>,
     snapshots: [Option<Snapshot>; SLOTS],
     iterators: [Option<OpenIterator>; SLOTS],
     cursors: [Option<OpenCursor>; SLOTS],
@@ -48,6 +48,13 @@ pub struct Runner {
     pub(super) count: u32,
     /// How often a write had to wait for background work, in the runs before.
     stops: u64,
+}
+
+/// What was being made or dropped, and the last number given out before.
+#[derive(Clone, Copy, Debug)]
+struct Unsure {
+    keyspace: usize,
+    last: u64,
 }
 
 /// An iterator and what it must still yield.
@@ -387,7 +394,7 @@ impl Runner {
 
     fn create_keyspace(&mut self, keyspace: usize) -> Result<()> {
         let known = self.keyspaces[keyspace].as_ref().map(|(tree, _)| *tree);
-        self.unsure = known.is_none().then_some(keyspace);
+        self.unsure = known.is_none().then_some(Unsure { keyspace, last: self.model.last() });
         let handle = self.db().keyspace(NAMES[keyspace], self.options_of(keyspace))?;
         self.unsure = None;
         let tree = known.unwrap_or_else(|| self.model.create(NAMES[keyspace]));
@@ -397,10 +404,12 @@ impl Runner {
 
     fn drop_keyspace(&mut self, keyspace: usize) -> Result<()> {
         let Some((tree, handle)) = self.keyspaces[keyspace].take() else { return Ok(()) };
-        self.unsure = Some(keyspace);
+        self.unsure = Some(Unsure { keyspace, last: self.model.last() });
         self.db().drop_keyspace(NAMES[keyspace])?;
         self.unsure = None;
         self.model.drop(tree);
+        // What was written before is as durable as the drop: it may be a copy.
+        self.model.acknowledge(Durability::Sync);
         let mut batch = crate::WriteBatch::new();
         batch.put("seen", "never");
         batch.put_in(&handle, "seen", "never");
@@ -450,7 +459,8 @@ impl Runner {
         let found = db.keyspaces();
         assert_eq!((found[0].as_str(), expected[0].as_str()), ("default", "default"));
         let mut found: Vec<&String> = found.iter().collect();
-        (found.sort(), expected.sort());
+        found.sort();
+        expected.sort();
         assert_eq!(found, expected, "keyspaces");
         for (tree, name) in trees {
             let keyspace = db.keyspace(name, self.keyspace.clone())?;
@@ -484,12 +494,16 @@ impl Runner {
 
     /// Names the keyspaces that are there, with their settings; settles what was unsure.
     fn find_keyspaces(&mut self) -> Result<()> {
-        if let Some(keyspace) = self.unsure.take() {
+        if let Some(Unsure { keyspace, last }) = self.unsure.take() {
             let name = NAMES[keyspace];
             let is_there = self.db().keyspaces().iter().any(|own| own == name);
             match (self.model.find(name), is_there) {
                 (None, true) => drop(self.model.create(name)),
-                (Some(tree), false) => self.model.drop(tree),
+                (Some(tree), false) => {
+                    let found = self.model.last();
+                    assert!(found >= last, "{name} is dropped, but {found} is all of {last}");
+                    self.model.drop(tree);
+                }
                 _ => {}
             }
         }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use lsm_core::fs::{Fault, FaultFs, Fs, MemFs, Op};
@@ -177,4 +177,37 @@ fn cursors_end_with_the_close_whatever_becomes_of_the_folder() {
     assert_eq!(untouched.rev().next().unwrap().unwrap_err().kind(), ErrorKind::Closed);
     assert_eq!(value, "value", "what was handed out stays");
     db.close().unwrap();
+}
+
+/// Until the database is closed, nobody else can open the folder, whatever the close is doing.
+#[test]
+fn the_folder_is_locked_until_a_close_has_ended() {
+    let (memory, disk) = disk();
+    let db = open(&disk);
+    // Something to be flushed, something to be synced, and tables to be removed.
+    for round in ["a", "b"] {
+        db.put("key", round).unwrap();
+        db.flush().unwrap();
+    }
+    db.compact_range::<&str>(..).unwrap();
+    db.put("key", "c").unwrap();
+    db.put_with("key", "d", Durability::None).unwrap();
+    let looks = Arc::new(AtomicU64::new(0));
+    let look = {
+        let looks = Arc::clone(&looks);
+        move || {
+            let other = Options::default().fs(Arc::new(memory.clone()));
+            assert_eq!(other.clone().open(DIR).unwrap_err().kind(), ErrorKind::Locked);
+            assert_eq!(other.open_read_only(DIR).unwrap_err().kind(), ErrorKind::Locked);
+            looks.fetch_add(1, Ordering::Relaxed);
+        }
+    };
+    for op in [Op::Write, Op::Copy, Op::Sync, Op::SyncDir, Op::Create, Op::Remove, Op::Rename] {
+        disk.inject(Fault::run(op, look.clone()).forever());
+    }
+    db.close().unwrap();
+    disk.clear();
+    // The log and the note of its end are synced, whatever else there is to do.
+    assert!(looks.load(Ordering::Relaxed) >= 3);
+    assert_eq!(open(&disk).get("key").unwrap().unwrap(), "d");
 }

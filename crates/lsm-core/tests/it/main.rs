@@ -10,6 +10,7 @@ mod fault;
 mod flushed;
 mod folder;
 mod golden;
+mod held_back;
 mod logs;
 mod model;
 mod retry;

@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use lsm_core::fs::{Fault, FaultFs, Fs, MemFs, Op};
-use lsm_core::{Durability, KeyspaceOptions, Options};
+use lsm_core::{Db, Durability, KeyspaceOptions, Options};
 
 use crate::folder::DIR;
+use crate::model::tiny;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -105,5 +106,41 @@ fn what_a_close_leaves_goes_at_the_next_open() {
         std::thread::sleep(Duration::from_millis(10));
     }
     assert_eq!(db.iter().count(), 8);
+    db.close().unwrap();
+}
+
+fn live(db: &Db) -> usize {
+    db.levels().iter().map(|level| level.tables.len()).sum()
+}
+
+/// What hot keys leave behind goes while they are still being overwritten, by writers who never
+/// let the flushes come to rest.
+#[test]
+fn the_backlog_of_files_is_bounded() {
+    const WRITERS: usize = 2;
+    const WRITES: u32 = 8000;
+    let memory = MemFs::new();
+    let faults = FaultFs::new(Arc::new(memory.clone()));
+    faults.inject(Fault::delay(Op::Sync, Duration::from_millis(2)).on(".table").forever());
+    let hot = tiny().write_buffers_max(8);
+    let db = Options::default().default_keyspace(hot).fs(Arc::new(faults)).open(DIR).unwrap();
+    let mut most = 0;
+    std::thread::scope(|scope| {
+        let write = |writer: usize| {
+            for n in 0..WRITES {
+                let (key, value) = (format!("hot{writer}/{:03}", n % 50), [n as u8; 1000]);
+                db.put_with(key, value, Durability::None).unwrap();
+            }
+        };
+        let writers: Vec<_> = (0..WRITERS).map(|n| scope.spawn(move || write(n))).collect();
+        while writers.iter().any(|writer| !writer.is_finished()) {
+            most = most.max(tables(&memory).saturating_sub(live(&db)));
+            std::thread::yield_now();
+        }
+    });
+    let made = db.stats().flushes + db.stats().compactions;
+    assert!(made > 150, "{made} tables were made: too few to tell");
+    // A bounded backlog, whatever was made.
+    assert!(most < 60, "{most} tables that nothing names, of {made} that were made");
     db.close().unwrap();
 }
