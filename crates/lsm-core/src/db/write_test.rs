@@ -130,7 +130,7 @@ fn unlogged_writes_that_were_held_up_go_on_before_others_are_held_up_again() {
                 engine.begin_close();
             }
             assert!(all, "an unlogged write waits for a second flush");
-            while !logged.iter().all(|thread| thread.is_finished()) {
+            while !logged.iter().all(std::thread::ScopedJoinHandle::is_finished) {
                 engine.flush_one().unwrap();
                 std::thread::yield_now();
             }

@@ -9,6 +9,7 @@ use lsm_core::fs::{Fault, FaultFs, Fs, MemFs, Op};
 use lsm_core::{Db, Durability, ErrorKind, Options, Result};
 
 use crate::folder::{DIR, Folder};
+use crate::wait;
 
 const COPY: &str = "/copy";
 const SLOW: Duration = Duration::from_millis(300);
@@ -20,12 +21,6 @@ fn disk() -> (MemFs, FaultFs) {
 
 fn open(disk: &FaultFs) -> Db {
     Options::default().fs(Arc::new(disk.clone())).open(DIR).unwrap()
-}
-
-fn wait_until(done: impl Fn() -> bool) {
-    while !done() {
-        std::thread::yield_now();
-    }
 }
 
 /// Closes a database with two tables while `job` syncs the first file in `dir` that ends like
@@ -45,7 +40,7 @@ fn close_beside(
     std::thread::scope(|scope| {
         let other = db.clone();
         let job = scope.spawn(move || job(&other));
-        wait_until(|| is_there(&memory));
+        wait::until("it is done", || is_there(&memory));
         db.close().unwrap();
         let closed = Folder::take(&memory, Path::new(dir));
         if let Err(error) = job.join().unwrap() {
@@ -87,7 +82,7 @@ fn every_close_returns_after_the_first_is_done() {
     std::thread::scope(|scope| {
         let first = db.clone();
         scope.spawn(move || first.close().unwrap());
-        wait_until(|| disk.count(Op::Sync) > synced);
+        wait::until("it is done", || disk.count(Op::Sync) > synced);
         db.close().unwrap();
         // Unlocked, and nothing of the first close is still to come.
         let again = open(&disk);
@@ -141,7 +136,7 @@ fn write_beside_a_close(durabilities: &[Durability]) {
             })
         };
         let writers: Vec<_> = (0..WRITERS).map(write).collect();
-        wait_until(|| written.load(Ordering::Relaxed) > go_on);
+        wait::until("it is done", || written.load(Ordering::Relaxed) > go_on);
         db.clone().close().unwrap();
         writers.into_iter().map(|writer| writer.join().unwrap()).collect::<Vec<u32>>()
     });
@@ -161,7 +156,7 @@ fn cursors_end_with_the_close_whatever_becomes_of_the_folder() {
         db.put(key, "value").unwrap();
         db.flush().unwrap();
     }
-    let (mut cursor, mut range, untouched) = (db.cursor(), db.iter(), db.iter());
+    let (mut cursor, mut range, mut untouched) = (db.cursor(), db.iter(), db.iter());
     cursor.seek_first().unwrap();
     let (_, value) = range.next().unwrap().unwrap();
     db.close().unwrap();
@@ -169,12 +164,12 @@ fn cursors_end_with_the_close_whatever_becomes_of_the_folder() {
     // The next one to open the folder removes all tables that the cursors read.
     let db = open(&disk);
     db.compact_range::<&str>(..).unwrap();
-    wait_until(|| db.stats().obsolete_files == 0);
+    wait::until("it is done", || db.stats().obsolete_files == 0);
     for _ in 0..2 {
         assert_eq!(cursor.next().unwrap_err().kind(), ErrorKind::Closed);
     }
     assert_eq!(range.next().unwrap().unwrap_err().kind(), ErrorKind::Closed);
-    assert_eq!(untouched.rev().next().unwrap().unwrap_err().kind(), ErrorKind::Closed);
+    assert_eq!(untouched.next_back().unwrap().unwrap_err().kind(), ErrorKind::Closed);
     assert_eq!(value, "value", "what was handed out stays");
     db.close().unwrap();
 }

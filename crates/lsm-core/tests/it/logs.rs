@@ -2,13 +2,13 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use lsm_core::fs::{Fs, MemFs};
-use lsm_core::{Clock, Db, Options, SystemClock};
+use lsm_core::{Db, Options};
 
 use crate::folder::DIR;
 use crate::model::{tiny, tiny_logs};
+use crate::wait;
 
 const SEGMENT_BYTES: u64 = 64 << 10;
 const LOG_BYTES_MAX: u64 = 4 * SEGMENT_BYTES;
@@ -76,13 +76,8 @@ fn threads_keep_the_log_short() {
         write_much(&db, rested, || {});
     }
     // Once the work has caught up.
-    let clock = SystemClock::new();
     let enough = LOG_BYTES_MAX + SPARE_MAX * SEGMENT_BYTES;
-    while log_bytes(&memory) > enough {
-        let found = log_bytes(&memory);
-        assert!(clock.now() < Duration::from_secs(60), "{found} bytes of log");
-        clock.sleep(Duration::from_millis(10));
-    }
+    wait::until("the log is short", || log_bytes(&memory) <= enough);
     db.close().unwrap();
     check_reopened(options);
 }

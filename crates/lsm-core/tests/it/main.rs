@@ -18,4 +18,5 @@ mod scripts;
 mod seeds;
 mod space;
 mod threads;
+mod wait;
 mod writers;

@@ -4,14 +4,12 @@
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 
-use lsm_core::fs::{Fault, FaultFs, Fs, MemFs, Op, corrupt};
+use lsm_core::fs::{Fault, FaultFs, MemFs, Op, corrupt};
 use lsm_core::{BackgroundJob, Db, ErrorKind, Event, KeyspaceOptions, Options};
 
 use crate::folder::DIR;
-
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::wait;
 
 struct Watched {
     disk: MemFs,
@@ -57,7 +55,7 @@ impl Watched {
 
     /// Nothing was lost, and nothing is put off.
     fn check(self, keys: u32) {
-        wait_until("all is well", || self.db.stats().job_error.is_none());
+        wait::until("all is well", || self.db.stats().job_error.is_none());
         assert!(self.db.stats().job_failures > 0);
         self.db.verify().unwrap();
         for key in 0..keys {
@@ -66,14 +64,6 @@ impl Watched {
         self.db.close().unwrap();
         let db = Options::default().fs(Arc::new(self.disk)).open(DIR).unwrap();
         assert_eq!(db.iter().count(), keys as usize);
-    }
-}
-
-fn wait_until(what: &str, done: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !done() {
-        assert!(start.elapsed() < PATIENCE, "{what}");
-        std::thread::sleep(Duration::from_millis(5));
     }
 }
 
@@ -95,7 +85,7 @@ fn a_flush_that_finds_no_room_is_tried_again_and_writes_go_on() {
         assert!(it.db.stats().job_error.is_some() && it.failed(BackgroundJob::Flush));
         it.db.put(1u32.to_be_bytes(), "meanwhile").unwrap();
         // Nobody asks: the thread tries again by itself.
-        wait_until("the flush is done", || it.recovered(BackgroundJob::Flush));
+        wait::until("the flush is done", || it.recovered(BackgroundJob::Flush));
         it.db.flush().unwrap();
         it.check(2);
     }
@@ -110,7 +100,9 @@ fn a_segment_that_cannot_be_made_ahead_costs_nothing() {
     while !it.recovered(BackgroundJob::LogSegment) {
         it.db.put(keys.to_be_bytes(), [7; 100]).unwrap();
         keys += 1;
-        std::thread::sleep(Duration::from_micros(if keys < 4500 { 0 } else { 20_000 }));
+        if keys > 4500 {
+            wait::moment();
+        }
     }
     assert!(it.failed(BackgroundJob::LogSegment));
     it.check(keys);
@@ -149,7 +141,7 @@ fn writers_do_not_wait_for_flushes_that_fail() {
     assert!(keys > 100, "the write buffers were there to be filled");
     assert_eq!(error.io_error().unwrap().kind(), io::ErrorKind::StorageFull, "{error}");
     it.faults.clear();
-    wait_until("room was made", || it.db.put(keys.to_be_bytes(), "again").is_ok());
+    wait::until("room was made", || it.db.put(keys.to_be_bytes(), "again").is_ok());
     it.db.flush().unwrap();
     it.check(keys + 1);
 }
@@ -174,9 +166,9 @@ fn a_compaction_that_fails_is_tried_again() {
             let _ = it.db.flush();
         }
         let is_put_off = || it.db.stats().job_error.is_some();
-        wait_until("it is done", || !is_put_off());
+        wait::until("it is done", || !is_put_off());
         let level = |n: usize| it.db.levels()[n].tables.len();
-        wait_until("level 0 is merged", || level(0) < 3);
+        wait::until("level 0 is merged", || level(0) < 3);
         assert!(at > 1 || it.recovered(BackgroundJob::Compaction));
         it.check(keys);
     }
@@ -197,10 +189,10 @@ fn one_damaged_table_stops_no_other_compaction_and_no_write() {
         good.put("key", round).unwrap();
         it.db.flush().unwrap();
     }
-    wait_until("the damage is met", || it.failed(BackgroundJob::Compaction));
+    wait::until("the damage is met", || it.failed(BackgroundJob::Compaction));
     let error = it.db.stats().job_error.unwrap();
     assert!(error.contains(&format!("{table:06}.table")), "{error}");
-    wait_until("the other is merged", || good.levels()[0].tables.len() < 2);
+    wait::until("the other is merged", || good.levels()[0].tables.len() < 2);
     it.db.put("still", "written").unwrap();
     it.db.sync().unwrap();
     assert_eq!(good.get("key").unwrap().unwrap(), "d");
