@@ -10,6 +10,7 @@ mod fault;
 mod folder;
 mod golden;
 mod model;
+mod refused;
 mod retry;
 mod scripts;
 mod seeds;
