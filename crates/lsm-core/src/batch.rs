@@ -24,8 +24,8 @@ pub struct KeyspaceRef {
 
 /// Writes that take effect together or not at all, in order, across keyspaces.
 ///
-/// A later write to a key wins over an earlier one of the same batch. Limits are checked when
-/// the batch is written: keys up to [`KEY_LEN_MAX`], values up to [`VALUE_LEN_MAX`], the whole
+/// A later write to a key wins over an earlier one of the same batch. Limits are checked as the
+/// batch is built, and told when it is written, with the number of the write that broke one: keys up to [`KEY_LEN_MAX`], values up to [`VALUE_LEN_MAX`], the whole
 /// up to [`BATCH_BYTES_MAX`] bytes.
 ///
 /// ```
@@ -122,15 +122,27 @@ impl WriteBatch {
 
     fn enter(&mut self, keyspace: KeyspaceRef) -> KeyspaceId {
         if *self.database.get_or_insert(keyspace.database) != keyspace.database {
-            self.refuse(|| Error::invalid("a batch names keyspaces of two databases"));
+            self.refuse(Error::invalid("a batch names keyspaces of two databases"));
         }
         keyspace.id
     }
 
     pub(crate) fn push(&mut self, kind: Kind, keyspace: KeyspaceId, key: &[u8], value: &[u8]) {
-        if let Err(error) = check_limits(key, value, self.encoded.len()) {
-            return self.refuse(|| error);
+        if let Err(error) = self.try_push(kind, keyspace, key, value) {
+            self.refuse(error);
         }
+    }
+
+    /// Adds a write, unless it breaks a limit.
+    #[inline]
+    pub(crate) fn try_push(
+        &mut self,
+        kind: Kind,
+        keyspace: KeyspaceId,
+        key: &[u8],
+        value: &[u8],
+    ) -> Result<()> {
+        check_limits(key, value, self.encoded.len())?;
         let out = &mut self.encoded;
         out.push(kind as u8);
         put_varint(out, u64::from(keyspace.0));
@@ -144,10 +156,21 @@ impl WriteBatch {
         if self.keyspaces.last() != Some(&keyspace) {
             self.keyspaces.push(keyspace);
         }
+        Ok(())
     }
 
-    fn refuse(&mut self, error: impl FnOnce() -> Error) {
-        self.refused.get_or_insert_with(error);
+    /// Up to the first refusal every write was taken: their count is the number of this one.
+    fn refuse(&mut self, error: Error) {
+        if self.refused.is_none() {
+            self.refused = Some(error.in_write(self.len()));
+        }
+    }
+
+    /// What to say of the first write to a keyspace that was dropped.
+    pub(crate) fn names_dropped(&self, keyspace: KeyspaceId) -> Error {
+        let index = self.operations().position(|operation| operation.keyspace == keyspace);
+        let error = Error::invalid("its keyspace was dropped");
+        error.in_write(index.expect("each keyspace that a batch names is some write's"))
     }
 
     /// The batch may be written to `database`; otherwise says why not.

@@ -48,6 +48,9 @@ struct Inner {
     source: Option<Arc<io::Error>>,
 }
 
+/// How the text of every refusal after a failure begins.
+const REFUSED: &str = "writes are refused until reopen, because of: ";
+
 impl Error {
     /// The class of the error.
     pub fn kind(&self) -> ErrorKind {
@@ -109,15 +112,27 @@ impl Error {
         Self::new(ErrorKind::Io, format!("could not {action}")).in_file(file).because(source)
     }
 
-    /// What later writers are told after `first` made the disk's state unknown.
     /// A thread has ended by a bug of ours, in the middle of something.
     pub(crate) fn panicked(thread: &str) -> Self {
         Self::new(ErrorKind::Failed, format!("thread {thread} panicked: this is a bug"))
     }
 
+    /// A process uses a database that another one opened before it was forked from that.
+    pub(crate) fn forked() -> Self {
+        Self::invalid(
+            "the database was opened before this process was forked from the one that opened it: \
+             only there can it be used",
+        )
+    }
+
+    /// What later writers are told after `first` made the disk's state unknown.
     pub(crate) fn failed(first: &Error) -> Self {
-        let message = format!("writes are refused until reopen, because of: {first}");
+        if first.inner.message.starts_with(REFUSED) {
+            return first.clone();
+        }
         let mut inner = (*first.inner).clone();
+        // The source is told behind it, as of every error.
+        let message = format!("{REFUSED}{}", WithoutSource(&inner));
         (inner.kind, inner.message) = (ErrorKind::Failed, message);
         (inner.file, inner.offset) = (None, None);
         Self { inner: Arc::new(inner) }
@@ -136,6 +151,19 @@ impl Error {
         self.with(|inner| {
             inner.file.get_or_insert_with(|| file.to_owned());
         })
+    }
+
+    /// Says which write of a batch it is about.
+    pub(crate) fn in_write(self, index: usize) -> Self {
+        self.with(|inner| {
+            inner.message =
+                format!("write {index} of the batch, counted from 0: {}", inner.message);
+        })
+    }
+
+    /// Adds what the caller may do instead.
+    pub(crate) fn or_else(self, advice: &str) -> Self {
+        self.with(|inner| inner.message = format!("{} ({advice})", inner.message))
     }
 
     /// Sets the offset, unless a deeper layer already did.
@@ -161,21 +189,31 @@ impl Error {
     }
 }
 
+/// All that is known; so `source` of the trait returns nothing that would be told twice. The
+/// system's own error is [`io_error`](Error::io_error).
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let inner = &self.inner;
-        f.write_str(&inner.message)?;
-        if let Some(file) = &inner.file {
-            write!(f, " [file {}", file.display())?;
-            if let Some(offset) = inner.offset {
-                write!(f, ", offset {offset}")?;
-            }
-            f.write_str("]")?;
+        WithoutSource(&self.inner).fmt(f)?;
+        match &self.inner.source {
+            Some(source) => write!(f, ": {source}"),
+            None => Ok(()),
         }
-        if let Some(source) = &inner.source {
-            write!(f, ": {source}")?;
+    }
+}
+
+/// The text of an error up to what the system said.
+struct WithoutSource<'a>(&'a Inner);
+
+impl fmt::Display for WithoutSource<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inner { message, file, offset, .. } = self.0;
+        f.write_str(message)?;
+        let Some(file) = file else { return Ok(()) };
+        write!(f, " [file {}", file.display())?;
+        if let Some(offset) = offset {
+            write!(f, ", offset {offset}")?;
         }
-        Ok(())
+        f.write_str("]")
     }
 }
 
@@ -208,8 +246,18 @@ mod tests {
         let first = Error::io("sync the log", Path::new("l"), io::Error::other("disk on fire"));
         let later = Error::failed(&first);
         assert_eq!(later.kind(), ErrorKind::Failed);
-        assert!(later.to_string().contains("disk on fire"), "{later}");
+        assert_eq!(
+            later.to_string(),
+            "writes are refused until reopen, because of: could not sync the log [file l]: disk on fire"
+        );
         assert!(later.io_error().is_some());
+        assert_eq!(Error::failed(&later).to_string(), later.to_string(), "said once");
+    }
+
+    #[test]
+    fn a_chain_of_causes_says_nothing_twice() {
+        let error = Error::io("write", Path::new("l"), io::Error::other("disk on fire"));
+        assert!(std::error::Error::source(&error).is_none(), "it is in the text: {error}");
     }
 
     #[test]

@@ -8,17 +8,18 @@ use std::path::{Path, PathBuf};
 /// The result of work that a node's life depends on.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Why a node stopped, or could not start.
+/// Why a node stopped, or could not start. The text holds all that is known: `source` of the trait
+/// returns nothing that would be told twice.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The engine or the log failed. Nothing more is persisted or acknowledged by this process.
-    #[error("{action}: {source}")]
+    #[error("{action}: {cause}")]
     Storage {
         /// What was being done.
         action: &'static str,
         /// The engine's error, with file and offset.
-        source: lsm_core::Error,
+        cause: lsm_core::Error,
     },
     /// Bytes that this node wrote or received cannot be what they claim to be.
     #[error("{what} is damaged: {reason}")]
@@ -50,14 +51,14 @@ pub enum Error {
 impl Error {
     /// For `map_err`: the engine's error while `action` was being done.
     pub fn storage(action: &'static str) -> impl FnOnce(lsm_core::Error) -> Self {
-        move |source| Self::Storage { action, source }
+        move |cause| Self::Storage { action, cause }
     }
 
     /// For `map_err` on calls of the file system; `action` completes the sentence "could not …".
     pub(crate) fn file<'a>(action: &'a str, path: &'a Path) -> impl FnOnce(io::Error) -> Self + 'a {
         move |error| Self::Storage {
             action: "file system",
-            source: lsm_core::Error::io(action, path, error),
+            cause: lsm_core::Error::io(action, path, error),
         }
     }
 
@@ -76,5 +77,18 @@ impl From<raft::Error> for Error {
             Some(source) => Self::storage("read the raft log")(source.clone()),
             None => Self::Raft(error.to_string()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chain_of_causes_says_nothing_twice() {
+        let full = io::Error::other("no room left");
+        let error = Error::file("write", Path::new("log"))(full);
+        assert_eq!(error.to_string(), "file system: could not write [file log]: no room left");
+        assert!(std::error::Error::source(&error).is_none());
     }
 }

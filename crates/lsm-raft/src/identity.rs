@@ -16,7 +16,8 @@ use lsm_core::fs::Fs;
 
 use crate::error::{Error, Result};
 
-const FILE: &str = "NODE";
+/// By this file the engine, too, knows the folder of a node.
+pub(crate) const NODE_FILE: &str = "NODE";
 const FILE_NEW: &str = "NODE.new";
 const MAGIC: &[u8; 8] = b"lsmnode1";
 /// Longest file that is read.
@@ -52,7 +53,7 @@ impl Identity {
                 wanted.cluster.len()
             )));
         }
-        let path = dir.join(FILE);
+        let path = dir.join(NODE_FILE);
         let Some(bytes) = read(fs, &path)? else {
             wanted.write(fs, dir, &path)?;
             return Ok((wanted.clone(), true));

@@ -132,7 +132,7 @@ pub(crate) fn unexpected(outcome: &Outcome) -> Status {
 /// An error of the node while it read.
 pub(crate) fn failed(error: &lsm_raft::Error) -> Status {
     match error {
-        lsm_raft::Error::Storage { source, .. } => engine_failed(source),
+        lsm_raft::Error::Storage { cause, .. } => engine_failed(cause),
         lsm_raft::Error::Corrupt { .. } => Status::data_loss(error.to_string()),
         _ => Status::internal(error.to_string()),
     }

@@ -44,13 +44,13 @@ const ERROR_PAUSE: Duration = Duration::from_millis(100);
 /// A flood of connections is logged so often.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// An address that cannot be listened at.
+/// An address that cannot be listened at; its text holds what the system said.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen at {address} (--{setting}): {source}{}", advice(source))]
+#[error("cannot listen at {address} (--{setting}): {cause}{}", advice(cause))]
 pub(crate) struct Error {
     address: SocketAddr,
     setting: &'static str,
-    source: io::Error,
+    cause: io::Error,
 }
 
 fn advice(error: &io::Error) -> &'static str {
@@ -70,7 +70,7 @@ fn advice(error: &io::Error) -> &'static str {
 ///
 /// The operating system's, with the setting and what to do.
 pub(crate) async fn bind(address: SocketAddr, setting: &'static str) -> Result<TcpListener, Error> {
-    TcpListener::bind(address).await.map_err(|source| Error { address, setting, source })
+    TcpListener::bind(address).await.map_err(|cause| Error { address, setting, cause })
 }
 
 /// Accepts connections until the stream is dropped. While there are as many as may be, further

@@ -65,7 +65,14 @@ pub(crate) enum Error {
     #[error("the folder could not be closed within {} seconds", CLOSE_TIME_MAX.as_secs())]
     CloseTimeout,
     #[error("the system refuses what the node needs: {0}")]
-    System(#[from] io::Error),
+    System(io::Error),
+}
+
+/// By hand: the text holds what the system said, and a source would say it again.
+impl From<io::Error> for Error {
+    fn from(error: io::Error) -> Self {
+        Self::System(error)
+    }
 }
 
 /// Runs a node until the process is asked to stop.

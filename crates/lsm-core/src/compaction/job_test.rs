@@ -26,7 +26,8 @@ fn a_job_that_is_told_to_stop_stops_within_a_few_megabytes() {
     let fs: Arc<dyn Fs> = Arc::new(MemFs::new());
     let dir = Path::new("/db");
     fs.create_dir_all(dir).unwrap();
-    let set = VersionSet::create(Arc::clone(&fs), dir, Catalog::default()).unwrap();
+    let set = VersionSet::read_only(Arc::clone(&fs), dir, Catalog::default());
+    set.start_writing().unwrap();
     let read_options = ReadOptions {
         access: TableAccess::Pread,
         verification: Verification::Always,

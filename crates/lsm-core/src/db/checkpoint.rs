@@ -8,7 +8,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::open::folder_error;
+use super::open::{folder_error, locate};
 use super::state::Engine;
 use crate::error::{Error, Result};
 use crate::event::BackgroundJob;
@@ -26,6 +26,7 @@ impl Engine {
         self.check_writable()?;
         let _job = self.begin_job()?;
         let fs = &*self.options.fs;
+        let dir = &*locate(fs, dir)?;
         fs.create_dir_all(dir).map_err(|error| folder_error("create the folder", dir, error))?;
         let names = fs.list(dir).map_err(|error| Error::io("list the folder", dir, error))?;
         if !names.is_empty() {

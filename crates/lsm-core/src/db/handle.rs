@@ -50,14 +50,26 @@ impl Options {
     /// Opens the database in folder `dir` with these settings, and makes it if there is none.
     ///
     /// Replays the log of the last run; how long that takes is bounded by
-    /// [`log_bytes_max`](Self::log_bytes_max).
+    /// [`log_bytes_max`](Self::log_bytes_max). A log that the write buffers cannot hold is read
+    /// twice: everything is looked at before anything is changed.
+    ///
+    /// The folder that `dir` names now stays the database's, wherever the process changes its
+    /// working directory to and whatever links on the way come to mean. While it is open it must
+    /// not be renamed, moved or replaced: files would be looked for, and made, under its old
+    /// name.
+    ///
+    /// The database belongs to the process that opened it. In one that is forked from that, and
+    /// goes on without `exec`, every call that can fail is `Invalid`, for reading too, a close
+    /// among them, and dropping a handle does nothing; it must not ask for statistics. It may
+    /// open other databases.
     ///
     /// # Errors
     ///
-    /// `Invalid` for settings out of their range, for a `dir` that is a file, and for a missing
-    /// database that is not to be made; `Locked` while someone else has it open; `Corrupt`,
-    /// with file and offset, if what must be there is missing or damaged; `Unsupported` if a
-    /// newer program wrote it; `Io`.
+    /// `Invalid` for settings out of their range, for a `dir` that is empty, a file or the folder
+    /// of a node of a cluster, and for a missing database that is not to be made; `Locked` while
+    /// someone else has it open; `Corrupt`, with file and offset, if what must be there is
+    /// missing or damaged; `Unsupported` if a newer program wrote it; `Io`. A folder that is
+    /// refused for what is in it was not changed, but for the lock file.
     pub fn open(self, dir: impl AsRef<Path>) -> Result<Db> {
         Db::start(open::open(self, dir.as_ref())?)
     }
@@ -129,7 +141,8 @@ impl Db {
     /// # Errors
     ///
     /// As for [`Keyspace::put`]; `Invalid` also if the batch names a keyspace that was dropped
-    /// or is of another database, or exceeds [`BATCH_BYTES_MAX`](crate::BATCH_BYTES_MAX).
+    /// or is of another database, or exceeds [`BATCH_BYTES_MAX`](crate::BATCH_BYTES_MAX). The text
+    /// says which of its writes is refused, counted from 0.
     pub fn write(&self, batch: WriteBatch) -> Result<SeqNo> {
         self.write_with(batch, self.engine().options.durability)
     }
@@ -195,6 +208,8 @@ impl Db {
     /// Makes a copy of the database, at one point in the write order and across all keyspaces,
     /// in folder `dir`, which must be empty or missing. Tables are hard links where `dir` is
     /// on the same file system (no space, no time), and copied elsewhere. Flushes first.
+    ///
+    /// A change of the working directory meanwhile does no harm, as for [`Options::open`].
     ///
     /// The copy opens like any database. One that a crash cut short does not open: it has no
     /// `CURRENT` file, which is written last.

@@ -51,7 +51,8 @@ impl Keyspace {
     /// # Errors
     ///
     /// `Invalid` for a key over [`KEY_LEN_MAX`](crate::KEY_LEN_MAX) or a value over
-    /// [`VALUE_LEN_MAX`](crate::VALUE_LEN_MAX) bytes and on a read-only database, `Io` if the
+    /// [`VALUE_LEN_MAX`](crate::VALUE_LEN_MAX) bytes, once the keyspace was dropped, on a
+    /// read-only database and in a [forked](crate::Options::open) process, `Io` if the
     /// disk refuses, `Failed` after an earlier failure made writing unsafe, `Closed`.
     #[inline]
     pub fn put(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<()> {
@@ -87,12 +88,13 @@ impl Keyspace {
     ) -> Result<()> {
         SCRATCH.with_borrow_mut(|batch| {
             batch.clear();
-            batch.push(kind, self.tree.id, key, value);
-            let written = self.shared.engine.write(batch, durability);
+            let pushed = batch.try_push(kind, self.tree.id, key, value);
+            let written = pushed.and_then(|()| self.shared.engine.write(batch, durability));
             if batch.bytes() > SCRATCH_BYTES_MAX {
                 *batch = WriteBatch::new();
             }
-            written.map(drop)
+            // The batch knows the keyspace's number only.
+            written.map(drop).or_else(|error| self.tree.check_not_dropped().and(Err(error)))
         })
     }
 
@@ -148,13 +150,21 @@ struct Pin {
 
 impl Drop for Pin {
     fn drop(&mut self) {
-        self.shared.engine.snapshots.unpin(self.seq);
+        // In a forked process a thread that is not there may hold the lock for ever.
+        if self.shared.engine.process.check().is_ok() {
+            self.shared.engine.snapshots.unpin(self.seq);
+        }
     }
 }
 
 impl Snapshot {
     pub(super) fn new(shared: Arc<Shared>, tree: Arc<Tree>) -> Self {
-        let seq = shared.engine.snapshots.pin(&shared.engine.published);
+        let engine = &shared.engine;
+        let seq = match engine.process.check() {
+            Ok(()) => engine.snapshots.pin(&engine.published),
+            // Reading from it is refused.
+            Err(_) => engine.published.get(),
+        };
         Self { tree, pin: Arc::new(Pin { shared, seq }) }
     }
 

@@ -1,19 +1,22 @@
 //! Opening: lock the folder, read the manifest, check the files, replay the log.
 //!
-//! Atomic steps, in order: a new manifest that holds all of the old one is put in force; the
-//! log is replayed into memtables (flushed as they fill up, each by an edit of its own); one
-//! edit gives up the log segments that hold nothing and names a new one, which begins where
-//! the replayed log ends; if much log was replayed, it is flushed. A crash between any two leaves
-//! a database that opens again.
+//! First everything is read and judged: the manifest, what there is of the tables, every record of
+//! the log. An open that is refused for what it finds has changed nothing but the lock file.
+//!
+//! Atomic steps after that, in order: what was read of the log is made durable; a new manifest
+//! that holds all of the old one is put in force; files that nothing names go; memtables that
+//! the log has filled are flushed, each by an edit of its own; one edit gives up the log segments
+//! that hold nothing and names a new one, which begins where the replayed log ends; if much log
+//! was replayed, it is flushed. A crash between any two leaves a database that opens again.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::publish::Publisher;
-use super::replay::{ReplayedLog, replay};
+use super::replay::{ReplayedLog, replay, segments};
 use super::state::{Commit, Engine, FullLog};
 use super::tree::Tree;
 use super::trees::Trees;
@@ -37,11 +40,32 @@ const LOGS_AT_OPEN_MAX: u64 = 16;
 /// The first log segment after an open is zeroed while the caller waits: no more than this.
 const FIRST_SEGMENT_BYTES_MAX: u64 = 1 << 20;
 
+/// In the folder of a node of a cluster: says whose it is.
+const NODE_FILE: &str = "NODE";
+/// Folders in that one which are no database, though files in them have names like ours.
+const NODE_FOLDERS: [&str; 2] = ["log", "state"];
+
 /// Opens a database for reading and writing, and makes it if there is none.
 pub(crate) fn open(options: Options, dir: &Path) -> Result<Arc<Engine>> {
     options.validate()?;
     let fs = Arc::clone(&options.fs);
-    make_folder(&*fs, dir, options.create_if_missing)?;
+    let dir = locate(&*fs, dir)?;
+    refuse_node(&*fs, &dir)?;
+    open_folder(options, &dir).map_err(|error| match error.io_error().map(io::Error::kind) {
+        Some(io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied) => {
+            error.or_else("what may be read but not written, `open_read_only` opens")
+        }
+        _ => error,
+    })
+}
+
+fn open_folder(options: Options, dir: &Path) -> Result<Arc<Engine>> {
+    let fs = Arc::clone(&options.fs);
+    if options.create_if_missing {
+        fs.create_dir_all(dir).map_err(|error| folder_error("create the folder", dir, error))?;
+    } else {
+        must_hold_something(&*fs, dir)?;
+    }
     let lock_path = FileName::Lock.in_dir(dir);
     let lock = fs.lock(&lock_path, LockMode::Exclusive).map_err(|e| lock_error(&lock_path, e))?;
     let mut catalog = match load(&*fs, dir)? {
@@ -51,11 +75,10 @@ pub(crate) fn open(options: Options, dir: &Path) -> Result<Arc<Engine>> {
     };
     check_tables(&*fs, dir, &catalog)?;
     catalog.next_file = catalog.next_file.max(first_free_number(&*fs, dir)?);
-    let set = VersionSet::create(Arc::clone(&fs), dir, catalog.clone())?;
-    remove_strays(&*fs, dir, &set)?;
+    let set = VersionSet::read_only(Arc::clone(&fs), dir, catalog.clone());
     let engine = Engine::new(options, dir, false, &catalog, set);
     *engine.folder_lock.lock() = Some(lock);
-    let replayed = replay(&engine, &catalog)?;
+    let replayed = replay(&engine, &catalog, &mut || begin_writing(&engine, &catalog))?;
     start_log(&engine, &catalog, &replayed)?;
     engine.update_pressure();
     Ok(Arc::new(engine))
@@ -65,6 +88,9 @@ pub(crate) fn open(options: Options, dir: &Path) -> Result<Arc<Engine>> {
 pub(crate) fn open_read_only(options: Options, dir: &Path) -> Result<Arc<Engine>> {
     options.validate()?;
     let fs = Arc::clone(&options.fs);
+    let dir = &*locate(&*fs, dir)?;
+    refuse_node(&*fs, dir)?;
+    must_hold_something(&*fs, dir)?;
     let lock_path = FileName::Lock.in_dir(dir);
     let lock = fs.lock(&lock_path, LockMode::Shared).map_err(|e| lock_error(&lock_path, e))?;
     let catalog = load(&*fs, dir)?.ok_or_else(|| no_database(dir))?;
@@ -72,7 +98,7 @@ pub(crate) fn open_read_only(options: Options, dir: &Path) -> Result<Arc<Engine>
     let set = VersionSet::read_only(Arc::clone(&fs), dir, catalog.clone());
     let engine = Engine::new(options, dir, true, &catalog, set);
     *engine.folder_lock.lock() = Some(lock);
-    replay(&engine, &catalog)?;
+    replay(&engine, &catalog, &mut || Ok(()))?;
     Ok(Arc::new(engine))
 }
 
@@ -104,6 +130,7 @@ impl Engine {
         let engine = Self {
             dir: dir.to_owned(),
             read_only,
+            process: Arc::clone(tables.process()),
             token: OPENED.fetch_add(1, Ordering::Relaxed),
             set,
             tables: Arc::new(tables),
@@ -139,11 +166,43 @@ impl Engine {
     }
 }
 
-fn make_folder(fs: &dyn Fs, dir: &Path, create: bool) -> Result<()> {
-    if !create {
-        return Ok(());
+/// The folder's name for as long as it is used, whatever the process makes of the one that was
+/// given.
+pub(crate) fn locate(fs: &dyn Fs, dir: &Path) -> Result<PathBuf> {
+    if dir.as_os_str().is_empty() {
+        let message = "the path of the folder is empty: the current folder is \".\"";
+        return Err(Error::invalid(message));
     }
-    fs.create_dir_all(dir).map_err(|error| folder_error("create the folder", dir, error))
+    fs.absolute(dir).map_err(|error| Error::io("find the folder", dir, error))
+}
+
+/// A node keeps its database two folders further down, and changes it by its log alone.
+fn refuse_node(fs: &dyn Fs, dir: &Path) -> Result<()> {
+    let is_node = |dir: &Path| fs.len(&dir.join(NODE_FILE)).is_ok();
+    let name = dir.file_name().and_then(|name| name.to_str());
+    let node = match dir.parent() {
+        _ if is_node(dir) => dir,
+        Some(parent) if NODE_FOLDERS.map(Some).contains(&name) && is_node(parent) => parent,
+        _ => return Ok(()),
+    };
+    let message = "this is the folder of a node of a cluster, not a database: `lsm-server` runs it";
+    Err(Error::invalid(message).in_file(node))
+}
+
+/// Not even a lock file is made where there is nothing to open.
+fn must_hold_something(fs: &dyn Fs, dir: &Path) -> Result<()> {
+    let names = fs.list(dir).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => no_database(dir),
+        _ => folder_error("list the folder", dir, error),
+    })?;
+    let is_data = |name: &String| {
+        use FileName::{Current, Log, Table};
+        matches!(FileName::parse(name), Some(Current | Log(_) | Table(_)))
+    };
+    match names.iter().any(is_data) {
+        true => Ok(()),
+        false => Err(no_database(dir)),
+    }
 }
 
 fn lock_error(path: &Path, error: io::Error) -> Error {
@@ -252,9 +311,9 @@ fn first_free_number(fs: &dyn Fs, dir: &Path) -> Result<FileNumber> {
     })
 }
 
-/// Has files removed that a crash left behind: those with our names that nothing names. There may
-/// be many, and nobody waits for them.
-fn remove_strays(fs: &dyn Fs, dir: &Path, set: &VersionSet) -> Result<()> {
+/// Has files removed that a crash left behind: those, of the files `found` before the new manifest
+/// was begun, that nothing names. There may be many, and nobody waits for them.
+fn remove_strays(set: &VersionSet, found: Vec<FileName>) {
     let manifest = set.manifest_number();
     let is_stray = |name: &FileName| {
         set.with(|catalog| match name {
@@ -265,9 +324,22 @@ fn remove_strays(fs: &dyn Fs, dir: &Path, set: &VersionSet) -> Result<()> {
             FileName::CurrentNew | FileName::Current | FileName::Lock => false,
         })
     };
-    for name in list(fs, dir)?.into_iter().filter(is_stray) {
+    for name in found.into_iter().filter(is_stray) {
         set.obsolete_files().push(name);
     }
+}
+
+/// The folder is written to from here on: everything in it was looked at.
+fn begin_writing(engine: &Engine, catalog: &Catalog) -> Result<()> {
+    let (fs, dir) = (&*engine.options.fs, &engine.dir);
+    let found = list(fs, dir)?;
+    if catalog.log_closed.is_none() {
+        // What was read may be in the system's cache only, if just the process died; tables and
+        // a new segment will build on it.
+        wal::settle(fs, dir, &segments(catalog))?;
+    }
+    engine.set.start_writing()?;
+    remove_strays(&engine.set, found);
     Ok(())
 }
 

@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::file_name::{FileName, FileNumber};
 use crate::key::{KeyspaceId, Kind, SeqNo};
 use crate::memtable::Insert;
-use crate::version::Catalog;
+use crate::version::{Catalog, KeyspaceState};
 use crate::wal::{self, LogRecord, SegmentInfo};
 
 /// Log collected before it is inserted, in bytes.
@@ -28,42 +28,49 @@ pub(super) struct ReplayedLog {
     pub(super) last_seqs: BTreeMap<FileNumber, SeqNo>,
 }
 
+/// The segments that make up the log.
+pub(super) fn segments(catalog: &Catalog) -> Vec<SegmentInfo> {
+    catalog.logs.iter().map(|(&number, &bytes)| SegmentInfo { number, bytes }).collect()
+}
+
 /// Replays the log, flushing memtables that fill up.
-pub(super) fn replay(engine: &Engine, catalog: &Catalog) -> Result<ReplayedLog> {
-    let segments: Vec<SegmentInfo> =
-        catalog.logs.iter().map(|(&number, &bytes)| SegmentInfo { number, bytes }).collect();
-    let fs = &*engine.options.fs;
-    if !engine.read_only && catalog.log_closed.is_none() {
-        // What is about to be read may be in the system's cache only, if just the process
-        // died; tables and a new segment will build on it.
-        wal::settle(fs, &engine.dir, &segments)?;
-    }
-    let (start, closed_at) = (catalog.log_start, catalog.log_closed);
-    let mut collected = Collected::default();
-    let mut last_seqs = BTreeMap::new();
-    let replayed = wal::replay(
-        fs,
-        &engine.dir,
-        catalog.database_id,
-        &segments,
-        start,
-        closed_at,
-        &mut |record| {
-            let batch = decode(&record, collected.last, catalog.flushed_seq)?;
-            collected.add(engine, catalog, &batch).map_err(|error| error.in_file(record.file))?;
-            last_seqs.insert(record.segment, collected.last);
-            if collected.bytes.len() < COLLECT_BYTES {
-                return Ok(());
-            }
-            collected.insert(engine);
-            flush_full(engine)
-        },
-    )?;
+///
+/// `begin` is called once, after all of the log was read and found to be good, and before anything
+/// is written. So a log that the write buffers cannot hold is read twice, the first time to be
+/// judged.
+pub(super) fn replay(
+    engine: &Engine,
+    catalog: &Catalog,
+    begin: &mut dyn FnMut() -> Result<()>,
+) -> Result<ReplayedLog> {
+    let (mut collected, mut last_seqs) = (Collected::default(), BTreeMap::new());
+    let mut begun = false;
+    let replayed = read(engine, catalog, &mut |record, batch| {
+        collected.add(engine, catalog, batch)?;
+        last_seqs.insert(record.segment, batch.last());
+        if collected.bytes.len() < COLLECT_BYTES {
+            return Ok(());
+        }
+        collected.insert(engine);
+        if !seal_full(engine) {
+            return Ok(());
+        }
+        if !begun {
+            judge(engine, catalog)?;
+            begin()?;
+            begun = true;
+        }
+        while engine.flush_one()? {}
+        Ok(())
+    })?;
     collected.insert(engine);
     let last = collected.last.max(catalog.flushed_seq);
-    check_not_ahead(&engine.dir, catalog, last)?;
     engine.published.advance(last);
     engine.commit.lock().last_seq = last;
+    if !begun {
+        check_not_ahead(&engine.dir, catalog, last)?;
+        begin()?;
+    }
     Ok(ReplayedLog { replayed, last_seqs })
 }
 
@@ -92,6 +99,32 @@ fn check_not_ahead(dir: &Path, catalog: &Catalog, last: SeqNo) -> Result<()> {
     Ok(())
 }
 
+/// Reads the whole log for what would refuse it.
+fn judge(engine: &Engine, catalog: &Catalog) -> Result<()> {
+    let mut last = catalog.flushed_seq;
+    read(engine, catalog, &mut |_, batch| {
+        last = last.max(batch.last());
+        check_keyspaces(catalog, batch)
+    })?;
+    check_not_ahead(&engine.dir, catalog, last)
+}
+
+/// What is done with each batch of the log.
+type Visit<'a> = dyn FnMut(&LogRecord<'_>, &Batch<'_>) -> Result<()> + 'a;
+
+/// Reads the whole log, in which each batch must follow the one before it.
+fn read(engine: &Engine, catalog: &Catalog, visit: &mut Visit<'_>) -> Result<wal::Replayed> {
+    let mut last = SeqNo(0);
+    let mut visit_record = |record: LogRecord<'_>| {
+        let batch = decode(&record, last, catalog.flushed_seq)?;
+        last = batch.last();
+        visit(&record, &batch)
+    };
+    let (fs, dir, owner) = (&*engine.options.fs, &engine.dir, catalog.database_id);
+    let (start, closed_at) = (catalog.log_start, catalog.log_closed);
+    wal::replay(fs, dir, owner, &segments(catalog), start, closed_at, &mut visit_record)
+}
+
 /// Reads a record as the batch that follows `last`. Numbers between may be missing only if
 /// what had them is in tables: it was never in the log.
 fn decode<'a>(record: &LogRecord<'a>, last: SeqNo, flushed: SeqNo) -> Result<Batch<'a>> {
@@ -103,6 +136,20 @@ fn decode<'a>(record: &LogRecord<'a>, last: SeqNo, flushed: SeqNo) -> Result<Bat
         return Ok(batch);
     }
     Err(place(Error::mismatch("sequence number in the log", last.0 + 1, batch.first)))
+}
+
+/// What the catalog knows of a keyspace; `None` if it was dropped.
+fn keyspace(catalog: &Catalog, id: KeyspaceId) -> Result<Option<&KeyspaceState>> {
+    match catalog.keyspaces.get(&id) {
+        None if id.0 >= catalog.next_keyspace => {
+            Err(Error::corrupt(format!("unknown keyspace {id}")))
+        }
+        known => Ok(known),
+    }
+}
+
+fn check_keyspaces(catalog: &Catalog, batch: &Batch<'_>) -> Result<()> {
+    batch.operations().try_for_each(|operation| keyspace(catalog, operation.keyspace).map(drop))
 }
 
 /// Operations on their way from the log into memtables.
@@ -125,12 +172,7 @@ struct Operation {
 impl Collected {
     fn add(&mut self, engine: &Engine, catalog: &Catalog, batch: &Batch<'_>) -> Result<()> {
         for (operation, seq) in batch.operations().zip(batch.first.0..) {
-            let Some(state) = catalog.keyspaces.get(&operation.keyspace) else {
-                if operation.keyspace.0 < catalog.next_keyspace {
-                    continue; // It was dropped.
-                }
-                return Err(Error::corrupt(format!("unknown keyspace {}", operation.keyspace)));
-            };
+            let Some(state) = keyspace(catalog, operation.keyspace)? else { continue };
             // What is in tables already may be in the log still.
             if seq <= state.flushed_seq.0 {
                 continue;
@@ -173,10 +215,11 @@ impl Collected {
     }
 }
 
-/// Keeps replay within the memory of the write buffers.
-fn flush_full(engine: &Engine) -> Result<()> {
+/// Keeps replay within the memory of the write buffers: seals what is full; true if that is to be
+/// flushed now.
+fn seal_full(engine: &Engine) -> bool {
     if engine.read_only {
-        return Ok(());
+        return false;
     }
     let is_full = |tree: &Arc<Tree>| tree.view().is_full();
     let full: Vec<_> = engine.live_trees().into_iter().filter(is_full).collect();
@@ -186,7 +229,5 @@ fn flush_full(engine: &Engine) -> Result<()> {
         engine.seal(&commit, &full);
     }
     engine.bound_memory(&commit);
-    drop(commit);
-    while engine.flush_one()? {}
-    Ok(())
+    !engine.jobs.lock().flushes.is_empty()
 }

@@ -1,6 +1,10 @@
 //! The open database behind all handles: the engine, and the threads that work for it.
 //!
 //! Closed by whoever asks first; at the latest when the last handle is dropped.
+//!
+//! In a process that was forked from the one that opened the database, nothing is closed: its
+//! threads are not there, its locks may be held for ever by them, and what it would write or
+//! unlock is the other process's.
 
 use std::sync::Arc;
 
@@ -27,6 +31,7 @@ impl Shared {
 
     pub(super) fn close(&self) -> Result<()> {
         let engine = &self.engine;
+        engine.process.check()?;
         let mut threads = self.threads.lock();
         if !engine.begin_close() {
             return Ok(());
@@ -39,6 +44,12 @@ impl Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
+        if self.engine.process.check().is_err() {
+            // Leaked, so that nothing of it is dropped: no thread is joined, no file closed.
+            std::mem::forget(Arc::clone(&self.engine));
+            std::mem::forget(std::mem::take(self.threads.get_mut()));
+            return;
+        }
         // Nobody is left to tell; who wants to know calls `close`.
         let _ = self.close();
     }

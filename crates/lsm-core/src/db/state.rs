@@ -32,7 +32,7 @@ use crate::compaction::{BusyTables, Plan};
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::file_name::FileNumber;
-use crate::fs::Lock;
+use crate::fs::{Lock, ProcessMark};
 use crate::key::{KeyspaceId, SeqNo};
 use crate::memtable::{MemoryUse, Memtable};
 use crate::options::Options;
@@ -47,6 +47,9 @@ pub(crate) struct Engine {
     pub(crate) options: Options,
     pub(crate) dir: PathBuf,
     pub(crate) read_only: bool,
+    /// Of the process that opened the database: a forked one has copies of its memory and its open
+    /// files, but none of its threads.
+    pub(crate) process: Arc<ProcessMark>,
     /// Tells this open database from every other in the process.
     pub(crate) token: u64,
     pub(crate) set: VersionSet,
@@ -202,6 +205,7 @@ impl Engine {
     /// Refuses the call if the database was closed.
     #[inline]
     pub(crate) fn check_open(&self) -> Result<()> {
+        self.process.check()?;
         match self.closed.load(Ordering::Acquire) {
             false => Ok(()),
             true => Err(Error::closed()),
@@ -221,6 +225,8 @@ impl Engine {
     /// Begins a job in the caller's thread: the folder is ours until the guard is dropped. A job
     /// may be a part of another.
     pub(crate) fn begin_job(&self) -> Result<RwLockReadGuard<'_, ()>> {
+        // First: whoever held a lock when this process was forked will never let it go here.
+        self.process.check()?;
         let guard = self.caller_jobs.read_recursive();
         // Looked at behind the gate: whoever closes has said so before waiting at it.
         self.check_open()?;

@@ -95,7 +95,7 @@ impl Engine {
                 Durability::Buffered | Durability::Sync => self.logged()?,
             };
             self.check_writable()?;
-            let trees = self.trees_of(batch.keyspaces())?;
+            let trees = self.trees_of(batch)?;
             if !self.make_room(&mut commit, &trees) {
                 drop(commit);
                 self.count_wait(StallReason::Memtables, |_| {
@@ -210,13 +210,10 @@ impl Engine {
         self.seal_now(commit, &largest);
     }
 
-    fn trees_of(&self, keyspaces: &[KeyspaceId]) -> Result<Vec<Arc<Tree>>> {
-        let mut trees = Vec::with_capacity(keyspaces.len());
-        for id in keyspaces {
-            let tree = self.tree(*id);
-            trees.push(tree.ok_or_else(|| Error::invalid("the batch names a dropped keyspace"))?);
-        }
-        Ok(trees)
+    fn trees_of(&self, batch: &mut WriteBatch) -> Result<Vec<Arc<Tree>>> {
+        let trees: std::result::Result<Vec<_>, KeyspaceId> =
+            batch.keyspaces().iter().map(|id| self.tree(*id).ok_or(*id)).collect();
+        trees.map_err(|dropped| batch.names_dropped(dropped))
     }
 
     /// Seals full memtables; false if there are already too many waiting to be flushed.

@@ -29,7 +29,7 @@ use fastrand::Rng;
 
 use super::crash_content::{ByteChange, Content};
 use super::mem::load;
-use super::names::{Locks, Names, folder_of, normal};
+use super::names::{Locks, Names, absolute, folder_of, normal};
 use super::traits::{Access, Fs, Lock, LockMode, Mapping, ReadFile, WriteFile};
 use crate::sync::Mutex;
 
@@ -151,6 +151,10 @@ impl Default for CrashFs {
 }
 
 impl Fs for CrashFs {
+    fn absolute(&self, path: &Path) -> io::Result<PathBuf> {
+        absolute(path)
+    }
+
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
         let dir = normal(dir);
         if self.look(|state| Ok(state.names.check_folder(&dir).is_ok()))? {

@@ -112,6 +112,10 @@ impl FaultFs {
 }
 
 impl Fs for FaultFs {
+    fn absolute(&self, path: &Path) -> io::Result<PathBuf> {
+        self.inner.absolute(path)
+    }
+
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
         self.pass(Op::CreateDir, &[dir])?;
         self.inner.create_dir_all(dir)

@@ -5,11 +5,12 @@ use std::io;
 use std::num::NonZeroU64;
 use std::ops::Range;
 
-use memmap2::{Advice, MmapRaw};
+use memmap2::{Advice, MmapMut, MmapRaw};
 use rustix::fs::{FallocateFlags, fadvise, fallocate, fstatfs};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::traits::Access;
+use crate::error::{Error, Result};
 
 /// File systems that write a reserved block in place, by the number `statfs` tells: ext4, XFS
 /// and tmpfs. One that copies on write (Btrfs, ZFS) needs a new block for each overwrite, so
@@ -64,5 +65,73 @@ pub(super) fn advise(file: &File, access: Access) {
 pub(super) fn will_need(file: &File, range: Range<u64>) {
     if let Some(len) = range.end.checked_sub(range.start).and_then(NonZeroU64::new) {
         let _ = fadvise(file, range.start, Some(len), rustix::fs::Advice::WillNeed);
+    }
+}
+
+/// Tells the process that made it from those that were forked from it. Costs a load to ask.
+#[derive(Debug)]
+pub(crate) struct ProcessMark {
+    /// A page that the system clears in a forked process; none where it cannot.
+    page: Option<MmapRaw>,
+    process: u32,
+}
+
+impl ProcessMark {
+    pub(crate) fn new() -> Self {
+        Self { page: cleared_by_fork().ok(), process: std::process::id() }
+    }
+
+    /// Refuses whatever is asked in another process than the one that made the mark.
+    #[inline]
+    pub(crate) fn check(&self) -> Result<()> {
+        match self.is_here() {
+            true => Ok(()),
+            false => Err(Error::forked()),
+        }
+    }
+
+    /// Whether this is the process that made the mark.
+    #[inline]
+    #[expect(unsafe_code, reason = "the system changes the byte behind the compiler's back")]
+    fn is_here(&self) -> bool {
+        let Some(page) = &self.page else { return std::process::id() == self.process };
+        // SAFETY: the page is mapped, readable and lives as long as the borrow of it. Nothing
+        // writes to it once it is made: a fork clears it in the new process only, before that
+        // runs. Volatile, because the compiler knows of no fork.
+        unsafe { page.as_ptr().read_volatile() != 0 }
+    }
+}
+
+/// A page with a byte that is not zero, but is in every process forked from this one.
+#[expect(unsafe_code, reason = "advice that changes what memory holds")]
+fn cleared_by_fork() -> io::Result<MmapRaw> {
+    if cfg!(miri) {
+        return Err(io::ErrorKind::Unsupported.into());
+    }
+    let mut page = MmapMut::map_anon(1)?;
+    page[0] = 1;
+    let page = MmapRaw::from(page);
+    // SAFETY: the mapping is private, anonymous and begins with a page; nobody has a reference
+    // into it. Nothing changes in this process. Linux before 4.14 refuses, and so this does.
+    unsafe {
+        let advice = rustix::mm::Advice::LinuxWipeOnFork;
+        rustix::mm::madvise(page.as_mut_ptr().cast(), page.len(), advice)?;
+    }
+    Ok(page)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_is_its_processes_with_and_without_the_systems_help() {
+        let (process, here) = (std::process::id(), ProcessMark::new());
+        assert!(here.is_here() && here.page.is_some(), "Linux since 4.14 clears pages");
+        assert!(ProcessMark { page: None, process }.is_here());
+        assert!(!ProcessMark { page: None, process: process + 1 }.is_here());
+        // What a forked process sees.
+        let page = Some(MmapRaw::from(MmapMut::map_anon(1).unwrap()));
+        assert!(!ProcessMark { page, process }.is_here());
     }
 }

@@ -7,12 +7,12 @@
 //! thread holds two.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::names::{Locks, Names, normal};
+use super::names::{Locks, Names, absolute, normal};
 use super::traits::{Access, Fs, Lock, LockMode, Mapping, ReadFile, WriteFile};
 use crate::sync::{Mutex, RwLock};
 
@@ -41,6 +41,10 @@ impl Default for MemFs {
 }
 
 impl Fs for MemFs {
+    fn absolute(&self, path: &Path) -> io::Result<PathBuf> {
+        absolute(path)
+    }
+
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
         self.names.lock().create_dir_all(&normal(dir))
     }

@@ -29,6 +29,7 @@ pub use crash::{CrashFs, CrashImage};
 pub use fault::{FaultFs, corrupt, truncate};
 #[cfg(feature = "testkit")]
 pub use fault_plan::{Fault, Op};
+pub(crate) use linux::ProcessMark;
 pub use mem::MemFs;
 pub use os::OsFs;
 pub use traits::{Access, Fs, Lock, LockMode, Mapping, ReadFile, WriteFile};

@@ -28,6 +28,15 @@ pub(super) fn normal(path: &Path) -> PathBuf {
     normal
 }
 
+/// What [`Fs::absolute`](super::traits::Fs::absolute) answers: there are no links, and nothing
+/// changes what is the current folder.
+pub(super) fn absolute(path: &Path) -> io::Result<PathBuf> {
+    match path.as_os_str().is_empty() {
+        true => Err(io::ErrorKind::InvalidInput.into()),
+        false => Ok(path.to_owned()),
+    }
+}
+
 /// The folder of a [`normal`] path.
 pub(super) fn folder_of(path: &Path) -> &Path {
     path.parent().unwrap_or(Path::new(""))

@@ -18,7 +18,7 @@
 use std::fs::{self, File, FileType, OpenOptions, TryLockError};
 use std::io;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -37,6 +37,18 @@ const PREFAULT_BYTES: usize = 64 << 10;
 pub struct OsFs;
 
 impl Fs for OsFs {
+    fn absolute(&self, path: &Path) -> io::Result<PathBuf> {
+        // The working directory is looked at once, here.
+        let path = std::path::absolute(path)?;
+        let resolve =
+            |known: &Path| Some((fs::canonicalize(known).ok()?, path.strip_prefix(known)));
+        match path.ancestors().find_map(resolve) {
+            Some((known, Ok(rest))) if !rest.as_os_str().is_empty() => Ok(known.join(rest)),
+            Some((known, _)) => Ok(known),
+            None => Ok(path),
+        }
+    }
+
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
         if dir.as_os_str().is_empty() || dir.is_dir() {
             return Ok(());
@@ -118,7 +130,7 @@ impl Fs for OsFs {
                 TryLockError::Error(error) => error,
             })?;
         }
-        Ok(Box::new(OsLock { _file: file }))
+        Ok(Box::new(OsLock { file, process: std::process::id() }))
     }
 }
 
@@ -172,13 +184,25 @@ fn file_len(metadata: &fs::Metadata) -> io::Result<u64> {
     Ok(metadata.len())
 }
 
-/// A held lock: the system releases it with the last handle of the opened file.
+/// A held lock. The system releases it with the last handle of the opened file; a process that was
+/// forked from this one, if only to start a program, has such a handle too, and may live longer.
 #[derive(Debug)]
 struct OsLock {
-    _file: Option<File>,
+    file: Option<File>,
+    process: u32,
 }
 
 impl Lock for OsLock {}
+
+impl Drop for OsLock {
+    fn drop(&mut self) {
+        // A forked process must not release what the other one holds.
+        if let Some(file) = self.file.as_ref().filter(|_| self.process == std::process::id()) {
+            // Where that fails, closing the file releases it.
+            let _ = file.unlock();
+        }
+    }
+}
 
 #[derive(Debug)]
 struct OsReadFile {

@@ -8,6 +8,7 @@ use std::ops::Range;
 use memmap2::MmapRaw;
 
 use super::traits::Access;
+use crate::error::{Error, Result};
 
 /// Makes the file at least `len` bytes long. `false`: no blocks are reserved.
 pub(super) fn reserve(file: &File, len: u64) -> io::Result<bool> {
@@ -27,3 +28,30 @@ pub(super) fn advise(_file: &File, _access: Access) {}
 
 /// Nor here.
 pub(super) fn will_need(_file: &File, _range: Range<u64>) {}
+
+/// Tells the process that made it from those that were forked from it.
+#[derive(Debug)]
+pub(crate) struct ProcessMark {
+    process: u32,
+}
+
+impl ProcessMark {
+    pub(crate) fn new() -> Self {
+        Self { process: std::process::id() }
+    }
+
+    /// Refuses whatever is asked in another process than the one that made the mark.
+    #[inline]
+    pub(crate) fn check(&self) -> Result<()> {
+        match self.is_here() {
+            true => Ok(()),
+            false => Err(Error::forked()),
+        }
+    }
+
+    /// Whether this is the process that made the mark.
+    #[inline]
+    fn is_here(&self) -> bool {
+        std::process::id() == self.process
+    }
+}

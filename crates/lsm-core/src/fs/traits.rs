@@ -7,13 +7,20 @@
 use std::fmt::Debug;
 use std::io;
 use std::ops::{Deref, Range};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 /// A file system: names, and the files behind them.
 pub trait Fs: Debug + Send + Sync + 'static {
+    /// The path that goes on naming what `path` names now, wherever the process changes its
+    /// working directory to, and whatever the links on the way are made to point at later.
+    /// What is not there yet stays in the path as it is. Refuses the empty path.
+    ///
+    /// Whoever uses a path of a caller more than once asks here first.
+    fn absolute(&self, path: &Path) -> io::Result<PathBuf>;
+
     /// Creates a folder and all its missing parents; fine if it exists. What it creates is
     /// durable when it returns.
     fn create_dir_all(&self, dir: &Path) -> io::Result<()>;

@@ -26,7 +26,7 @@ use super::scan::TableScan;
 use super::verify::verify;
 use crate::error::{Error, Result};
 use crate::file_name::{FileName, FileNumber};
-use crate::fs::{Fs, ReadFile};
+use crate::fs::{Fs, ProcessMark, ReadFile};
 use crate::sync::Mutex;
 
 /// A table as versions name it, open or not.
@@ -88,6 +88,7 @@ pub(crate) struct OpenTables {
     ring: Mutex<Ring>,
     /// Others may remove the files.
     closed: AtomicBool,
+    process: Arc<ProcessMark>,
 }
 
 /// Those that hold a reader, and the hand that goes round.
@@ -107,7 +108,13 @@ impl OpenTables {
         options: ReadOptions,
     ) -> Self {
         let ring = Ring { slots: Vec::new(), hand: 0, open_max: open_max.max(1) };
-        Self { fs, dir, options, ring: Mutex::new(ring), closed: AtomicBool::new(false) }
+        let (ring, closed) = (Mutex::new(ring), AtomicBool::new(false));
+        Self { fs, dir, options, ring, closed, process: Arc::new(ProcessMark::new()) }
+    }
+
+    /// The process that opened the database: no other may use it, not even to read.
+    pub(crate) fn process(&self) -> &Arc<ProcessMark> {
+        &self.process
     }
 
     /// From here on nothing is read: the folder is about to be somebody else's.
@@ -115,9 +122,10 @@ impl OpenTables {
         self.closed.store(true, Ordering::Release);
     }
 
-    /// Fails with `Closed` once the tables were closed.
+    /// Fails with `Closed` once the tables were closed, and in a forked process.
     #[inline]
     pub(crate) fn check_open(&self) -> Result<()> {
+        self.process.check()?;
         match self.closed.load(Ordering::Acquire) {
             false => Ok(()),
             true => Err(Error::closed()),

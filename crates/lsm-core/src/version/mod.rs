@@ -14,7 +14,7 @@ mod table_meta;
 #[allow(clippy::module_inception, reason = "the file is about versions")]
 mod version;
 
-pub(crate) use catalog::{Catalog, table_salt};
+pub(crate) use catalog::{Catalog, KeyspaceState, table_salt};
 pub(crate) use edit::{Edit, KeyspaceEdit};
 pub(crate) use manifest::Manifest;
 pub(crate) use set::VersionSet;

@@ -36,7 +36,7 @@ pub(crate) struct VersionSet {
 #[derive(Debug)]
 struct State {
     catalog: Catalog,
-    /// `None` when the database was opened to be read only.
+    /// `None` while the set only reads.
     manifest: Option<Writing>,
     /// Why no edit is taken any more: which manifest is in force is unknown.
     failed: Option<Error>,
@@ -50,7 +50,7 @@ struct Writing {
 }
 
 impl VersionSet {
-    /// A set that only reads.
+    /// A set that only reads, until it [starts writing](Self::start_writing).
     pub(crate) fn read_only(fs: Arc<dyn Fs>, dir: &Path, catalog: Catalog) -> Self {
         Self {
             fs,
@@ -62,13 +62,9 @@ impl VersionSet {
         }
     }
 
-    /// A set that starts with a new manifest, which holds all of `catalog`.
-    pub(crate) fn create(fs: Arc<dyn Fs>, dir: &Path, catalog: Catalog) -> Result<Self> {
-        let set = Self::read_only(fs, dir, catalog);
-        let mut state = set.state.lock();
-        set.switch_manifest(&mut state)?;
-        drop(state);
-        Ok(set)
+    /// Begins a new manifest, which holds all of the catalog: from here on there may be edits.
+    pub(crate) fn start_writing(&self) -> Result<()> {
+        self.switch_manifest(&mut self.state.lock())
     }
 
     /// Tells this database from every other, for good.
@@ -116,7 +112,7 @@ impl VersionSet {
         let mut part = state.catalog.part(&edit);
         part.apply(&edit)?;
         let Some(writing) = &mut state.manifest else {
-            unreachable!("a set that only reads is never changed");
+            unreachable!("a set that only reads is not changed");
         };
         writing.manifest.append(&edit)?;
         let limit = MANIFEST_BYTES_MAX.max(2 * writing.snapshot_bytes);

@@ -141,6 +141,10 @@ impl Shared {
 }
 
 impl Fs for TestFs {
+    fn absolute(&self, path: &Path) -> io::Result<PathBuf> {
+        Ok(path.to_owned())
+    }
+
     fn create_dir_all(&self, _: &Path) -> io::Result<()> {
         Ok(())
     }

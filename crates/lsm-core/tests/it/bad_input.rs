@@ -81,8 +81,16 @@ fn keys_and_values_have_limits() {
     batch.put("a", "1");
     batch.put("k", &too_large);
     batch.put("b", "2");
-    refused(db.write(batch), ErrorKind::Invalid, &["value", &limit]);
+    let words = ["write 1 of the batch, counted from 0", "value", &limit];
+    refused(db.write(batch), ErrorKind::Invalid, &words);
     assert_eq!(db.iter().count(), 1, "nothing of a refused batch is written");
+    let error = db.put("k", &too_large).unwrap_err().to_string();
+    assert!(!error.contains("batch"), "one write is no batch: {error}");
+    // The first that is refused is named, whatever follows.
+    let mut batch = WriteBatch::new();
+    batch.put(&too_long, "v");
+    batch.delete(&too_long);
+    refused(db.write(batch), ErrorKind::Invalid, &["write 0 of", "key"]);
     db.flush().unwrap();
     db.verify().unwrap();
     assert_eq!(db.get(&longest).unwrap().unwrap(), "v");
@@ -235,8 +243,37 @@ fn missing_folders_are_made_if_asked_for() {
     OsFs.create_dir_all(&deep).unwrap();
     refused(existing.clone().open(&deep), ErrorKind::Invalid, &["no database", name]);
     refused(Db::open_read_only(&deep), ErrorKind::Invalid, &["no database", name]);
+    assert!(OsFs.list(&deep).unwrap().is_empty(), "not even a lock file");
+    // Nor is one where a first start ended before there was anything.
+    write(&OsFs, &deep.join("000001.manifest"), b"half");
+    refused(existing.clone().open(&deep), ErrorKind::Invalid, &["no database", name]);
+    refused(Db::open_read_only(&deep), ErrorKind::Invalid, &["no database", name]);
+    assert_eq!(OsFs.list(&deep).unwrap(), ["000001.manifest"]);
     Db::open(&deep).unwrap().close().unwrap();
     existing.open(&deep).unwrap();
+}
+
+#[test]
+fn the_folder_of_a_node_is_refused_with_what_runs_it() {
+    let fs = Arc::new(MemFs::new());
+    let options = || Options::default().fs(fs.clone()).stepped(1);
+    let inside = |name: &str| Path::new(DIR).join(name);
+    for dir in [inside("log"), inside("state"), inside("state/state-000001"), inside("other")] {
+        fs.create_dir_all(&dir).unwrap();
+    }
+    write(&*fs, &inside("NODE"), b"a node's");
+    write(&*fs, &inside("log/000001.log"), b"not a log of ours");
+    for dir in [inside(""), inside("log"), inside("state")] {
+        let before = fs.list(&dir).unwrap();
+        for result in [options().open(&dir), options().open_read_only(&dir)] {
+            refused(result, ErrorKind::Invalid, &["node of a cluster", "`lsm-server`", DIR]);
+        }
+        assert_eq!(fs.list(&dir).unwrap(), before, "not even a lock file");
+    }
+    // The engine of the node itself, and what somebody put beside.
+    for dir in [inside("state/state-000001"), inside("other")] {
+        options().open(&dir).unwrap();
+    }
 }
 
 #[test]
@@ -291,7 +328,7 @@ fn media_that_cannot_be_written_can_be_read() {
     db.close().unwrap();
     let before = Folder::take(&fs, Path::new(DIR));
     protect(&fs);
-    let error = refused(options().open(DIR), ErrorKind::Io, &[DIR]);
+    let error = refused(options().open(DIR), ErrorKind::Io, &[DIR, "`open_read_only`"]);
     assert_eq!(error.io_error().unwrap().kind(), io::ErrorKind::ReadOnlyFilesystem);
     let db = options().open_read_only(DIR).unwrap();
     assert_eq!(db.iter().count(), 2);
@@ -312,6 +349,13 @@ fn media_that_cannot_be_written_can_be_read() {
     db.close().unwrap();
     fs.clear();
     assert_eq!(Folder::take(&fs, Path::new(DIR)), before, "reading changes nothing");
+    // What the system says first where the folder is there: the lock file cannot be written.
+    for kind in [io::ErrorKind::ReadOnlyFilesystem, io::ErrorKind::PermissionDenied] {
+        let disk = FaultFs::new(Arc::new(fs.clone()));
+        disk.inject(Fault::error(Op::Lock, kind).times(1));
+        let options = Options::default().fs(Arc::new(disk)).stepped(1);
+        refused(options.open(DIR), ErrorKind::Io, &[DIR, "lock the database", "`open_read_only`"]);
+    }
 }
 
 fn tiny() -> KeyspaceOptions {
@@ -352,6 +396,9 @@ fn a_full_disk_loses_nothing_that_was_acknowledged() {
             // The manifest could not be written: so does every later refusal.
             let later = refused(db.put("x", "y"), ErrorKind::Failed, &["reopen"]);
             assert_eq!(later.io_error().unwrap().kind(), io::ErrorKind::StorageFull);
+            let (text, said) = (later.to_string(), later.io_error().unwrap().to_string());
+            assert_eq!(text.matches(&said).count(), 1, "{text}");
+            assert_eq!(text.matches("reopen").count(), 1, "{text}");
             refused(db.flush(), ErrorKind::Failed, &["reopen"]);
             refused(db.close(), ErrorKind::Failed, &["reopen"]);
             written
@@ -525,8 +572,10 @@ fn a_dropped_keyspace_refuses_its_handles() {
     let mut batch = WriteBatch::new();
     batch.put("a", "1");
     batch.put_in(&users, "u", "2");
-    refused(db.write(batch), ErrorKind::Invalid, &["dropped"]);
-    refused(users.put("u", "2"), ErrorKind::Invalid, &["dropped"]);
+    let words = ["write 1 of the batch, counted from 0", "dropped"];
+    refused(db.write(batch), ErrorKind::Invalid, &words);
+    refused(users.put("u", "2"), ErrorKind::Invalid, &["keyspace \"users\" was dropped"]);
+    refused(users.delete("u"), ErrorKind::Invalid, &["keyspace \"users\" was dropped"]);
     refused(users.get("u"), ErrorKind::Invalid, &["users", "dropped"]);
     refused(users.iter().next().unwrap(), ErrorKind::Invalid, &["users", "dropped"]);
     refused(users.compact_range::<&str>(..), ErrorKind::Invalid, &["users", "dropped"]);

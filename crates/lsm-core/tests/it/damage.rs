@@ -135,11 +135,15 @@ fn judge(what: &str, folder: &Folder, states: &[State], files: &[&str]) -> Outco
     let mut noticed = 0;
     for access in [TableAccess::Mapped, TableAccess::Pread] {
         for read_only in [true, false] {
-            let options = options(&folder.in_memory(), 1).table_access(access);
+            let fs = folder.in_memory();
+            let options = options(&fs, 1).table_access(access);
             let opened = match read_only {
                 true => options.open_read_only(DIR),
                 false => options.open(DIR),
             };
+            if opened.is_err() {
+                folder.is_in(&*fs, what);
+            }
             let outcome = opened.and_then(|db| read_everything(what, &db, states, files));
             if let Err(error) = outcome {
                 check_error(what, &error, files);
@@ -492,8 +496,15 @@ fn files_of_a_newer_program_are_told_from_damaged_ones() {
     ];
     for (name, from, version_at) in cases {
         let changed = folder.with(&name, |bytes| newer(bytes, from, version_at));
-        let options = || options(&changed.in_memory(), 1);
-        for opened in [options().open(DIR), options().open_read_only(DIR)] {
+        for read_only in [true, false] {
+            let fs = changed.in_memory();
+            let opened = match read_only {
+                true => options(&fs, 1).open_read_only(DIR),
+                false => options(&fs, 1).open(DIR),
+            };
+            if opened.is_err() {
+                changed.is_in(&*fs, &name);
+            }
             let error = opened.and_then(|db| db.verify()).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Unsupported, "{name}: {error}");
             assert!(error.file().unwrap().ends_with(&name), "{error}");

@@ -35,6 +35,18 @@ impl Folder {
         fs
     }
 
+    /// Panics unless [`DIR`] holds exactly these files, whether there is a lock file or not.
+    #[track_caller]
+    pub(crate) fn is_in(&self, fs: &dyn Fs, what: &str) {
+        let (mut before, mut now) = (self.clone(), Self::take(fs, Path::new(DIR)));
+        for folder in [&mut before, &mut now] {
+            folder.0.remove("LOCK");
+        }
+        assert_eq!(before.names(""), now.names(""), "{what}: files came or went");
+        let changed = before.0.iter().find(|(name, bytes)| now.0[*name] != **bytes);
+        assert!(changed.is_none(), "{what}: {} has changed", changed.unwrap().0);
+    }
+
     /// The names that end with `suffix`, in order.
     pub(crate) fn names(&self, suffix: &str) -> Vec<String> {
         self.0.keys().filter(|name| name.ends_with(suffix)).cloned().collect()

@@ -13,6 +13,7 @@ mod golden;
 mod held_back;
 mod logs;
 mod model;
+mod refused;
 mod retry;
 mod scripts;
 mod seeds;

@@ -75,6 +75,7 @@ impl LogStore {
             )));
         }
         let action = "open the raft log";
+        let dir = &*options.fs.absolute(dir).map_err(Error::file("find the folder", dir))?;
         let lock = lock_folder(&*options.fs, dir)?;
         let folder = Folder { fs: &*options.fs, dir, owner: options.owner };
         let listed = folder.list().map_err(Error::storage(action))?;

@@ -92,8 +92,8 @@ fn a_failure_is_final() {
         log.writer.sync().unwrap();
         log.fs.inject(Fault::error(op, kind).short(60));
         let failed = log.write(&entries(4..=5, 2, 100)).and_then(|()| log.writer.sync());
-        let Err(Error::Storage { source, .. }) = failed else { panic!("{op:?}") };
-        assert_eq!(source.kind(), ErrorKind::Io);
+        let Err(Error::Storage { cause, .. }) = failed else { panic!("{op:?}") };
+        assert_eq!(cause.kind(), ErrorKind::Io);
         // The disk is fine again; nothing is written or acknowledged all the same.
         let (writes, syncs) = (log.fs.count(Op::Write), log.fs.count(Op::Sync));
         for refused in [
@@ -103,8 +103,8 @@ fn a_failure_is_final() {
             log.writer.truncate(1, 2),
             log.writer.reset(100, 3),
         ] {
-            let Err(Error::Storage { source, .. }) = refused else { panic!("{op:?}") };
-            assert_eq!(source.kind(), ErrorKind::Failed);
+            let Err(Error::Storage { cause, .. }) = refused else { panic!("{op:?}") };
+            assert_eq!(cause.kind(), ErrorKind::Failed);
         }
         assert_eq!((log.fs.count(Op::Write), log.fs.count(Op::Sync)), (writes, syncs));
         let fs = log.fs.clone();
@@ -326,7 +326,7 @@ fn a_segment_that_could_not_be_made_ahead_fails_the_log_when_it_is_needed() {
     log.fs.inject(Fault::error(Op::Allocate, io::ErrorKind::StorageFull));
     let last = write_until_asked(&mut log, SegmentJob::at_once);
     let failed = (last + 1..last + 100).find_map(|index| log.write(&[entry(index, 2, 100)]).err());
-    let Some(Error::Storage { source, .. }) = failed else { panic!("{failed:?}") };
-    assert_eq!(source.io_error().map(io::Error::kind), Some(io::ErrorKind::StorageFull));
+    let Some(Error::Storage { cause, .. }) = failed else { panic!("{failed:?}") };
+    assert_eq!(cause.io_error().map(io::Error::kind), Some(io::ErrorKind::StorageFull));
     assert!(log.writer.sync().is_err() && log.writer.write(Some(&hard(3, 1, 0)), &[]).is_err());
 }

@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 
 use lsm_core::Clock;
 use lsm_core::fs::{Fs, Lock, LockMode};
+use lsm_core::wal::segment_number;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -20,7 +21,7 @@ use super::raft_thread::RaftThread;
 use super::shared::{Life, Shared};
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::identity::Identity;
+use crate::identity::{Identity, NODE_FILE};
 use crate::log_store::{LogOptions, LogStore, LogWriter};
 use crate::members::Members;
 use crate::node::Node;
@@ -33,6 +34,8 @@ const STATE_DIR: &str = "state";
 /// The engine's own log stays empty: the replicated log is the log.
 const ENGINE_LOG_BYTES: u64 = 64 << 10;
 const LOCK_FILE: &str = "LOCK";
+/// Names the manifest of a database. In the folder of a node it is further down.
+const ENGINE_FILE: &str = "CURRENT";
 
 /// What a replica is opened with.
 #[derive(Clone, Debug)]
@@ -84,6 +87,9 @@ impl ReplicaOptions {
     pub fn open_folder(&self, dir: &Path) -> Result<Opened> {
         self.config.validate()?;
         let fs = &*self.fs;
+        let found = fs.absolute(dir);
+        let dir = &*found.map_err(|error| folder(dir, format!("cannot be found: {error}")))?;
+        refuse_database(fs, dir)?;
         let made = fs.create_dir_all(dir);
         made.map_err(|error| folder(dir, format!("cannot be made: {error}")))?;
         let lock = fs.lock(&dir.join(LOCK_FILE), LockMode::Exclusive).map_err(|error| {
@@ -206,6 +212,20 @@ fn join(log: &LogStore, writer: &mut LogWriter, applied: (u64, u64), dir: &Path)
     Ok(())
 }
 
+/// Refuses the folder of a database of the engine's own, before anything is made in it.
+fn refuse_database(fs: &dyn Fs, dir: &Path) -> Result<()> {
+    // What cannot be listed, or is not there yet, shows itself when it is made.
+    let names = fs.list(dir).unwrap_or_default();
+    let is_database =
+        names.iter().any(|name| name == ENGINE_FILE || segment_number(name).is_some());
+    if !is_database || names.iter().any(|name| name == NODE_FILE) {
+        return Ok(());
+    }
+    let reason = "holds a database of the engine, which is opened with `lsm_core::Db`; a node needs \
+                  a folder of its own";
+    Err(folder(dir, reason.to_owned()))
+}
+
 fn folder(dir: &Path, reason: String) -> Error {
     Error::Folder { dir: dir.to_owned(), reason }
 }
@@ -219,7 +239,6 @@ fn start(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<
 mod tests {
     use lsm_core::SystemClock;
     use lsm_core::fs::MemFs;
-    use lsm_core::wal::segment_number;
     use raft::eraftpb::{Entry, HardState};
 
     use super::*;
@@ -244,6 +263,45 @@ mod tests {
             clock: Arc::new(SystemClock::new()),
             nonce: 7,
         }
+    }
+
+    #[test]
+    fn the_folder_of_a_database_is_refused_and_left_as_it_is() {
+        let (fs, dir) = (Arc::new(MemFs::default()), Path::new("db"));
+        let engine = || lsm_core::Options::default().fs(Arc::clone(&fs) as Arc<dyn Fs>).stepped(1);
+        let db = engine().open(dir).unwrap();
+        db.put("a", "1").unwrap();
+        db.close().unwrap();
+        let names = || {
+            let mut names = fs.list(dir).unwrap();
+            names.sort();
+            (names, fs.list_dirs(dir).unwrap())
+        };
+        // Also one that has lost its most important file.
+        for lost in [None, Some("CURRENT")] {
+            lost.map(|name| fs.remove(&dir.join(name)).unwrap());
+            let before = names();
+            let error = options(&fs).open_folder(dir).unwrap_err().to_string();
+            assert!(error.contains("lsm_core") && error.contains("of its own"), "{error}");
+            assert_eq!(names(), before);
+        }
+    }
+
+    #[test]
+    fn the_engine_refuses_the_folders_of_a_node() {
+        let (fs, dir) = (Arc::new(MemFs::default()), Path::new("node"));
+        drop(options(&fs).open_folder(dir).unwrap());
+        let engine = || lsm_core::Options::default().fs(Arc::clone(&fs) as Arc<dyn Fs>).stepped(1);
+        for part in [dir.to_owned(), dir.join(LOG_DIR), dir.join(STATE_DIR)] {
+            let names = fs.list(&part).unwrap();
+            for result in [engine().open(&part), engine().open_read_only(&part)] {
+                let error = result.unwrap_err();
+                assert_eq!(error.kind(), lsm_core::ErrorKind::Invalid, "{error}");
+                assert!(error.to_string().contains("`lsm-server`"), "{error}");
+            }
+            assert_eq!(fs.list(&part).unwrap(), names);
+        }
+        drop(options(&fs).open_folder(dir).unwrap());
     }
 
     /// The votes are in it.

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! Numbers are never used twice while the process lives, so a late reader of one folder cannot
-//! meet another's files. What a crash leaves behind is removed at the next start.
+//! meet another's files. What a crash leaves behind is removed at the next start, once the engine in
+//! force has opened: until then it may be all that is left.
 //!
 //! Threads: any; switching is the state machine's alone.
 
@@ -38,9 +39,10 @@ pub(super) struct Folder {
 }
 
 impl Folder {
-    /// Opens or makes the folder and clears what a crash left behind. Returns which engine is
-    /// in force, and whether it may have to be made.
+    /// Opens or makes the folder. Returns which engine is in force, and whether it may have to be
+    /// made.
     pub(super) fn open(fs: Arc<dyn Fs>, dir: &Path) -> Result<(Self, PathBuf, bool)> {
+        let dir = &*fs.absolute(dir).map_err(Error::file("find the folder", dir))?;
         fs.create_dir_all(dir).map_err(Error::file("create the folder", dir))?;
         let folders = fs.list_dirs(dir).map_err(Error::file("list the folder", dir))?;
         let current = match read_pointer(&*fs, dir)? {
@@ -58,11 +60,16 @@ impl Folder {
             }
         };
         let number = number_of(&current, STATE).expect("the pointer was checked");
-        for name in folders.iter().filter(|name| **name != current && is_ours(name)) {
-            remove_folder(&*fs, &dir.join(name))?;
-        }
         let path = dir.join(current);
         Ok((Self { fs, dir: dir.to_owned(), next: AtomicU64::new(number + 1) }, path, number == 1))
+    }
+
+    /// Clears what a crash left behind: all folders of ours but the engine in force.
+    pub(super) fn remove_strays(&self, in_force: &Path) -> Result<()> {
+        let folders =
+            self.fs.list_dirs(&self.dir).map_err(Error::file("list the folder", &self.dir))?;
+        let paths = folders.iter().filter(|name| is_ours(name)).map(|name| self.dir.join(name));
+        paths.filter(|path| path != in_force).try_for_each(|path| remove_folder(&*self.fs, &path))
     }
 
     pub(super) fn fs(&self) -> &Arc<dyn Fs> {
@@ -195,7 +202,9 @@ mod tests {
         assert!(folder.state_name(&dir.join("checkpoint-000009")).is_err());
         assert!(folder.state_name(Path::new("other/state-000009")).is_err());
         let (folder, path, may_be_new) = open().unwrap();
-        assert_eq!((path, may_be_new), (next, false));
+        assert_eq!((&path, may_be_new), (&next, false));
+        assert_eq!(fs.list_dirs(dir).unwrap().len(), 5, "until the engine has opened");
+        folder.remove_strays(&path).unwrap();
         let mut left = fs.list_dirs(dir).unwrap();
         left.sort();
         assert_eq!(left, ["state-000004", "stranger"]);

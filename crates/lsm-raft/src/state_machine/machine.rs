@@ -86,6 +86,7 @@ impl StateMachine {
         let engine = engine.fs(Arc::clone(&fs)).log_segment_bytes(LOG_SEGMENT_BYTES);
         let (folder, state, may_be_new) = Folder::open(fs, dir)?;
         let (current, book) = open_engine(engine.clone().create_if_missing(may_be_new), &state)?;
+        folder.remove_strays(&state)?;
         let index = book.applied().0;
         let shared = Shared {
             current: ArcSwap::from_pointee(current),

@@ -9,7 +9,7 @@ use lsm_core::{KeyspaceOptions, Options};
 
 use super::machine::{StateMachine, StateOptions};
 use super::test_log::{Log, entry, put};
-use super::test_state::{DIR, founder, in_memory, open, picture};
+use super::test_state::{DIR, founder, in_memory, open, picture, try_open};
 use crate::error::{Error, Result};
 use crate::snapshot::{Header, Outgoing, Staged};
 
@@ -73,6 +73,22 @@ fn a_state_goes_to_old_and_new_nodes() {
         receiver.close().unwrap();
         assert_eq!(picture(&open(&fs, 1)), picture(&machine));
     }
+}
+
+#[test]
+fn a_state_that_does_not_open_costs_no_other() {
+    let fs = in_memory();
+    founder(&fs, 1).close().unwrap();
+    let received = Path::new(DIR).join("state-000002");
+    fs.create_dir_all(&received).unwrap();
+    fs.create(&received.join("000001.table")).unwrap();
+    let current = Path::new(DIR).join("state-000001/CURRENT");
+    corrupt(&fs, &current, 0, 1).unwrap();
+    try_open(&fs, 1).unwrap_err();
+    assert_eq!(folders(&fs), ["state-000001", "state-000002"]);
+    corrupt(&fs, &current, 0, 1).unwrap();
+    open(&fs, 1);
+    assert_eq!(folders(&fs), ["state-000001"]);
 }
 
 #[test]
