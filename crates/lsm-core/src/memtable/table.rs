@@ -333,6 +333,25 @@ mod tests {
         }
     }
 
+    /// The walk that fills the new generation comes too early to find the key.
+    #[test]
+    fn a_key_on_its_way_while_the_filter_grows_is_not_denied() {
+        let table = Memtable::new(1 << 20, &Arc::default());
+        let passes = std::cell::Cell::new(0);
+        let grow = |_: &Insert<'_>| {
+            passes.set(passes.get() + 1);
+            // In the second pass the versions go into the list.
+            for seq in (2..300u64).filter(|_| passes.get() == 2) {
+                insert(&table, seq, Kind::Put, &seq.to_be_bytes(), &[0; 100]);
+            }
+        };
+        let slow = Insert { seq: SeqNo(1), kind: Kind::Put, key: b"slow", value: b"" };
+        assert_eq!(table.filter.may_contain(KeyHash::of(b"slow")), None);
+        table.insert([slow].into_iter().inspect(grow));
+        assert_eq!(table.filter.may_contain(KeyHash::of(b"slow")), Some(true));
+        assert!(table.get(b"slow", KeyHash::of(b"slow"), SeqNo(1)).is_some());
+    }
+
     #[test]
     fn a_large_batch_lands_whole() {
         let table = Memtable::new(1 << 20, &Arc::default());
