@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::command::{Result, Step, has_cxx};
-use crate::tidy;
+use crate::{mutants, tidy};
 
 const FUZZ_MANIFEST: &str = "fuzz/Cargo.toml";
 
@@ -26,6 +26,7 @@ pub(crate) fn run(args: &Args) -> Result {
     let clippy = "clippy --workspace --all-targets --all-features --locked -- -D warnings";
     report.step("clippy", &cargo(clippy))?;
     report.timed("tidy", "cargo xtask tidy", tidy::run)?;
+    report.timed("mutants fit", "cargo xtask mutants --list", mutants::check)?;
     let docs = cargo("doc --workspace --no-deps --all-features --locked");
     report.step("docs", &docs.env("RUSTDOCFLAGS", "-D warnings"))?;
     if args.no_tests {

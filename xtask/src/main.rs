@@ -9,6 +9,7 @@ mod bench;
 mod check;
 mod command;
 mod fuzz;
+mod mutants;
 mod scripts;
 mod stress;
 mod tidy;
@@ -36,6 +37,8 @@ enum Task {
     Fuzz(fuzz::Args),
     /// Run the random model and crash tests for longer than `cargo test` does
     Stress(stress::Args),
+    /// Break the engine on purpose, one promise at a time, and see whether a test notices
+    Mutants(mutants::Args),
     /// Measure our workloads
     Bench(bench::Args),
     /// Run the tests that are text scripts, or rewrite what they expect
@@ -62,6 +65,7 @@ fn run(task: &Task) -> command::Result {
         Task::Tidy => tidy::run(),
         Task::Fuzz(args) => fuzz::run(args),
         Task::Stress(args) => stress::run(args),
+        Task::Mutants(args) => mutants::run(args),
         Task::Bench(args) => bench::run(args),
         Task::Scripts(args) => scripts::run(args),
     }

@@ -391,6 +391,17 @@ mod tests {
     }
 
     #[test]
+    fn numbers_out_of_range_are_refused() {
+        let mut batch = sample();
+        for first in [0, SEQ_MAX.0 - 2, SEQ_MAX.0, u64::MAX] {
+            let error = Batch::decode(batch.stamp(SeqNo(first))).unwrap_err();
+            assert_eq!((error.kind(), error.offset()), (ErrorKind::Corrupt, Some(0)), "{first}");
+        }
+        let last = Batch::decode(batch.stamp(SeqNo(SEQ_MAX.0 - 3))).unwrap().last();
+        assert!(last < SEQ_MAX);
+    }
+
+    #[test]
     fn limits_are_reported_when_written() {
         let mut batch = WriteBatch::new();
         batch.put(vec![0; KEY_LEN_MAX], "");

@@ -147,3 +147,7 @@ pub(super) fn span<'a>(
 pub(super) fn bytes<'a>(tables: impl IntoIterator<Item = &'a Arc<TableFile>>) -> u64 {
     tables.into_iter().map(|table| table.meta.bytes).sum()
 }
+
+#[cfg(test)]
+#[path = "plan_test.rs"]
+mod tests;

@@ -104,4 +104,23 @@ mod tests {
             });
         });
     }
+
+    #[test]
+    fn what_was_done_first_waits_for_what_comes_before() {
+        let publisher = Publisher::new(SeqNo(0));
+        let begun = std::sync::Barrier::new(2);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                begun.wait();
+                publisher.publish(SeqNo(4), SeqNo(6));
+            });
+            begun.wait();
+            for _ in 0..20_000 {
+                assert_eq!(publisher.get(), SeqNo(0));
+                std::thread::yield_now();
+            }
+            publisher.publish(SeqNo(1), SeqNo(3));
+        });
+        assert_eq!(publisher.get(), SeqNo(6));
+    }
 }

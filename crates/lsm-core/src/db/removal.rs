@@ -63,3 +63,32 @@ impl Engine {
         while self.options.clock.now() < until && self.remove_one() {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use crate::db::open::open;
+    use crate::error::Error;
+    use crate::file_name::{FileName, FileNumber};
+    use crate::fs::{Fs, MemFs};
+    use crate::options::Options;
+
+    /// Its last edit may have been written or not: what it took out may be in force still.
+    #[test]
+    fn a_failed_database_removes_nothing() {
+        let (disk, dir) = (MemFs::new(), Path::new("/db"));
+        let options = Options::default().fs(Arc::new(disk.clone())).stepped(1);
+        let engine = open(options, dir).unwrap();
+        for number in [77, 78] {
+            let name = FileName::Table(FileNumber(number));
+            disk.create(&name.in_dir(dir)).unwrap();
+            engine.set.obsolete_files().push(name);
+        }
+        assert!(engine.remove_one());
+        engine.fail(Error::corrupt("on purpose"));
+        assert!(!engine.remove_one());
+        assert!(disk.len(&FileName::Table(FileNumber(78)).in_dir(dir)).is_ok());
+    }
+}

@@ -231,3 +231,7 @@ fn seal_full(engine: &Engine) -> bool {
     engine.bound_memory(&commit);
     !engine.jobs.lock().flushes.is_empty()
 }
+
+#[cfg(test)]
+#[path = "replay_test.rs"]
+mod tests;

@@ -140,3 +140,21 @@ fn keyspaces_at_rest_are_not_looked_at() {
     assert_eq!(engine.pacing.lock().watched.len(), 0);
     assert_eq!(engine.jobs.lock().due.len(), 0);
 }
+
+/// Writes of two keyspaces take turns, and one of them is flushed.
+#[test]
+fn the_flushed_number_stops_in_front_of_what_is_only_in_memory() {
+    let options = Options::default().fs(Arc::new(MemFs::new())).stepped(1);
+    let engine = open(options, Path::new("/db")).unwrap();
+    let other = engine.keyspace("other", KeyspaceOptions::default()).unwrap();
+    for id in [KeyspaceId::DEFAULT, other.id, KeyspaceId::DEFAULT] {
+        let mut batch = WriteBatch::new();
+        batch.push(Kind::Put, id, b"key", b"value");
+        engine.write(&mut batch, Durability::Buffered).unwrap();
+    }
+    engine.seal_now(&engine.commit.lock(), &[engine.default_tree()]);
+    assert!(engine.flush_one().unwrap());
+    assert_eq!(engine.flushed_seq(), SeqNo(1));
+    engine.flush_all().unwrap();
+    assert_eq!(engine.flushed_seq(), SeqNo(3));
+}

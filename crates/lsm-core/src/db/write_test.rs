@@ -1,7 +1,9 @@
 use std::path::Path;
 
 use super::*;
+use crate::clock::ManualClock;
 use crate::db::open::open;
+use crate::db::tree::MEMTABLES_A_BUFFER;
 use crate::error::ErrorKind;
 use crate::fs::MemFs;
 use crate::key::Kind;
@@ -266,4 +268,61 @@ fn a_keyspace_that_holds_a_kilobyte_takes_kilobytes() {
     }
     let bytes = engine.stats().memtable_bytes / 100;
     assert!((1080..4096).contains(&bytes), "{bytes} bytes each");
+}
+
+/// One write to a keyspace that is never full holds the oldest segment.
+#[test]
+fn what_holds_the_oldest_segment_is_flushed_once_there_is_too_much_log() {
+    let log_bytes_max = 256 << 10;
+    let options = Options::default().log_segment_bytes(64 << 10).log_bytes_max(log_bytes_max);
+    let engine = open(options.fs(Arc::new(MemFs::new())).stepped(1), Path::new("/db")).unwrap();
+    let cold = engine.keyspace("cold", KeyspaceOptions::default()).unwrap();
+    let mut batch = WriteBatch::new();
+    batch.push(Kind::Put, cold.id, b"key", b"value");
+    engine.write(&mut batch, Durability::Buffered).unwrap();
+    for _ in 0..500 {
+        put(&engine, 4 << 10);
+        while engine.step().unwrap() {}
+        let full: u64 = engine.commit.lock().full_logs.iter().map(|log| log.bytes).sum();
+        assert!(full <= log_bytes_max, "{full} bytes of full segments");
+    }
+    assert!(engine.metrics.read().flushes >= 5, "neither is full");
+}
+
+/// The last operation of a segment is in memory, and all before it are in tables.
+#[test]
+fn a_log_is_kept_for_its_last_operation() {
+    let fs = Arc::new(MemFs::new());
+    let reopen = || open(Options::default().fs(fs.clone()).stepped(1), Path::new("/db")).unwrap();
+    let engine = reopen();
+    let other = engine.keyspace("other", KeyspaceOptions::default()).unwrap();
+    for id in [KeyspaceId::DEFAULT, other.id] {
+        let mut batch = WriteBatch::new();
+        batch.push(Kind::Put, id, b"key", b"value");
+        engine.write(&mut batch, Durability::Buffered).unwrap();
+    }
+    engine.rotate(&mut engine.commit.lock()).unwrap();
+    engine.seal_now(&engine.commit.lock(), &[engine.default_tree()]);
+    assert!(engine.flush_one().unwrap());
+    assert_eq!(engine.commit.lock().full_logs.len(), 1);
+    drop((engine, other));
+    for _ in 0..2 {
+        // An open replays it and flushes nothing: the next one needs it, too.
+        assert_eq!(reopen().published.get(), SeqNo(2));
+    }
+}
+
+#[test]
+fn there_are_never_more_memtables_than_may_be() {
+    let keyspace = KeyspaceOptions::default().write_buffer_bytes(64 << 10).write_buffers_max(2);
+    let options = Options::default().fs(Arc::new(MemFs::new())).stepped(1);
+    let options = options.default_keyspace(keyspace).clock(Arc::new(ManualClock::default()));
+    let engine = open(options, Path::new("/db")).unwrap();
+    let mut most = 0;
+    for _ in 0..300 {
+        // Works only as it has to.
+        put(&engine, 1 << 10);
+        most = most.max(engine.default_tree().view().memtables().count());
+    }
+    assert_eq!(most, 2 * MEMTABLES_A_BUFFER);
 }

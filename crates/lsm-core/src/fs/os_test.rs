@@ -75,3 +75,35 @@ fn a_log_cut_behind_our_back_is_an_error_where_it_was_not_touched_yet() {
     file.file.set_len(100).unwrap();
     assert!(file.copy_at(1 << 19, b"x").is_err());
 }
+
+/// What cannot be synced is refused by the system: so it was asked.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_sync_asks_the_system() {
+    let device = OsFs.open_write(Path::new("/dev/null")).unwrap();
+    assert_eq!(device.sync().unwrap_err().kind(), io::ErrorKind::InvalidInput);
+    assert_eq!(OsFs.sync_dir(Path::new("/proc")).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn what_is_reserved_has_its_blocks() {
+    use std::os::unix::fs::MetadataExt;
+    let (_dir, file) = allocated();
+    if file.window.lock().reserved == 0 {
+        return; // This file system reserves nothing.
+    }
+    assert!(file.file.metadata().unwrap().blocks() * 512 >= 1 << 20);
+}
+
+/// A copy that crosses the end of what is reserved is a write as a whole.
+#[test]
+fn a_copy_beyond_what_is_reserved_is_a_write() {
+    let (_dir, file) = allocated();
+    let at = (1 << 20) - 3;
+    file.copy_at(at, b"abcdef").unwrap();
+    let mut found = [0; 6];
+    positional::read_exact_at(&file.file, &mut found, at).unwrap();
+    assert_eq!(&found, b"abcdef");
+    assert!(file.window.lock().map.is_none(), "nothing was worth a mapping yet");
+}

@@ -1,6 +1,10 @@
 //! Merge and concat against one sorted list, over random walks.
 
+use std::cell::Cell;
+use std::rc::Rc;
+
 use super::*;
+use crate::error::Error;
 use crate::iter::concat::{Concat, Run};
 use crate::key::{Kind, SeqNo};
 
@@ -11,6 +15,23 @@ type Entry = (Vec<u8>, Tag);
 struct List {
     entries: Vec<Entry>,
     at: usize,
+    /// While it is set, every move fails.
+    broken: Rc<Cell<bool>>,
+}
+
+impl List {
+    fn new(entries: Vec<Entry>) -> Self {
+        Self { entries, at: usize::MAX, broken: Rc::default() }
+    }
+
+    fn go(&mut self, at: usize) -> Result<()> {
+        self.at = at;
+        if self.broken.get() {
+            self.at = usize::MAX;
+            return Err(Error::corrupt("on purpose"));
+        }
+        Ok(())
+    }
 }
 
 impl Cursor for List {
@@ -18,29 +39,23 @@ impl Cursor for List {
         self.at < self.entries.len()
     }
     fn seek(&mut self, key: &[u8], tag: Tag) -> Result<()> {
-        self.at = self.entries.partition_point(|e| compare((&e.0, e.1), (key, tag)).is_lt());
-        Ok(())
+        self.go(self.entries.partition_point(|e| compare((&e.0, e.1), (key, tag)).is_lt()))
     }
     fn seek_back(&mut self, key: &[u8], tag: Tag) -> Result<()> {
         let behind = self.entries.partition_point(|e| compare((&e.0, e.1), (key, tag)).is_le());
-        self.at = behind.wrapping_sub(1);
-        Ok(())
+        self.go(behind.wrapping_sub(1))
     }
     fn seek_first(&mut self) -> Result<()> {
-        self.at = 0;
-        Ok(())
+        self.go(0)
     }
     fn seek_last(&mut self) -> Result<()> {
-        self.at = self.entries.len().wrapping_sub(1);
-        Ok(())
+        self.go(self.entries.len().wrapping_sub(1))
     }
     fn next(&mut self) -> Result<()> {
-        self.at += 1;
-        Ok(())
+        self.go(self.at + 1)
     }
     fn prev(&mut self) -> Result<()> {
-        self.at = self.at.wrapping_sub(1);
-        Ok(())
+        self.go(self.at.wrapping_sub(1))
     }
     fn key(&self) -> &[u8] {
         &self.entries[self.at].0
@@ -67,7 +82,8 @@ impl Run for Lists {
         &self.0[i].entries.last().unwrap().0
     }
     fn open(&self, i: usize) -> Result<List> {
-        Ok(List { at: usize::MAX, ..self.0[i].clone() })
+        let mut list = List { at: usize::MAX, ..self.0[i].clone() };
+        list.go(usize::MAX).map(|()| list)
     }
 }
 
@@ -84,7 +100,7 @@ fn entries(random: &mut fastrand::Rng, count: usize) -> Vec<Entry> {
 
 /// Walks `cursor` and a plain list side by side.
 fn walk(cursor: &mut impl Cursor, all: &[Entry], random: &mut fastrand::Rng) {
-    let mut oracle = List { entries: all.to_vec(), at: usize::MAX };
+    let mut oracle = List::new(all.to_vec());
     for _ in 0..200 {
         let key = vec![random.u8(0..30); random.usize(0..3)];
         let tag = Tag(random.u64(0..all.len() as u64 * 256 + 2));
@@ -111,11 +127,11 @@ fn merging_is_sorting() {
         let random = &mut fastrand::Rng::with_seed(seed);
         let count = random.usize(0..80);
         let all = entries(random, count);
-        let mut parts = vec![Vec::new(); random.usize(1..6)];
+        let mut parts = vec![Vec::new(); random.usize(1..14)];
         for entry in &all {
             random.choice(&mut parts).unwrap().push(entry.clone());
         }
-        let lists = parts.into_iter().map(|entries| List { entries, at: usize::MAX }).collect();
+        let lists = parts.into_iter().map(List::new).collect();
         walk(&mut Merge::new(lists), &all, random);
     }
 }
@@ -131,10 +147,44 @@ fn a_run_reads_as_one() {
         for entry in &all {
             let fits = parts.last().is_some_and(|list| list.entries.last().unwrap().0 == entry.0);
             if !fits && (parts.is_empty() || random.u8(0..4) == 0) {
-                parts.push(List { entries: Vec::new(), at: usize::MAX });
+                parts.push(List::new(Vec::new()));
             }
             parts.last_mut().unwrap().entries.push(entry.clone());
         }
         walk(&mut Concat::new(Lists(parts)), &all, random);
     }
+}
+
+/// Every move that fails, from every entry, leaves the cursor nowhere; the next seek finds its
+/// place again.
+fn fail_everywhere(cursor: &mut impl Cursor, broken: &Cell<bool>, count: usize) {
+    for steps in 0..count {
+        for kind in 0..6 {
+            cursor.seek_first().unwrap();
+            (0..steps).for_each(|_| cursor.next().unwrap());
+            broken.set(true);
+            let failed = match kind {
+                0 => cursor.next(),
+                1 => cursor.prev(),
+                2 => cursor.seek_first(),
+                3 => cursor.seek_last(),
+                4 => cursor.seek(&[29], Tag(u64::MAX)),
+                _ => cursor.seek_back(&[], Tag(u64::MAX)),
+            };
+            broken.set(false);
+            assert!(!cursor.is_valid(), "{kind} from entry {steps}: {failed:?}");
+        }
+    }
+}
+
+#[test]
+fn a_cursor_that_failed_stands_nowhere() {
+    let keys = (0..30).map(|n| (vec![n], Tag::new(SeqNo(1), Kind::Put)));
+    let all: Vec<Entry> = keys.collect();
+    let broken = Rc::<Cell<bool>>::default();
+    let list = |entries: Vec<Entry>| List { broken: Rc::clone(&broken), ..List::new(entries) };
+    let every = |n| list(all.iter().skip(n).step_by(3).cloned().collect());
+    fail_everywhere(&mut Merge::new(vec![every(0), every(1), every(2)]), &broken, all.len());
+    let run = all.chunks(5).map(|chunk| list(chunk.to_vec())).collect();
+    fail_everywhere(&mut Concat::new(Lists(run)), &broken, all.len());
 }

@@ -270,6 +270,34 @@ mod tests {
         assert_eq!(table.first_seq(), Some(SeqNo(3)));
     }
 
+    /// Replay inserts in the order of the keys.
+    #[test]
+    fn the_least_number_is_that_of_all_inserts() {
+        let table = Memtable::new(1 << 20, &Arc::default());
+        let one = |seq: u64| Insert { seq: SeqNo(seq), kind: Kind::Put, key: b"k", value: b"v" };
+        table.insert([5, 3, 7].map(one).into_iter());
+        assert_eq!(table.first_seq(), Some(SeqNo(3)));
+        table.insert([4, 6].map(one).into_iter());
+        assert_eq!(table.first_seq(), Some(SeqNo(3)));
+    }
+
+    /// It has been seen which filters there are, and nothing was inserted yet.
+    #[test]
+    fn a_filter_that_grows_beside_an_insert_knows_its_keys() {
+        let table = Memtable::new(1 << 20, &Arc::default());
+        let passes = std::cell::Cell::new(0);
+        let inserts = std::iter::once(SeqNo(1)).map(|seq| {
+            passes.set(passes.get() + 1);
+            if passes.get() == 2 {
+                table.grow_filter();
+            }
+            Insert { seq, kind: Kind::Put, key: b"key", value: b"value" }
+        });
+        table.insert(inserts);
+        let found = table.get(b"key", KeyHash::of(b"key"), SeqNo(1));
+        assert_eq!(found.unwrap().1, b"value"[..]);
+    }
+
     #[test]
     fn memory_is_accounted_for() {
         let table = Memtable::new(1 << 20, &Arc::default());

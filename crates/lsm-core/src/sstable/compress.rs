@@ -119,6 +119,17 @@ mod tests {
     }
 
     #[test]
+    fn another_length_than_the_stated_one_is_damage() {
+        let block = b"abcdefgh".repeat(500);
+        let mut packed = Vec::new();
+        pack(Codec::Lz4, &block, &mut packed);
+        for len in [block.len() - 1, block.len() + 1] {
+            packed[..4].copy_from_slice(&(len as u32).to_le_bytes());
+            assert!(unpack_lz4(&packed, &mut Vec::new()).is_err(), "{len}");
+        }
+    }
+
+    #[test]
     fn every_cut_is_damage() {
         let block = b"abcdefgh-abcdefgh-ijklmnop".repeat(20);
         let mut packed = Vec::new();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::compress::Codec;
+use super::format::{FOOTER_LEN, Footer, Section, reseal};
 use super::fuzzing::{self, MemoryTable, NAME, open_table};
 use super::reader::TableReader;
 use super::table_test::{
@@ -72,6 +73,7 @@ fn check_answers(model: &Model, bytes: &Bytes) {
 
 fn check_walk(model: &Model, cursor: &mut impl Cursor) {
     let mut expected = model.iter();
+    let mut last = None;
     let mut moved = cursor.seek_first();
     while checked(moved).is_some() {
         let Some(((key, tag), value)) = expected.next() else {
@@ -80,9 +82,15 @@ fn check_walk(model: &Model, cursor: &mut impl Cursor) {
         };
         assert!(cursor.is_valid(), "less than was written");
         assert_eq!((cursor.key(), cursor.tag(), cursor.value()), (&key[..], Tag(!tag), &value[..]));
+        last = Some((key, *tag, value));
         moved = cursor.next();
     }
     assert!(!cursor.is_valid(), "a cursor that failed stands nowhere");
+    // And goes on where the table is whole.
+    if let Some((key, tag, value)) = last {
+        cursor.seek(key, Tag(!tag)).unwrap();
+        assert_eq!((cursor.key(), cursor.tag(), cursor.value()), (&key[..], Tag(!tag), &value[..]));
+    }
 }
 
 #[test]
@@ -100,29 +108,113 @@ fn no_flipped_bit_changes_an_answer() {
     }
 }
 
-/// A page may be dropped from memory and read from disk again, by then damaged.
-#[test]
-fn packed_blocks_of_a_mapping_are_checked_each_time() {
+/// A table on disk that is damaged once a key of it has been read: what the next look at that key
+/// gives. Nothing unpacked is kept.
+fn look_twice(codec: Codec, verification: Verification) -> Result<Option<(Tag, Vec<u8>)>> {
     let model = small_model();
-    let bytes = build(&model, TableOptions { codec: Codec::Lz4, ..OPTIONS });
+    let bytes = build(&model, TableOptions { codec, ..OPTIONS });
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join(NAME);
     let file = OsFs.create(&path).unwrap();
     file.write_at(0, &bytes).unwrap();
-    let options = ReadOptions {
-        access: TableAccess::Mapped,
-        verification: Verification::FirstTouch,
-        // Nothing unpacked is kept.
-        cache: Arc::new(BlockCache::new(0)),
-    };
+    let cache = Arc::new(BlockCache::new(0));
+    let options = ReadOptions { access: TableAccess::Mapped, verification, cache };
     let read = OsFs.open_read(&path).unwrap();
     let (number, len) = (FileNumber(1), bytes.len() as u64);
     let reader = TableReader::open(read, path, number, len, SALT, &options).unwrap();
     let ((key, _), _) = model.first_key_value().unwrap();
     assert!(get(&reader, key, SEQ_MAX).unwrap().is_some());
-    file.write_at(30, &[!bytes[30]]).unwrap();
-    let error = get(&reader, key, SEQ_MAX).unwrap_err();
+    // The last byte of the first block's values: of another key than the one that is read.
+    let at = reader.index().block(0).unwrap().len as u64 - 1;
+    file.write_at(at, &[!bytes[at as usize]]).unwrap();
+    get(&reader, key, SEQ_MAX)
+}
+
+/// A page may be dropped from memory and read from disk again, by then damaged.
+#[test]
+fn packed_blocks_of_a_mapping_are_checked_each_time() {
+    for verification in [Verification::FirstTouch, Verification::Always] {
+        let error = look_twice(Codec::Lz4, verification).unwrap_err();
+        assert_eq!((error.kind(), error.offset()), (ErrorKind::Corrupt, Some(0)), "{error}");
+    }
+}
+
+#[test]
+fn other_blocks_of_a_mapping_are_checked_as_often_as_is_wanted() {
+    assert!(look_twice(Codec::None, Verification::FirstTouch).unwrap().is_some());
+    let error = look_twice(Codec::None, Verification::Always).unwrap_err();
     assert_eq!((error.kind(), error.offset()), (ErrorKind::Corrupt, Some(0)), "{error}");
+}
+
+/// Its trailer says otherwise, and has the right checksum.
+#[test]
+fn a_block_is_packed_as_the_index_says() {
+    for (model, bytes) in tables() {
+        let reader = open_table(&bytes, SALT, TableAccess::Mapped, 0).unwrap();
+        let place = reader.index().block(0).unwrap();
+        let sealed = place.offset as usize..place.end() as usize;
+        let mut damaged = bytes.to_vec();
+        reseal(&mut damaged[sealed], 1 - place.codec as u8, SALT, place.offset);
+        let damaged = Bytes::from(damaged);
+        verify_bytes(&damaged).unwrap_err();
+        for access in [TableAccess::Mapped, TableAccess::Pread] {
+            let reader = open_table(&damaged, SALT, access, 0).unwrap();
+            let ((key, _), _) = model.first_key_value().unwrap();
+            let error = get(&reader, key, SEQ_MAX).unwrap_err();
+            assert!(error.to_string().contains("codec"), "{error}");
+        }
+    }
+}
+
+/// What was found of one block says nothing of another.
+#[test]
+fn each_block_of_a_mapping_is_checked() {
+    let model = small_model();
+    // One entry a block.
+    let bytes = build(&model, TableOptions { block_bytes: 1, ..OPTIONS });
+    let places: Vec<_> = {
+        let reader = open_table(&bytes, SALT, TableAccess::Mapped, 0).unwrap();
+        (0..).map_while(|at| reader.index().block(at)).collect()
+    };
+    assert!(places.len() > 64);
+    for place in places {
+        let mut damaged = bytes.to_vec();
+        damaged[place.offset as usize + place.len - 1] ^= 1;
+        let reader = open_table(&damaged.into(), SALT, TableAccess::Mapped, 0).unwrap();
+        let errors = || {
+            let failed = |(key, tag): &&(Vec<u8>, u64)| get(&reader, key, Tag(!tag).seq()).is_err();
+            model.keys().filter(failed).count()
+        };
+        let (first, again) = (errors(), errors());
+        assert!(first > 0 && again == first, "{place:?}: {first}, then {again}");
+    }
+}
+
+/// Damage from before the checksums were made: what is stored twice is compared.
+#[test]
+fn verify_compares_the_filter_and_the_properties_with_the_entries() {
+    for (_, bytes) in tables() {
+        let intact = verify_bytes(&bytes).unwrap();
+        let footer_at = bytes.len() - FOOTER_LEN;
+        let footer = bytes.last_chunk().unwrap();
+        let footer = Footer::decode(footer, footer_at as u64, SALT).unwrap();
+        let range = |section: Section| section.offset as usize..section.end().unwrap() as usize - 5;
+        // Its lines, without the two numbers behind them.
+        let mut filter = range(footer.filter.unwrap());
+        filter.end -= 8;
+        for at in filter.filter(|&at| bytes[at] != 0).chain(range(footer.properties)) {
+            let mut damaged = bytes.to_vec();
+            damaged[at] &= damaged[at].wrapping_sub(1);
+            if damaged[at] == bytes[at] {
+                damaged[at] = 1;
+            }
+            fuzzing::mend_checksums(&mut damaged);
+            if let Ok(found) = verify_bytes(&damaged.into()) {
+                // What blocks were to be packed with is stored once.
+                assert_ne!(found.codec, intact.codec, "a change at {at}");
+            }
+        }
+    }
 }
 
 #[test]

@@ -227,3 +227,28 @@ fn scans_and_verify_need_no_place() {
     assert_eq!(fixture.tables.verify(&handle).unwrap().entries, 1);
     assert!(!is_open(&handle));
 }
+
+/// Whoever waited while another opened it finds it open.
+#[test]
+fn a_table_that_is_open_by_now_is_not_opened_again() {
+    let fixture = fixture(3);
+    let handle = fixture.handle(1);
+    for _ in 0..2 {
+        fixture.tables.open(&handle.0).unwrap();
+    }
+    assert_eq!(fixture.fs.opened.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn a_table_that_was_used_of_late_stays_open() {
+    let fixture = fixture(3);
+    let [a, b, c, d, e] = [1, 2, 3, 4, 5].map(|number| fixture.handle(number));
+    for handle in [&a, &b, &c, &d] {
+        fixture.read(handle);
+    }
+    // The first has gone, and none was used since: then the second is.
+    fixture.read(&b);
+    fixture.read(&e);
+    fixture.read(&b);
+    assert_eq!(fixture.fs.opened.load(Ordering::Relaxed), 5, "the third has gone");
+}

@@ -139,3 +139,7 @@ impl VersionSet {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[path = "set_test.rs"]
+mod tests;

@@ -132,6 +132,21 @@ fn forgotten_segments_are_not_synced() {
 }
 
 #[test]
+fn segments_that_are_needed_are_not_forgotten() {
+    let fs = TestFs::default();
+    let (mut writer, shared) = start(&fs, 4096);
+    writer.append(1, b"one", Via::Copy).unwrap();
+    rotate(&fs, &mut writer, 2);
+    writer.append(2, b"two", Via::Copy).unwrap();
+    rotate(&fs, &mut writer, 3);
+    let end = writer.append(3, b"three", Via::Copy).unwrap();
+    shared.forget_below(FileNumber(2));
+    fs.take_calls();
+    shared.sync_through(end).unwrap();
+    assert_eq!(fs.take_calls(), ["sync 000002.log", "sync 000003.log"]);
+}
+
+#[test]
 fn a_failed_sync_is_final() {
     let fs = TestFs::default();
     let (mut writer, shared) = start(&fs, 4096);

@@ -512,3 +512,22 @@ fn files_of_a_newer_program_are_told_from_damaged_ones() {
         }
     }
 }
+
+#[test]
+fn a_table_of_another_length_is_noticed_by_the_open() {
+    let fs = MemFs::new();
+    let open = |fs| Options::default().fs(fs).stepped(1).open(DIR);
+    let db = open(Arc::new(fs.clone())).unwrap();
+    db.put("key", "value").unwrap();
+    db.flush().unwrap();
+    db.close().unwrap();
+    let folder = Folder::take(&fs, Path::new(DIR));
+    let [table] = &folder.names(".table")[..] else { panic!("one table") };
+    for change in
+        [|bytes: &mut Vec<u8>| bytes.push(0), |bytes: &mut Vec<u8>| bytes.truncate(bytes.len() - 1)]
+    {
+        let error = open(folder.with(table, change).in_memory()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+        assert_eq!(error.file(), Some(&*Path::new(DIR).join(table)), "{error}");
+    }
+}

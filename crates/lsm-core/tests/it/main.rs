@@ -2,17 +2,21 @@
 
 mod bad_input;
 mod basics;
+mod checkpoint;
 mod close;
 mod crash;
 mod damage;
+mod death;
 mod drop_keyspace;
 mod fault;
 mod flushed;
 mod folder;
 mod golden;
 mod held_back;
+mod hooked;
 mod logs;
 mod model;
+mod reads;
 mod refused;
 mod retry;
 mod scripts;

@@ -1,12 +1,14 @@
 //! Many threads at once on the real file system: what any of them sees is one point.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use lsm_core::fs::MemFs;
 use lsm_core::{Clock, Db, Durability, Keyspace, Options, SystemClock, WriteBatch};
 
-use crate::model::tiny;
+use crate::model::{tiny, tiny_logs};
 use crate::seeds;
 
 const WRITERS: u64 = 4;
@@ -240,6 +242,32 @@ fn readers_see_one_point_beside_writers() {
         let expected = (round % 7 > 0).then_some(round);
         assert_eq!(found.map(|value| round_of(&value)), expected);
     }
+}
+
+/// Each batch fills memtables, so that every write seals what others may still be writing to.
+#[test]
+fn what_is_written_while_memtables_are_sealed_is_kept() {
+    const ROUNDS: u32 = 20;
+    const BATCH: u32 = 2000;
+    let options = tiny_logs().fs(Arc::new(MemFs::new())).default_keyspace(tiny());
+    let db = options.open("/db").unwrap();
+    std::thread::scope(|scope| {
+        for writer in 0..4_u8 {
+            let db = &db;
+            scope.spawn(move || {
+                for round in 0..ROUNDS {
+                    let mut batch = WriteBatch::new();
+                    // Each goes in front of those before, where a flush has passed by.
+                    for n in (0..BATCH).rev() {
+                        batch.put(format!("{writer}/{round:03}/{n:04}"), n.to_le_bytes());
+                    }
+                    db.write(batch).unwrap();
+                }
+            });
+        }
+    });
+    db.flush().unwrap();
+    assert_eq!(db.iter().count() as u32, 4 * ROUNDS * BATCH);
 }
 
 /// Lets the threads end, also if one of them has failed.

@@ -1,0 +1,175 @@
+//! Reads that have to look far, cursors at their borders, and reads that fail.
+
+use std::io;
+use std::ops::{Bound, RangeBounds};
+use std::sync::Arc;
+
+use lsm_core::fs::{Fault, FaultFs, MemFs, Op};
+use lsm_core::{ErrorKind, KeyspaceOptions, Options, TableAccess};
+
+use crate::folder::DIR;
+use crate::model::tiny;
+
+#[test]
+fn a_key_is_found_under_any_number_of_tables() {
+    let keyspace = KeyspaceOptions::default().l0_tables_compact(64);
+    let options = Options::default().fs(Arc::new(MemFs::new())).stepped(1);
+    let db = options.default_keyspace(keyspace).open(DIR).unwrap();
+    for round in 0..40 {
+        db.put(format!("key{round:02}"), [round]).unwrap();
+        // Every table may hold every key.
+        db.put("a", [round]).unwrap();
+        db.put("z", [round]).unwrap();
+        db.flush().unwrap();
+    }
+    assert_eq!(db.levels()[0].tables.len(), 40);
+    for round in 0..40 {
+        assert_eq!(db.get(format!("key{round:02}")).unwrap().unwrap(), [round]);
+    }
+    assert!(db.get("key40").unwrap().is_none());
+}
+
+/// From every key and to both sides, for every kind of border: what a sorted list gives.
+#[test]
+fn a_cursor_keeps_to_its_range() {
+    let options = Options::default().fs(Arc::new(MemFs::new())).stepped(1);
+    let db = options.default_keyspace(tiny()).open(DIR).unwrap();
+    let keys = ["b", "d", "f", "h", "k", "l"];
+    // Some in memory, the others in tables of two levels.
+    for (n, key) in keys.iter().enumerate() {
+        db.put(key, key).unwrap();
+        match n {
+            1 => db.compact_range::<&str>(..).unwrap(),
+            3 => db.flush().unwrap(),
+            _ => {}
+        }
+    }
+    let letters: Vec<String> = ('a'..'n').map(String::from).collect();
+    let bounds = || {
+        let all = letters.iter().map(String::as_str);
+        let both = all.flat_map(|key| [Bound::Included(key), Bound::Excluded(key)]);
+        both.chain([Bound::Unbounded]).collect::<Vec<Bound<&str>>>()
+    };
+    for range in bounds().into_iter().flat_map(|a| bounds().into_iter().map(move |b| (a, b))) {
+        let inside: Vec<&str> =
+            keys.into_iter().filter(|key| RangeBounds::<&str>::contains(&range, key)).collect();
+        let mut cursor = db.cursor_in::<&str>(range);
+        let at =
+            |place: Option<usize>| place.and_then(|at| inside.get(at)).map(|key| key.as_bytes());
+        for letter in &letters {
+            let behind = inside.partition_point(|key| *key < letter.as_str());
+            cursor.seek(letter).unwrap();
+            assert_eq!(cursor.key(), at(Some(behind)), "{letter} in {range:?}");
+            if cursor.key().is_some() {
+                cursor.prev().unwrap();
+                assert_eq!(cursor.key(), at(behind.checked_sub(1)), "before {letter} in {range:?}");
+            }
+            let before = inside.partition_point(|key| *key <= letter.as_str());
+            cursor.seek_back(letter).unwrap();
+            assert_eq!(cursor.key(), at(before.checked_sub(1)), "back from {letter} in {range:?}");
+            if cursor.key().is_some() {
+                cursor.next().unwrap();
+                assert_eq!(cursor.key(), at(Some(before)), "behind {letter} in {range:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_old_point_is_seen_whatever_came_later() {
+    for (newer, flushed) in
+        [(0, false), (3, true), (9, false), (12, false), (40, false), (40, true)]
+    {
+        let options = Options::default().fs(Arc::new(MemFs::new())).stepped(1);
+        let db = options.default_keyspace(tiny()).open(DIR).unwrap();
+        for key in ["b", "c", "d"] {
+            db.put(key, "old").unwrap();
+        }
+        db.delete("c").unwrap();
+        let snapshot = db.snapshot();
+        for n in 0..newer {
+            for key in ["a", "b", "c", "d", "e"] {
+                db.put(key, format!("new{n}")).unwrap();
+            }
+        }
+        if flushed {
+            db.flush().unwrap();
+        }
+        let mut cursor = snapshot.cursor();
+        let (b, d) = (Some((&b"b"[..], &b"old"[..])), Some((&b"d"[..], &b"old"[..])));
+        assert!(cursor.seek_first().unwrap());
+        assert_eq!(cursor.entry(), b, "{newer}");
+        assert!(cursor.next().unwrap());
+        assert_eq!(cursor.entry(), d, "{newer}");
+        // Turns on an entry that it came to from the front, and again.
+        assert!(cursor.prev().unwrap());
+        assert_eq!(cursor.entry(), b, "{newer}");
+        assert!(cursor.next().unwrap());
+        assert_eq!(cursor.entry(), d, "{newer}");
+        assert!(!cursor.next().unwrap());
+        assert!(cursor.seek_last().unwrap());
+        assert_eq!(cursor.entry(), d, "{newer}");
+        assert!(cursor.prev().unwrap());
+        assert_eq!(cursor.entry(), b, "{newer}");
+        assert!(!cursor.prev().unwrap());
+        assert!(cursor.seek_back("c").unwrap());
+        assert_eq!(cursor.entry(), b, "{newer}");
+    }
+}
+
+#[test]
+fn a_cursor_that_met_an_error_stands_nowhere_and_seeks_again() {
+    let disk = FaultFs::new(Arc::new(MemFs::new()));
+    let options = Options::default().fs(Arc::new(disk.clone())).stepped(1).block_cache_bytes(0);
+    let options = options.table_access(TableAccess::Pread).default_keyspace(tiny());
+    let db = options.open(DIR).unwrap();
+    for n in 0..200 {
+        db.put(format!("key{n:03}"), [n as u8; 100]).unwrap();
+    }
+    db.flush().unwrap();
+    let mut cursor = db.cursor();
+    for back in [false, true] {
+        let mut step = |disk: Option<&FaultFs>| -> lsm_core::Result<bool> {
+            if let Some(disk) = disk {
+                disk.inject(Fault::error(Op::Read, io::ErrorKind::Other).forever());
+            }
+            if back { cursor.prev() } else { cursor.next() }
+        };
+        for _ in 0..50 {
+            assert!(step(None).unwrap());
+        }
+        let error = loop {
+            match step(Some(&disk)) {
+                Ok(stands) => assert!(stands, "the table ends before a block had to be read"),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.kind(), ErrorKind::Io);
+        assert_eq!((cursor.key(), cursor.value(), cursor.entry()), (None, None, None));
+        disk.clear();
+        assert!(cursor.seek("key100").unwrap());
+        assert_eq!(cursor.entry(), Some((&b"key100"[..], &[100; 100][..])));
+    }
+}
+
+/// Tombstones that a snapshot holds up are not worked off again and again.
+#[test]
+fn background_work_comes_to_rest_beside_a_snapshot() {
+    let options = Options::default().fs(Arc::new(MemFs::new())).stepped(1);
+    let db = options.default_keyspace(tiny()).open(DIR).unwrap();
+    for n in 0..200 {
+        db.put(format!("key{n:03}"), [7; 100]).unwrap();
+    }
+    db.compact_range::<&str>(..).unwrap();
+    let snapshot = db.snapshot();
+    for n in 0..400 {
+        db.delete(format!("key{n:03}")).unwrap();
+    }
+    db.compact_range::<&str>(..).unwrap();
+    let mut steps = 0;
+    while db.step().unwrap() {
+        steps += 1;
+        assert!(steps < 1000, "there is work without end");
+    }
+    assert_eq!((snapshot.iter().count(), db.iter().count()), (200, 0));
+}
