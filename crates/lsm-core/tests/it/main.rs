@@ -14,6 +14,7 @@ mod held_back;
 mod logs;
 mod model;
 mod refused;
+mod rest;
 mod retry;
 mod scripts;
 mod seeds;
