@@ -319,7 +319,7 @@ impl Engine {
 
     /// Runs a plan that background work has decided on, whose tables were taken. False if it was
     /// given up.
-    pub(crate) fn compact_planned(&self, tree: &Tree, plan: Plan) -> Result<bool> {
+    pub(crate) fn compact_planned(&self, tree: &Arc<Tree>, plan: Plan) -> Result<bool> {
         let done = self.compact(tree, &plan);
         let failed = matches!(&done, Err(Failure::Harmless(error)) if !is_given_up(error));
         if !failed || tree.is_dropped() || self.options.background == Background::Stepped {
