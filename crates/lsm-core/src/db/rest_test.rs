@@ -118,6 +118,21 @@ fn a_small_gain_is_waited_for_longer_and_all_come_to_rest() {
 }
 
 #[test]
+fn the_little_that_a_snapshot_held_goes_when_nobody_writes() {
+    let quiet = Quiet::new();
+    quiet.write(|batch| (0..1000).for_each(|i| batch.push(Kind::Put, ID, &key(i), &[7; 100])));
+    quiet.flush();
+    let pinned = quiet.engine.snapshots.pin(&quiet.engine.published);
+    quiet.write(|batch| (0..20).for_each(|i| batch.push(Kind::Delete, ID, &key(i), b"")));
+    quiet.write(|batch| (50..80).for_each(|i| batch.push(Kind::Put, ID, &key(i), &[8; 100])));
+    quiet.pass(minutes(10));
+    assert_eq!(quiet.entries(), (1050, 0), "merged, and kept for the snapshot");
+    let _ = quiet.engine.snapshots.unpin(pinned);
+    quiet.pass(minutes(1));
+    assert_eq!(quiet.entries(), (980, 0));
+}
+
+#[test]
 fn new_keys_behind_all_others_stay_in_memory() {
     let quiet = Quiet::new();
     quiet.write(|batch| (0..1000).for_each(|i| batch.push(Kind::Put, ID, &key(i), &[7; 100])));
