@@ -36,6 +36,7 @@ db/                 L6
     verify.rs
     levels.rs
     threads.rs
+    rest.rs
     removal.rs
     work.rs
     write.rs
@@ -45,6 +46,7 @@ db/                 L6
     read.rs
     state.rs
     trees.rs
+    idle.rs
     tree.rs
     snapshot.rs
     publish.rs
@@ -57,8 +59,10 @@ fuzzing.rs          L5
 compaction/         L5
     simulation_test.rs
     job.rs
+    rest.rs
     manual.rs
     picker.rs
+    effort.rs
     levels.rs
     busy.rs
     plan.rs

@@ -20,6 +20,7 @@ fn grandparent(word: &str) -> Arc<TableFile> {
         entries: 1,
         tombstones: 0,
         raw_bytes: 1,
+        shadowed: Default::default(),
     };
     Arc::new(TableFile::new(meta, 0, Arc::default()))
 }

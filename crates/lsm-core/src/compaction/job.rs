@@ -197,6 +197,7 @@ impl<'a> Output<'a> {
             entries: built.entries,
             tombstones: built.tombstones,
             raw_bytes: built.raw_bytes,
+            shadowed: built.shadowed,
         });
         Ok(())
     }

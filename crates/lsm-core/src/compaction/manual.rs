@@ -15,12 +15,10 @@
 //! sweep reached it. Tables made by the sweep itself are not written anew: their versions went
 //! through retention already.
 
-use std::sync::Arc;
-
 use super::busy::BusyTables;
 use super::levels::Targets;
 use super::picker::Picker;
-use super::plan::{Plan, PlanKind, Reason};
+use super::plan::{Plan, PlanKind, Reason, group};
 use crate::file_name::FileNumber;
 use crate::key::{KeyRange, SEQ_MAX};
 use crate::options::KeyspaceOptions;
@@ -137,18 +135,4 @@ impl RangeSweep {
 /// tombstones, or versions that were not alone when they were last merged.
 fn may_shrink(table: &TableFile) -> bool {
     table.meta.tombstones > 0 || table.meta.seq_max.0 > 0
-}
-
-/// The first of `tables`, and those right behind it that are open too, up to `bytes_max`.
-fn group(
-    tables: &[Arc<TableFile>],
-    open: impl Fn(&TableFile) -> bool,
-    bytes_max: u64,
-) -> Vec<Arc<TableFile>> {
-    let mut bytes = 0;
-    let fits = |table: &&Arc<TableFile>| {
-        bytes += table.meta.bytes;
-        open(table) && (bytes == table.meta.bytes || bytes <= bytes_max)
-    };
-    tables.iter().take_while(fits).cloned().collect()
 }

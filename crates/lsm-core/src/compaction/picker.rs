@@ -5,26 +5,45 @@
 //! level goes the table that meets the fewest bytes below for its own, tables that are mostly
 //! tombstones before the others; neighbours that meet nothing else below come along.
 //!
-//! When no level is due, tables that are mostly tombstones are worked off: rewritten in place
-//! where nothing of their range lies deeper, else pushed down a level. Only tables that are
-//! wholly visible to the oldest snapshot count, so that a rewrite in place is certain to drop
-//! every tombstone and none is rewritten for nothing.
+//! When no level is due, tables that hold much that no reader sees are worked off:
 //!
-//! Why it ends: every plan either moves entries to a deeper level or drops tombstones, no plan
-//! adds an entry, and none lifts one up.
+//! * Mostly tombstones: rewritten in place where nothing of their range lies deeper, else pushed
+//!   down a level. Only tables that are wholly visible to the oldest snapshot count, so that a
+//!   rewrite in place is certain to drop every tombstone.
+//! * Many shadowed puts, kept for snapshots that are gone: rewritten in place. Each has a newer
+//!   version in front of it that the oldest snapshot sees, so all are certain to go.
+//! * One of these in level 0: goes down with all that are older, if what lies below is not too
+//!   much to be read for it.
+//!
+//! What is left of tables that are partly dead waits for a level to be due, or for nobody to
+//! write (see `rest`).
+//!
+//! Why it ends: every plan either moves entries to a deeper level or drops some for certain, no
+//! plan adds an entry, and none lifts one up. What a rewrite keeps for snapshots is counted anew,
+//! and counts again only once the oldest of them has gone.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use super::busy::BusyTables;
 use super::cut::GRANDPARENT_TABLES_MAX;
 use super::levels::{BOTTOM, Targets, codec_for};
-use super::plan::{Plan, PlanKind, Reason, bytes};
+use super::plan::{Plan, PlanKind, Reason, bytes, group};
 use crate::key::SeqNo;
 use crate::options::KeyspaceOptions;
 use crate::version::{LEVELS, TableFile, Version};
 
 /// A table is mostly tombstones when they are more than one in this many of its entries.
 const TOMBSTONES_ONE_IN: u64 = 2;
+
+/// Shadowed puts that no snapshot needs any more are worth a rewrite when they are more than one in
+/// this many bytes of a table. An application that overwrites everything under one snapshot has
+/// them at one in two.
+const RELEASED_ONE_IN: u64 = 4;
+
+/// A table of level 0 that is mostly dead goes down before level 0 is due if no more than so many
+/// bytes are written for one that is given back.
+const LEVEL_ZERO_TIMES_MAX: u64 = 16;
 
 /// How many tables' worth of bytes a plan may grow to by taking free riders along.
 const EXPANDED_TABLES_MAX: u64 = 25;
@@ -62,6 +81,8 @@ pub(crate) fn pick(
             0 => picker.level_zero(targets.base()),
             _ => picker.least_overlap(level),
         })
+        .or_else(|| picker.dead_in_level_zero(targets.base()))
+        .or_else(|| picker.released())
         .or_else(|| picker.tombstones())
 }
 
@@ -84,7 +105,7 @@ impl Picker<'_> {
     /// The oldest tables of level 0, up to the first that is taken, into the base level.
     fn level_zero(&self, base: usize) -> Option<Plan> {
         let tables = &self.version.levels[0];
-        let free = tables.iter().rev().take_while(|table| !self.busy.holds(table)).count();
+        let free = self.free_in_level_zero();
         let oldest = tables.last().filter(|_| free > 0)?;
         let meta = &oldest.meta;
         // Tables that come one behind the other, as from a load in key order, are moved.
@@ -95,6 +116,11 @@ impl Picker<'_> {
             return Some(plan);
         }
         self.merge_oldest(free, base, Reason::LevelZero)
+    }
+
+    /// How many of the oldest tables of level 0 may go down now.
+    pub(super) fn free_in_level_zero(&self) -> usize {
+        self.version.levels[0].iter().rev().take_while(|table| !self.busy.holds(table)).count()
     }
 
     /// Merges the `count` oldest tables of level 0 into the base level, and with them small
@@ -175,11 +201,44 @@ impl Picker<'_> {
         Plan::merge(self.version, plan.level, inputs, plan.output_level, plan.reason)
     }
 
+    /// The oldest tables of level 0, up to the newest that holds much that is dead.
+    fn dead_in_level_zero(&self, base: usize) -> Option<Plan> {
+        let tables = &self.version.levels[0];
+        let tables = &tables[tables.len() - self.free_in_level_zero()..];
+        let dead = |table: &Arc<TableFile>| self.is_heavy(table) || self.is_released(table);
+        let newest = tables.iter().position(dead)?;
+        let reason = match self.is_heavy(&tables[newest]) {
+            true => Reason::Tombstones,
+            false => Reason::Released,
+        };
+        let going = &tables[newest..];
+        let worth = self.effort_down(0, going).is_worth(LEVEL_ZERO_TIMES_MAX);
+        worth.then(|| self.merge_oldest(going.len(), base, reason))?
+    }
+
+    /// The table with the most to give back of what was kept for snapshots that are gone, and
+    /// those right behind it that have something to give back, too: their rests fit into fewer tables.
+    fn released(&self) -> Option<Plan> {
+        let mut released: Vec<_> = self.version.tables().filter(|(level, _)| *level > 0).collect();
+        released.retain(|(_, table)| self.is_released(table));
+        released.sort_by_key(|(_, table)| Reverse(table.meta.shadowed.bytes));
+        released.into_iter().find_map(|(level, table)| {
+            let tables = &self.version.levels[level];
+            let at = tables.iter().position(|other| Arc::ptr_eq(other, table))?;
+            let open = |table: &TableFile| self.is_released(table) && !self.busy.holds(table);
+            let limit = EXPANDED_TABLES_MAX * self.options.table_bytes;
+            let inputs = group(&tables[at..], open, limit);
+            let lone = vec![table.clone()];
+            let plan = |inputs| self.push(level, inputs, level, Reason::Released);
+            (inputs.len() > 1).then(|| plan(inputs)).flatten().or_else(|| plan(lone))
+        })
+    }
+
     /// The table with the most tombstones among those that hold little else.
     fn tombstones(&self) -> Option<Plan> {
         let mut heavy: Vec<_> = self.version.tables().filter(|(level, _)| *level > 0).collect();
         heavy.retain(|(_, table)| self.is_heavy(table));
-        heavy.sort_by_key(|(_, table)| std::cmp::Reverse(table.meta.tombstones));
+        heavy.sort_by_key(|(_, table)| Reverse(table.meta.tombstones));
         heavy.into_iter().find_map(|(level, table)| {
             let output_level = match self.is_over_data(level, table) {
                 true => level + 1,
@@ -217,10 +276,12 @@ impl Picker<'_> {
         let meta = &table.meta;
         let packed_alike =
             codec_for(self.options, plan.level) == codec_for(self.options, plan.output_level);
-        // Written anew, the table would lose the tombstones that every reader sees.
-        let sheds = meta.tombstones > 0
-            && meta.seq_min <= self.oldest_snapshot
-            && !self.is_over_data(plan.output_level, table);
+        // Written anew, the table would lose the tombstones that every reader sees, and the
+        // puts that none does.
+        let sheds = self.is_released(table)
+            || meta.tombstones > 0
+                && meta.seq_min <= self.oldest_snapshot
+                && !self.is_over_data(plan.output_level, table);
         plan.output_level > plan.level
             && plan.below.is_empty()
             && packed_alike
@@ -235,8 +296,19 @@ impl Picker<'_> {
         meta.tombstones > meta.entries / TOMBSTONES_ONE_IN && meta.seq_max <= self.oldest_snapshot
     }
 
+    /// Whether much of the table are puts that were kept for snapshots which are gone.
+    fn is_released(&self, table: &TableFile) -> bool {
+        self.released_bytes(table) > table.meta.raw_bytes / RELEASED_ONE_IN
+    }
+
+    /// Bytes of shadowed puts that no snapshot needs any more.
+    pub(super) fn released_bytes(&self, table: &TableFile) -> u64 {
+        let shadowed = &table.meta.shadowed;
+        if shadowed.by <= self.oldest_snapshot { shadowed.bytes } else { 0 }
+    }
+
     /// Whether a level deeper than `level` may hold keys of the table.
-    fn is_over_data(&self, level: usize, table: &TableFile) -> bool {
+    pub(super) fn is_over_data(&self, level: usize, table: &TableFile) -> bool {
         let (smallest, largest) = (&table.meta.smallest, &table.meta.largest);
         (level + 1..LEVELS)
             .any(|deeper| self.version.overlapping(deeper, smallest, largest).next().is_some())

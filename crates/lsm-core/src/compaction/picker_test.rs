@@ -3,10 +3,13 @@
 use std::fmt::Write as _;
 
 use super::*;
+use crate::compaction::effort::Effort;
 use crate::compaction::levels::debt;
 use crate::compaction::manual::{RangeSweep, Step};
+use crate::compaction::rest;
 use crate::file_name::FileNumber;
 use crate::key::{KeyRange, SEQ_MAX};
+use crate::sstable::Shadowed;
 use crate::testkit::script::{self, Block};
 use crate::version::TableMeta;
 
@@ -33,7 +36,7 @@ fn parse_table(word: &str, number: u64) -> Arc<TableFile> {
     let ((smallest, a), (largest, b)) = (key_seq(first), key_seq(last));
     let (seq_min, seq_max) = (a.min(b), a.max(b));
     let (number, bytes, entries) = (FileNumber(number), 10, 10);
-    let (tombstones, raw_bytes) = (0, 10);
+    let (tombstones, raw_bytes, shadowed) = (0, 10, Shadowed::default());
     let mut meta = TableMeta {
         number,
         bytes,
@@ -44,6 +47,7 @@ fn parse_table(word: &str, number: u64) -> Arc<TableFile> {
         entries,
         tombstones,
         raw_bytes,
+        shadowed,
     };
     for part in parts {
         let (name, value) = part.split_once('=').expect("name=value");
@@ -52,6 +56,9 @@ fn parse_table(word: &str, number: u64) -> Arc<TableFile> {
             "bytes" => meta.bytes = value,
             "entries" => meta.entries = value,
             "tombstones" => meta.tombstones = value,
+            "raw" => meta.raw_bytes = value,
+            "shadowed" => (meta.shadowed.entries, meta.shadowed.bytes) = (value, value),
+            "by" => meta.shadowed.by = SeqNo(value),
             _ => panic!("unknown property {name}"),
         }
     }
@@ -87,6 +94,8 @@ fn print_plan(plan: &Plan) -> String {
         Reason::LevelZero => "level 0",
         Reason::LevelSize => "level size",
         Reason::Tombstones => "tombstones",
+        Reason::Released => "released",
+        Reason::Rest => "rest",
         Reason::Manual => "manual",
     };
     text + ", " + reason
@@ -104,7 +113,7 @@ impl Script {
             "finish" => {
                 let plan = self.running.remove(0);
                 self.busy.finish(&plan);
-                self.apply(&plan);
+                self.apply(&plan, snapshot);
                 self.levels()
             }
             "begin" => {
@@ -114,7 +123,11 @@ impl Script {
                     step => format!("{step:?}"),
                 }
             }
-            "settle" => self.settle(snapshot),
+            "settle" => self.settle(snapshot, false),
+            "settle_rest" => self.settle(snapshot, true),
+            "rest" => self.rest(snapshot).map_or("none".into(), |(plan, effort)| {
+                format!("{}: {} s", print_plan(&plan), effort.idle_time().as_secs())
+            }),
             "range" => self.range(block),
             "levels" => self.levels(),
             other => panic!("line {}: unknown command {other}", block.line),
@@ -174,14 +187,19 @@ impl Script {
         filled.map(|(level, tables)| print_tables(level, tables) + "\n").collect()
     }
 
-    fn settle(&mut self, snapshot: SeqNo) -> String {
+    fn rest(&self, snapshot: SeqNo) -> Option<(Plan, Effort)> {
+        rest(&self.version, &self.busy, &self.options, snapshot)
+    }
+
+    fn settle(&mut self, snapshot: SeqNo, to_rest: bool) -> String {
         let mut text = String::new();
         for _ in 0..STEPS_MAX {
-            let Some(plan) = self.pick(snapshot) else {
+            let rest = || self.rest(snapshot).filter(|_| to_rest).map(|(plan, _)| plan);
+            let Some(plan) = self.pick(snapshot).or_else(rest) else {
                 return text + &self.shape();
             };
             text += &(print_plan(&plan) + "\n");
-            self.apply(&plan);
+            self.apply(&plan, snapshot);
         }
         panic!("does not settle:\n{text}");
     }
@@ -192,13 +210,14 @@ impl Script {
     }
 
     fn range(&mut self, block: &Block) -> String {
+        let snapshot = SEQ_MAX;
         let mut sweep = self.sweep(block);
         let mut text = String::new();
         for _ in 0..STEPS_MAX {
             match sweep.next(&self.version, &self.busy, &self.options) {
                 Step::Run(plan) => {
                     text += &(print_plan(&plan) + "\n");
-                    self.apply(&plan);
+                    self.apply(&plan, snapshot);
                 }
                 Step::Wait => return text + "wait",
                 Step::Done => return text + "done",
@@ -208,21 +227,21 @@ impl Script {
     }
 
     /// Puts one table in the place of a merge's inputs.
-    fn apply(&mut self, plan: &Plan) {
+    fn apply(&mut self, plan: &Plan, snapshot: SeqNo) {
         let replaced = |table: &Arc<TableFile>| plan.tables().any(|t| Arc::ptr_eq(t, table));
         for level in [plan.level, plan.output_level] {
             self.version.levels[level].retain(|table| !replaced(table));
         }
         let output = match plan.kind {
             PlanKind::Move => plan.inputs[0].clone(),
-            PlanKind::Merge => self.merge(plan),
+            PlanKind::Merge => self.merge(plan, snapshot),
         };
         let tables = &mut self.version.levels[plan.output_level];
         tables.push(output);
         tables.sort_by(|a, b| a.meta.smallest.cmp(&b.meta.smallest));
     }
 
-    fn merge(&mut self, plan: &Plan) -> Arc<TableFile> {
+    fn merge(&mut self, plan: &Plan, snapshot: SeqNo) -> Arc<TableFile> {
         let sum = |of: fn(&TableMeta) -> u64| plan.tables().map(|t| of(&t.meta)).sum();
         let (smallest, largest) = plan.span();
         let mut deeper = plan.output_level + 1..LEVELS;
@@ -230,6 +249,8 @@ impl Script {
             deeper.all(|l| self.version.overlapping(l, smallest, largest).next().is_none());
         let seqs = |of: fn(&TableMeta) -> SeqNo| plan.tables().map(move |t| of(&t.meta));
         self.number += 1;
+        let newest = seqs(|meta| meta.seq_max).max().unwrap_or_default();
+        let bottom = bottom && newest <= snapshot;
         let keep = |seq: Option<SeqNo>| {
             if bottom { SeqNo(0) } else { seq.unwrap_or_default() }
         };
@@ -243,6 +264,7 @@ impl Script {
             entries: sum(|meta| meta.entries),
             tombstones: if bottom { 0 } else { sum(|meta| meta.tombstones) },
             raw_bytes: sum(|meta| meta.raw_bytes),
+            shadowed: Shadowed::default(),
         };
         Arc::new(TableFile::new(meta, 0, Arc::default()))
     }
@@ -250,7 +272,14 @@ impl Script {
 
 #[test]
 fn scripts() {
-    for name in ["picker_levels", "picker_tombstones", "picker_busy", "picker_range"] {
+    for name in [
+        "picker_levels",
+        "picker_tombstones",
+        "picker_released",
+        "picker_rest",
+        "picker_busy",
+        "picker_range",
+    ] {
         let path = format!("{}/tests/scripts/{name}.txt", env!("CARGO_MANIFEST_DIR"));
         let mut script = Script::default();
         script::run(path, |block| script.run(block));

@@ -24,6 +24,10 @@ pub(crate) enum Reason {
     LevelSize,
     /// A table is mostly tombstones.
     Tombstones,
+    /// A table holds much that was kept for snapshots which are gone.
+    Released,
+    /// Nobody writes: what is dead is given back.
+    Rest,
     /// Somebody asked for the range to be compacted.
     Manual,
 }
@@ -146,6 +150,20 @@ pub(super) fn span<'a>(
 
 pub(super) fn bytes<'a>(tables: impl IntoIterator<Item = &'a Arc<TableFile>>) -> u64 {
     tables.into_iter().map(|table| table.meta.bytes).sum()
+}
+
+/// The first of `tables`, and those right behind it that are open too, up to `bytes_max`.
+pub(super) fn group(
+    tables: &[Arc<TableFile>],
+    open: impl Fn(&TableFile) -> bool,
+    bytes_max: u64,
+) -> Vec<Arc<TableFile>> {
+    let mut bytes = 0;
+    let fits = |table: &&Arc<TableFile>| {
+        bytes += table.meta.bytes;
+        open(table) && (bytes == table.meta.bytes || bytes <= bytes_max)
+    };
+    tables.iter().take_while(fits).cloned().collect()
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ fn table(number: u64, smallest: &str, largest: &str) -> Arc<TableFile> {
         entries: 1,
         tombstones: 0,
         raw_bytes: 10,
+        shadowed: crate::sstable::Shadowed::default(),
     };
     Arc::new(TableFile::new(meta, 0, Arc::default()))
 }

@@ -26,6 +26,10 @@
 //!
 //! A tombstone that is the last version of its key but lies in a younger stripe could go
 //! too, but only with a look ahead at the next key; it goes when its snapshot does.
+//!
+//! So of a key's versions in one table, all but the first are there for snapshots alone. When the
+//! oldest snapshot is at or beyond the version in front of one, both are in the oldest stripe,
+//! and it goes: that is what tables count (`sstable::Shadowed`) and the picker waits for.
 
 use crate::key::{Kind, SeqNo, Tag};
 

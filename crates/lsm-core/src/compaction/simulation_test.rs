@@ -11,10 +11,11 @@ use std::sync::Arc;
 use super::levels::Targets;
 use super::plan::{Plan, PlanKind};
 use super::retention::{Fate, Retention};
-use super::{BusyTables, RangeSweep, Step, debt, pick};
+use super::{BusyTables, RangeSweep, Step, debt, pick, rest};
 use crate::file_name::FileNumber;
 use crate::key::{KeyRange, Kind, SEQ_MAX, SeqNo, Tag, compare};
 use crate::options::{Compression, KeyspaceOptions};
+use crate::sstable::Shadowed;
 use crate::version::{LEVELS, TableFile, TableMeta, Version};
 
 /// A version of a key; a put's value is the sequence number it was written under.
@@ -46,6 +47,19 @@ struct Keyspace {
     keys: u32,
     /// Every write of each key, oldest first: sequence number, and whether it was a put.
     model: BTreeMap<Vec<u8>, Vec<(u64, bool)>>,
+}
+
+/// The puts behind another version of their key; a byte each.
+fn shadowed(entries: &[Entry]) -> Shadowed {
+    let mut shadowed = Shadowed::default();
+    for pair in entries.windows(2).filter(|pair| pair[0].key == pair[1].key) {
+        if pair[1].tag.kind() == Some(Kind::Put) {
+            shadowed.entries += 1;
+            shadowed.bytes += 1;
+            shadowed.by = shadowed.by.max(pair[0].tag.seq());
+        }
+    }
+    shadowed
 }
 
 impl Keyspace {
@@ -111,6 +125,7 @@ impl Keyspace {
             entries: len,
             tombstones: deletes.count() as u64,
             raw_bytes: len,
+            shadowed: shadowed(&entries),
         };
         self.tables.insert(number, entries);
         Arc::new(TableFile::new(meta, 0, Arc::default()))
@@ -125,9 +140,16 @@ impl Keyspace {
         self.jobs.push(Job { plan, version: self.version.clone(), snapshots });
     }
 
+    fn oldest(&self) -> SeqNo {
+        self.snapshots.iter().copied().min().unwrap_or(SeqNo(self.seq))
+    }
+
     fn pick(&self) -> Option<Plan> {
-        let oldest = self.snapshots.iter().copied().min().unwrap_or(SeqNo(self.seq));
-        pick(&self.version, &self.busy, &self.options, oldest)
+        pick(&self.version, &self.busy, &self.options, self.oldest())
+    }
+
+    fn rest(&self) -> Option<Plan> {
+        rest(&self.version, &self.busy, &self.options, self.oldest()).map(|(plan, _)| plan)
     }
 
     fn finish(&mut self, at: usize) {
@@ -232,6 +254,38 @@ impl Keyspace {
         panic!("compactions do not end");
     }
 
+    /// What is due, and then what brings rest, until nothing is left; it has to end.
+    fn come_to_rest(&mut self) {
+        let entries = self.version.tables().map(|(_, table)| table.meta.entries).sum::<u64>();
+        for _ in 0..=entries * (LEVELS as u64 + 1) + 10 {
+            if !self.jobs.is_empty() {
+                self.finish(self.jobs.len() - 1);
+            } else if let Some(plan) = self.pick().or_else(|| self.rest()) {
+                self.start(plan);
+            } else {
+                return self.check_rest();
+            }
+        }
+        panic!("it does not come to rest");
+    }
+
+    fn check_rest(&self) {
+        let tables: Vec<_> = self.version.tables().collect();
+        let oldest = self.oldest();
+        for (at, (level, table)) in tables.iter().enumerate() {
+            let meta = &table.meta;
+            let over = tables[at + 1..].iter().filter(|(deeper, _)| *level == 0 || deeper > level);
+            let mut over =
+                over.filter(|(_, other)| meta.overlaps(&other.meta.smallest, &other.meta.largest));
+            assert!(over.next().is_none(), "a table at rest lies over no other");
+            assert!(
+                meta.shadowed.entries == 0 || meta.shadowed.by > oldest,
+                "{meta:?} at {oldest}"
+            );
+            assert!(meta.tombstones == 0 || meta.seq_max > oldest, "{meta:?} at {oldest}");
+        }
+    }
+
     /// Asks for a range while others write and compact.
     fn sweep(&mut self, range: KeyRange, busy_beside: bool) {
         self.flush();
@@ -275,12 +329,14 @@ impl Keyspace {
                 }
                 self.flush();
             }
-            6..12 if self.jobs.len() < 4 => {
-                if let Some(plan) = self.pick() {
+            6..13 if self.jobs.len() < 4 => {
+                let rests = self.rng.u8(..8) == 0;
+                let plan = if rests { self.pick().or_else(|| self.rest()) } else { self.pick() };
+                if let Some(plan) = plan {
                     self.start(plan);
                 }
             }
-            12..17 if !self.jobs.is_empty() => {
+            13..17 if !self.jobs.is_empty() => {
                 let at = self.rng.usize(..self.jobs.len());
                 self.finish(at);
             }
@@ -307,20 +363,32 @@ fn run(seed: u64) {
             let range = KeyRange { start: Bound::Included(key()), end: Bound::Excluded(key()) };
             keyspace.sweep(range, true);
             keyspace.check_reads();
+        } else if keyspace.rng.u32(..4) == 0 {
+            keyspace.come_to_rest();
+            keyspace.check_reads();
         }
     }
     keyspace.settle();
     keyspace.check_reads();
 
-    // With no reader of the past left, a sweep leaves one bare version of each live key.
+    // With no reader of the past left, rest is one version of each live key ...
     keyspace.snapshots.clear();
-    keyspace.sweep(KeyRange::all(), false);
+    keyspace.flush();
+    keyspace.come_to_rest();
     keyspace.check_reads();
     let live = keyspace.model.keys().filter(|key| keyspace.expected(key, SEQ_MAX).is_some());
     let live = live.count() as u64;
+    let count = |keyspace: &Keyspace, of: fn(&TableMeta) -> u64| {
+        keyspace.version.tables().map(|(_, table)| of(&table.meta)).sum::<u64>()
+    };
+    assert_eq!(count(&keyspace, |meta| meta.entries), live);
+    assert_eq!(count(&keyspace, |meta| meta.tombstones), 0);
+
+    // ... and a sweep leaves a bare one.
+    keyspace.sweep(KeyRange::all(), false);
+    keyspace.check_reads();
     let metas = || keyspace.version.tables().map(|(_, table)| &table.meta);
-    assert_eq!(metas().map(|meta| meta.entries).sum::<u64>(), live);
-    assert_eq!(metas().map(|meta| meta.tombstones).sum::<u64>(), 0);
+    assert_eq!(count(&keyspace, |meta| meta.entries), live);
     assert!(metas().all(|meta| meta.seq_max == SeqNo(0)));
     assert_eq!(
         keyspace.version.levels.iter().filter(|tables| !tables.is_empty()).count() as u64,

@@ -160,7 +160,7 @@ impl Db {
 
     /// The keyspace called `name`, made if there is none. Settings are not stored: those given
     /// last are in force. A keyspace is not compacted before it was named, as nobody knows yet by
-    /// which settings.
+    /// which settings: nor does what was deleted in it give its space back.
     ///
     /// # Errors
     ///
@@ -261,8 +261,10 @@ impl Db {
     }
 
     /// Does one piece of background work in a database opened with
-    /// [`Options::stepped`](crate::Options::stepped); false if there is none to do. With
-    /// background threads it helps them.
+    /// [`Options::stepped`](crate::Options::stepped); false if there is none to do: then every
+    /// keyspace that was named is at rest. A step that finds nothing due lets time pass, after
+    /// which keyspaces that nobody wrote to are brought to rest. With background threads it helps
+    /// them.
     pub fn step(&self) -> Result<bool> {
         self.engine().check_writable()?;
         self.engine().step()

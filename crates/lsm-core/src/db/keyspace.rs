@@ -150,9 +150,10 @@ struct Pin {
 
 impl Drop for Pin {
     fn drop(&mut self) {
+        let engine = &self.shared.engine;
         // In a forked process a thread that is not there may hold the lock for ever.
-        if self.shared.engine.process.check().is_ok() {
-            self.shared.engine.snapshots.unpin(self.seq);
+        if engine.process.check().is_ok() && engine.snapshots.unpin(self.seq) {
+            engine.announce();
         }
     }
 }

@@ -155,6 +155,7 @@ impl Engine {
             wake: Default::default(),
             progress: Default::default(),
             flushing: Default::default(),
+            idle: Default::default(),
             closed: Default::default(),
             stopping: Default::default(),
             folder_lock: Default::default(),

@@ -14,7 +14,14 @@ use crate::sync::Mutex;
 /// than or equal to what the job kept for it.
 #[derive(Debug, Default)]
 pub(crate) struct Snapshots {
-    pinned: Mutex<BTreeMap<SeqNo, usize>>,
+    pinned: Mutex<Pinned>,
+}
+
+#[derive(Debug, Default)]
+struct Pinned {
+    counts: BTreeMap<SeqNo, usize>,
+    /// There is work to do once the oldest pin is here or beyond.
+    awaited: Option<SeqNo>,
 }
 
 impl Snapshots {
@@ -22,24 +29,35 @@ impl Snapshots {
     pub(crate) fn pin(&self, publisher: &Publisher) -> SeqNo {
         let mut pinned = self.pinned.lock();
         let seq = publisher.get();
-        *pinned.entry(seq).or_default() += 1;
+        *pinned.counts.entry(seq).or_default() += 1;
         seq
     }
 
-    pub(crate) fn unpin(&self, seq: SeqNo) {
+    /// Tells whether the oldest pin has come to where it was awaited: the caller announces it.
+    #[must_use]
+    pub(crate) fn unpin(&self, seq: SeqNo) -> bool {
         let mut pinned = self.pinned.lock();
-        let count = pinned.get_mut(&seq).expect("only pinned numbers are unpinned");
+        let count = pinned.counts.get_mut(&seq).expect("only pinned numbers are unpinned");
         *count -= 1;
         if *count == 0 {
-            pinned.remove(&seq);
+            pinned.counts.remove(&seq);
         }
+        // Without a pin the oldest point is the newest, which is beyond all that is awaited.
+        let oldest = pinned.counts.first_key_value().map(|(seq, _)| *seq);
+        let reached = |awaited: &mut SeqNo| oldest.is_none_or(|oldest| oldest >= *awaited);
+        pinned.awaited.take_if(reached).is_some()
+    }
+
+    /// From now on `unpin` tells when the oldest pin comes to `seq`; `None` if nobody waits.
+    pub(crate) fn await_oldest(&self, seq: Option<SeqNo>) {
+        self.pinned.lock().awaited = seq;
     }
 
     /// The numbers a job must respect, ascending: all pinned ones, and the newest published.
     pub(crate) fn list(&self, publisher: &Publisher) -> Vec<SeqNo> {
         let pinned = self.pinned.lock();
         let now = publisher.get();
-        let mut list: Vec<SeqNo> = pinned.keys().copied().collect();
+        let mut list: Vec<SeqNo> = pinned.counts.keys().copied().collect();
         if list.last() != Some(&now) {
             list.push(now);
         }
@@ -47,7 +65,7 @@ impl Snapshots {
     }
 
     pub(crate) fn count(&self) -> usize {
-        self.pinned.lock().values().sum()
+        self.pinned.lock().counts.values().sum()
     }
 }
 
@@ -62,10 +80,26 @@ mod tests {
         let b = snapshots.pin(&publisher);
         publisher.publish(SeqNo(5), SeqNo(6));
         assert_eq!(snapshots.list(&publisher), [SeqNo(4), SeqNo(6)]);
-        snapshots.unpin(a);
+        assert!(!snapshots.unpin(a));
         assert_eq!(snapshots.list(&publisher), [SeqNo(4), SeqNo(6)]);
-        snapshots.unpin(b);
+        assert!(!snapshots.unpin(b));
         assert_eq!(snapshots.list(&publisher), [SeqNo(6)]);
         assert_eq!(snapshots.count(), 0);
+    }
+
+    #[test]
+    fn whoever_waits_for_the_oldest_pin_is_told_once() {
+        let (snapshots, publisher) = (Snapshots::default(), Publisher::new(SeqNo(4)));
+        let pin = |seq| {
+            publisher.advance(SeqNo(seq));
+            snapshots.pin(&publisher)
+        };
+        let (a, b, c, d) = (pin(4), pin(6), pin(8), pin(8));
+        snapshots.await_oldest(Some(SeqNo(7)));
+        assert!(!snapshots.unpin(b), "the oldest is still 4");
+        assert!(snapshots.unpin(a), "the oldest is 8");
+        assert!(!snapshots.unpin(c), "told already");
+        snapshots.await_oldest(Some(SeqNo(9)));
+        assert!(snapshots.unpin(d), "none is left");
     }
 }

@@ -20,6 +20,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::health::Health;
+use super::idle::Idle;
 use super::publish::Publisher;
 use super::retry::Retries;
 use super::snapshot::Snapshots;
@@ -90,6 +91,8 @@ pub(crate) struct Engine {
     pub(crate) progress: Condvar,
     /// Held while a memtable is being flushed: flushes are one at a time, in order.
     pub(crate) flushing: Mutex<()>,
+    /// Held, over I/O, by whoever brings a keyspace to rest; never waited for.
+    pub(crate) idle: Mutex<Idle>,
     pub(crate) closed: AtomicBool,
     /// Background jobs stop as soon as they can.
     pub(crate) stopping: AtomicBool,

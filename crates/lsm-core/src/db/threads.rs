@@ -9,8 +9,8 @@ use super::state::Engine;
 use crate::error::{Error, Result};
 use crate::options::Background;
 
-/// How often work is looked for that nobody announces: files that a reader has just let go of, and
-/// jobs that failed and may be tried again.
+/// How often work is looked for that nobody announces: files that a reader has just let go of, jobs
+/// that failed and may be tried again, keyspaces that nobody has written to for long enough.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// The threads of one open database.
@@ -31,7 +31,9 @@ impl Threads {
         self.spawn(engine, "lsm-flush".to_owned(), Engine::flush_one)?;
         self.spawn(engine, "lsm-remove".to_owned(), |engine| Ok(engine.remove_gently()))?;
         for i in 0..engine.options.compaction_threads {
-            self.spawn(engine, format!("lsm-compact-{i}"), Engine::compact_one)?;
+            self.spawn(engine, format!("lsm-compact-{i}"), |engine| {
+                Ok(engine.compact_one()? || engine.rest_one()?)
+            })?;
         }
         Ok(())
     }

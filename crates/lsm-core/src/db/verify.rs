@@ -38,8 +38,8 @@ impl Engine {
     fn verify_table(&self, table: &TableFile) -> Result<()> {
         let found = self.tables.verify(&table.handle)?;
         let meta = &table.meta;
-        let same = (found.entries, found.tombstones, found.seq_max)
-            == (meta.entries, meta.tombstones, meta.seq_max)
+        let same = (found.entries, found.tombstones, found.seq_max, found.shadowed)
+            == (meta.entries, meta.tombstones, meta.seq_max, meta.shadowed)
             && found.smallest == meta.smallest
             && found.largest == meta.largest;
         if same {

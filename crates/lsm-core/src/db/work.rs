@@ -32,10 +32,17 @@ type Ended = std::result::Result<(), Failure>;
 const SPARE_LOGS_MAX: usize = 4;
 
 impl Engine {
-    /// Does one piece of background work, and removes a file; false if there was neither. The
+    /// Does one piece of background work; false if there is none left, and none will be before
+    /// something else happens.
+    pub(crate) fn step(&self) -> Result<bool> {
+        let _job = self.begin_job()?;
+        Ok(self.step_due()? || self.rest_one()?)
+    }
+
+    /// Does one piece of work that is due, and removes a file; false if there was neither. The
     /// most urgent work first: writers wait for the log and for memtables, readers for compaction.
     /// Nobody waits for space, but it has to come back beside the other work, too.
-    pub(crate) fn step(&self) -> Result<bool> {
+    fn step_due(&self) -> Result<bool> {
         let _job = self.begin_job()?;
         let removed = self.remove_one();
         let worked = self.make_segment()? || self.flush_one()? || self.compact_one()?;
@@ -78,7 +85,7 @@ impl Engine {
             self.health.check()?;
             self.check_open()?;
             if self.options.background == Background::Stepped {
-                let worked = self.step()?;
+                let worked = self.step_due()?;
                 assert!(worked || done(self), "waiting for work that nobody has queued");
                 continue;
             }
@@ -307,13 +314,19 @@ impl Engine {
     pub(crate) fn compact_one(&self) -> Result<bool> {
         self.end_rests();
         let Some((tree, plan)) = self.next_plan() else { return Ok(false) };
-        let done = self.compact(&tree, &plan);
+        self.compact_planned(&tree, plan)
+    }
+
+    /// Runs a plan that background work has decided on, whose tables were taken. False if it was
+    /// given up.
+    pub(crate) fn compact_planned(&self, tree: &Arc<Tree>, plan: Plan) -> Result<bool> {
+        let done = self.compact(tree, &plan);
         let failed = matches!(&done, Err(Failure::Harmless(error)) if !is_given_up(error));
         if !failed || tree.is_dropped() || self.options.background == Background::Stepped {
-            return self.finish_plan(&tree, &plan, done);
+            return self.finish_plan(tree, &plan, done);
         }
         // Its tables stay taken for a while, so that others get their turn.
-        let ended = self.plan_ended(&tree, done);
+        let ended = self.plan_ended(tree, done);
         let until = self.retries.lock().retry_at(BackgroundJob::Compaction);
         self.jobs.lock().resting.push(Resting { tree: tree.id, plan, until });
         ended

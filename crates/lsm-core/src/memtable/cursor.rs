@@ -4,6 +4,11 @@
 //! reads. So it copies handles of a few neighbouring entries at a time (an entry shares its
 //! record), fewer at first and more as it goes on in one direction: a step costs a copy, and a
 //! search only every hundredth step of a long scan.
+//!
+//! The list has no links back: going back, each entry is searched for from the top, which costs ten
+//! times as much as a link. Whoever goes back over a good part of the list has it walked through
+//! once from the front, with a mark at every hundredth entry or so. From then on a window is
+//! filled forward, from a mark to where the cursor stands.
 
 use std::ops::Bound;
 use std::sync::Arc;
@@ -18,6 +23,14 @@ use crate::value::Value;
 const WINDOW_MIN: usize = 8;
 const WINDOW_MAX: usize = 128;
 
+/// Marks are made when the cursor has gone back over one in so many entries: the walk for them then
+/// costs about as much as the searches so far.
+const MARKED_FROM_ONE_IN: u64 = 16;
+/// ... and over so many.
+const MARKED_FROM: u64 = 2 * WINDOW_MAX as u64;
+/// A window from a mark that is longer, by entries that came later, is given up with the marks.
+const MARKED_WINDOW_MAX: usize = 4 * WINDOW_MAX;
+
 #[derive(Debug)]
 pub(crate) struct MemtableCursor {
     table: Arc<Memtable>,
@@ -26,12 +39,24 @@ pub(crate) struct MemtableCursor {
     at: usize,
     backward: bool,
     limit: usize,
+    /// How many entries the cursor went back over by searching for each.
+    searched: u64,
+    /// Entries of the list that are about a window apart, from the first on; or none.
+    marks: Vec<Entry>,
 }
 
 impl Memtable {
     pub(crate) fn cursor(self: &Arc<Self>) -> MemtableCursor {
         let table = Arc::clone(self);
-        MemtableCursor { table, window: Vec::new(), at: 0, backward: false, limit: WINDOW_MIN }
+        MemtableCursor {
+            table,
+            window: Vec::new(),
+            at: 0,
+            backward: false,
+            limit: WINDOW_MIN,
+            searched: 0,
+            marks: Vec::new(),
+        }
     }
 }
 
@@ -66,7 +91,33 @@ impl MemtableCursor {
             false => WINDOW_MIN,
         };
         let here = self.entry().clone();
-        self.fill(Bound::Excluded(&here), backward, limit);
+        if !(backward && self.fill_from_mark(&here)) {
+            self.fill(Bound::Excluded(&here), backward, limit);
+        }
+    }
+
+    /// Starts a new window, to go back from `here`, without a search for each entry; `false` if
+    /// that is not worth it or does not lead anywhere.
+    fn fill_from_mark(&mut self, here: &Entry) -> bool {
+        if self.marks.is_empty() {
+            self.searched += self.window.len() as u64;
+            let enough = self.searched >= MARKED_FROM
+                && self.searched >= self.table.entries() / MARKED_FROM_ONE_IN;
+            if !enough {
+                return false;
+            }
+            self.table.mark(WINDOW_MAX, &mut self.marks);
+        }
+        let before = self.marks.partition_point(|mark| mark < here);
+        let Some(mark) = before.checked_sub(1).map(|last| &self.marks[last]) else { return false };
+        self.window.clear();
+        if !self.table.collect_between(mark, here, MARKED_WINDOW_MAX, &mut self.window) {
+            (self.searched, self.marks) = (0, Vec::new());
+            return false;
+        }
+        self.window.reverse();
+        (self.at, self.backward, self.limit) = (0, true, WINDOW_MAX);
+        true
     }
 }
 
@@ -164,6 +215,56 @@ mod tests {
             cursor.prev().unwrap();
         }
         assert_eq!(at(&cursor), None);
+    }
+
+    /// Before and after the marks are made, and with entries that come between them later: a few,
+    /// then more than are taken from one mark.
+    #[test]
+    fn goes_back_from_mark_to_mark_beside_a_writer() {
+        let table = table(10_000);
+        let mut cursor = table.cursor();
+        cursor.seek_last().unwrap();
+        let mut expected: Vec<Vec<u8>> =
+            (1..=10_000u64).map(|n| (2 * n).to_be_bytes().to_vec()).collect();
+        let late = |from: u64, count: u16| {
+            let key = move |i: u16| [&(2 * from).to_be_bytes()[..], &i.to_be_bytes()].concat();
+            (0..count).map(key).collect::<Vec<_>>()
+        };
+        let mut met = Vec::new();
+        while cursor.is_valid() {
+            met.push(cursor.key().to_vec());
+            for (when, keys) in [(2000, late(4000, 50)), (4000, late(2000, 600))] {
+                for key in keys.into_iter().filter(|_| met.len() == when) {
+                    let insert = Insert { seq: SeqNo(1), kind: Kind::Put, key: &key, value: &key };
+                    table.insert([insert].into_iter());
+                    expected.push(key);
+                }
+            }
+            cursor.prev().unwrap();
+        }
+        expected.sort();
+        met.reverse();
+        assert!(met == expected, "what comes after the marks is met, too, and in order");
+    }
+
+    #[test]
+    fn a_long_way_back_is_marked_and_a_short_one_is_not() {
+        let table = table(10_000);
+        let mut cursor = table.cursor();
+        cursor.seek_last().unwrap();
+        for _ in 0..500 {
+            cursor.prev().unwrap();
+        }
+        assert!(cursor.marks.is_empty());
+        for _ in 0..500 {
+            cursor.prev().unwrap();
+        }
+        assert_eq!(cursor.marks.len(), 10_000_usize.div_ceil(WINDOW_MAX));
+        cursor.seek(&5000u64.to_be_bytes(), Tag(u64::MAX)).unwrap();
+        cursor.prev().unwrap();
+        assert_eq!(at(&cursor), Some(4998));
+        cursor.next().unwrap();
+        assert_eq!(at(&cursor), Some(5000));
     }
 
     #[test]

@@ -218,6 +218,42 @@ impl Memtable {
         }
     }
 
+    /// Copies the entries from `from` on and before `to`, in order, into `out`; `false` if there
+    /// are more than `limit`, or none.
+    pub(super) fn collect_between(
+        &self,
+        from: &Entry,
+        to: &Entry,
+        limit: usize,
+        out: &mut Vec<Entry>,
+    ) -> bool {
+        let guard = &epoch::pin();
+        let mut next = self.list.lower_bound(Bound::Included(from), guard);
+        while let Some(entry) = next.filter(|entry| entry.key() < to) {
+            if out.len() == limit {
+                return false;
+            }
+            out.push(entry.key().clone());
+            next = entry.next();
+        }
+        !out.is_empty()
+    }
+
+    /// Copies the first entry and every one that is `apart` from the last copied, in order, into
+    /// `out`: walks through all of the table.
+    pub(super) fn mark(&self, apart: usize, out: &mut Vec<Entry>) {
+        let guard = &epoch::pin();
+        let mut next = self.list.front(guard);
+        let mut at = 0usize;
+        while let Some(entry) = next {
+            if at.is_multiple_of(apart) {
+                out.push(entry.key().clone());
+            }
+            at += 1;
+            next = entry.next();
+        }
+    }
+
     /// Copies up to `limit` entries from `to` down, in reverse order, into `out`.
     pub(super) fn collect_back(&self, to: Bound<&Entry>, limit: usize, out: &mut Vec<Entry>) {
         let guard = &epoch::pin();

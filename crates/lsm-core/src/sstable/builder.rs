@@ -18,7 +18,7 @@ use super::compress::{Codec, pack};
 use super::filter;
 use super::format::{Footer, LINE_LEN, PAGE_LEN, Section, TRAILER_LEN, common_len, seal};
 use super::index::{BlockPlace, IndexBuilder, separator};
-use super::properties::Properties;
+use super::properties::{Properties, Shadowed};
 use crate::error::{Error, Result};
 use crate::fs::WriteFile;
 use crate::key::{KeyHash, Kind, SEQ_MAX, SeqNo, Tag};
@@ -53,6 +53,7 @@ pub(crate) struct BuiltTable {
     pub(crate) largest: Vec<u8>,
     pub(crate) seq_min: SeqNo,
     pub(crate) seq_max: SeqNo,
+    pub(crate) shadowed: Shadowed,
 }
 
 /// A table in the making.
@@ -166,6 +167,7 @@ impl TableBuilder {
             largest: properties.largest,
             seq_min: properties.seq_min,
             seq_max: properties.seq_max,
+            shadowed: properties.shadowed,
         })
     }
 
@@ -193,6 +195,9 @@ impl TableBuilder {
             self.hashes.push(KeyHash::of(key));
         }
         let properties = &mut self.properties;
+        if same_key && let Some(newer) = self.last {
+            properties.shadowed.count(newer, tag, key.len() + value.len());
+        }
         if first {
             properties.smallest = key.to_vec();
         }

@@ -52,12 +52,68 @@ pub(crate) struct Walk<B> {
     entry: Entry,
     key: Vec<u8>,
     valid: bool,
+    /// Of the loaded block, what was decoded to go back over it; made by the first step back.
+    run: Option<Box<Run>>,
 }
+
+/// The front of a run of entries, from its restart on. An entry can be decoded only behind the one
+/// in front of it: going back entry by entry from the restart would decode each run of eight
+/// more than four times over.
+#[derive(Debug, Default)]
+struct Run {
+    entries: Vec<Entry>,
+    /// The whole keys of the entries, one behind the other, and where each ends.
+    keys: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Run {
+    fn clear(&mut self) {
+        self.entries.clear();
+        self.keys.clear();
+        self.ends.clear();
+    }
+
+    /// The entry with so many before it in its block, and its key.
+    fn get(&self, at: usize) -> Option<(Entry, &[u8])> {
+        let nth = at.checked_sub(self.entries.first()?.at)?;
+        let entry = *self.entries.get(nth)?;
+        let start = nth.checked_sub(1).map_or(0, |before| self.ends[before]);
+        Some((entry, &self.keys[start..self.ends[nth]]))
+    }
+
+    /// Decodes the run of entry `at` up to there.
+    fn decode(&mut self, block: &Block<'_>, at: usize) -> std::result::Result<(), Damage> {
+        self.clear();
+        let (mut entry, mut start) = (block.restart_of(at)?, 0);
+        self.keys.extend_from_slice(block.prefix());
+        let prefix_len = self.keys.len();
+        loop {
+            self.keys.extend_from_slice(block.bytes(entry.suffix()));
+            self.entries.push(entry);
+            self.ends.push(self.keys.len());
+            if entry.at >= at {
+                return Ok(());
+            }
+            let Some(next) = block.after(&entry)? else { return Ok(()) };
+            let shared = start..start + prefix_len.saturating_add(next.shared);
+            if shared.end > self.keys.len() {
+                return Err(Damage::new(SHARES_TOO_MUCH, 0));
+            }
+            start = self.keys.len();
+            self.keys.extend_from_within(shared);
+            entry = next;
+        }
+    }
+}
+
+const SHARES_TOO_MUCH: &str = "entry shares more than there is";
 
 impl<B: Blocks> Walk<B> {
     pub(super) fn new(blocks: B) -> Self {
         let (shape, entry) = (Shape::default(), Entry::NOWHERE);
-        Self { blocks, loaded: None, shape, entry, key: Vec::new(), valid: false }
+        let (key, run) = (Vec::new(), None);
+        Self { blocks, loaded: None, shape, entry, key, valid: false, run }
     }
 
     pub(super) fn blocks(&self) -> &B {
@@ -85,6 +141,9 @@ impl<B: Blocks> Walk<B> {
             return Ok(());
         }
         self.loaded = None;
+        if let Some(run) = &mut self.run {
+            run.clear();
+        }
         self.blocks.load(at)?;
         let shape = Shape::parse(self.blocks.bytes()).map_err(|d| self.blocks.error(at, d))?;
         self.shape = shape;
@@ -96,7 +155,7 @@ impl<B: Blocks> Walk<B> {
     fn stand_on(&mut self, entry: Entry, key_start: &[u8]) -> Result<()> {
         let block = Block::new(self.blocks.bytes(), self.shape);
         let Some(shared) = key_start.get(..entry.shared) else {
-            return Err(self.damaged(Damage::new("entry shares more than there is", 0)));
+            return Err(self.damaged(Damage::new(SHARES_TOO_MUCH, 0)));
         };
         self.key.clear();
         self.key.extend_from_slice(block.prefix());
@@ -118,7 +177,7 @@ impl<B: Blocks> Walk<B> {
         };
         let keep = self.shape.prefix_len().saturating_add(next.shared);
         if keep > self.key.len() {
-            return Err(self.damaged(Damage::new("entry shares more than there is", 0)));
+            return Err(self.damaged(Damage::new(SHARES_TOO_MUCH, 0)));
         }
         self.key.truncate(keep);
         self.key.extend_from_slice(block.bytes(next.suffix()));
@@ -144,9 +203,19 @@ impl<B: Blocks> Walk<B> {
 
     /// To the entry of the loaded block that has so many before it.
     fn entry_of(&mut self, at: usize) -> Result<()> {
-        let restart = self.block().restart_of(at).map_err(|d| self.damaged(d))?;
-        self.stand_on(restart, &[])?;
-        while self.entry.at < at && self.step()? {}
+        let run = self.run.get_or_insert_default();
+        if run.get(at).is_none() {
+            let block = Block::new(self.blocks.bytes(), self.shape);
+            if let Err(damage) = run.decode(&block, at) {
+                run.clear();
+                return Err(self.damaged(damage));
+            }
+        }
+        let (entry, key) = run.get(at).expect("the run was decoded up to there");
+        self.key.clear();
+        self.key.extend_from_slice(key);
+        self.entry = entry;
+        self.valid = true;
         Ok(())
     }
 
@@ -311,5 +380,38 @@ impl Blocks for ReaderBlocks {
     #[cold]
     fn error(&self, at: usize, damage: Damage) -> Error {
         self.reader.block_error(at, damage)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::table_test::{OPTIONS, build, put, readers};
+    use super::*;
+    use crate::sstable::TableOptions;
+
+    fn decoded_by(cursor: &TableCursor) -> usize {
+        cursor.run.as_ref().map_or(0, |run| run.entries.len())
+    }
+
+    #[test]
+    fn a_run_is_decoded_once_to_go_back_over_it() {
+        let mut model = Default::default();
+        for i in 0..20u8 {
+            put(&mut model, &[b'k', i], 1, b"v");
+        }
+        let options = TableOptions { block_bytes: 4096, ..OPTIONS };
+        let mut cursor = readers(&build(&model, options))[0].cursor();
+        cursor.seek_last().unwrap();
+        for (at, decoded) in [(19, 4), (18, 4), (17, 4), (16, 4), (15, 8), (14, 8), (8, 8), (7, 8)]
+        {
+            while cursor.key()[1] > at {
+                cursor.prev().unwrap();
+            }
+            assert_eq!(decoded_by(&cursor), decoded, "entry {at}");
+        }
+        // From the middle of a run, as far as it is needed.
+        cursor.seek(&[b'k', 13], Tag(u64::MAX)).unwrap();
+        cursor.prev().unwrap();
+        assert_eq!((cursor.key(), decoded_by(&cursor)), (&[b'k', 12][..], 5));
     }
 }

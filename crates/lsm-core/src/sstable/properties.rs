@@ -6,7 +6,7 @@
 use super::compress::Codec;
 use super::format::Damage;
 use crate::coding::{Decoder, put_bytes, put_varint, varint};
-use crate::key::SeqNo;
+use crate::key::{Kind, SeqNo, Tag};
 
 /// Counts and bounds of one table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,6 +25,31 @@ pub(crate) struct Properties {
     pub(crate) seq_max: SeqNo,
     /// What blocks were to be packed with; those that did not shrink are not.
     pub(crate) codec: Codec,
+    /// None, if it is not stated.
+    pub(crate) shadowed: Shadowed,
+}
+
+/// The puts of a table that stand behind a newer version of their key. Only snapshots see them:
+/// what writes a table leaves out all others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Shadowed {
+    pub(crate) entries: u64,
+    /// Length of their keys and values.
+    pub(crate) bytes: u64,
+    /// The greatest sequence number of a version right in front of one. Once no reader stands
+    /// before it, none of them is seen any more.
+    pub(crate) by: SeqNo,
+}
+
+impl Shadowed {
+    /// Counts the version `tag` of a key, if it is a put behind the version `newer`.
+    pub(super) fn count(&mut self, newer: Tag, tag: Tag, bytes: usize) {
+        if tag.kind() == Some(Kind::Put) {
+            self.entries += 1;
+            self.bytes += bytes as u64;
+            self.by = self.by.max(newer.seq());
+        }
+    }
 }
 
 const ENTRIES: u64 = 1;
@@ -36,7 +61,10 @@ const LARGEST: u64 = 6;
 const SEQ_MIN: u64 = 7;
 const SEQ_MAX: u64 = 8;
 const CODEC: u64 = 9;
-/// Fields 1 to 9 must be there.
+const SHADOWED: u64 = 10;
+const SHADOWED_BYTES: u64 = 11;
+const SHADOWED_BY: u64 = 12;
+/// Fields 1 to 9 must be there, the others are there if they are not zero.
 const FIELDS_REQUIRED: u32 = 0b11_1111_1110;
 
 impl Properties {
@@ -50,7 +78,10 @@ impl Properties {
             (SEQ_MAX, self.seq_max.0),
             (CODEC, self.codec as u64),
         ];
-        for (field, number) in numbers {
+        let Shadowed { entries, bytes, by } = self.shadowed;
+        let shadowed = [(SHADOWED, entries), (SHADOWED_BYTES, bytes), (SHADOWED_BY, by.0)];
+        let shadowed = shadowed.into_iter().filter(|_| entries > 0);
+        for (field, number) in numbers.into_iter().chain(shadowed) {
             let mut bytes = Vec::new();
             put_varint(&mut bytes, number);
             put_varint(out, field);
@@ -76,7 +107,7 @@ impl Properties {
                 seen |= 1 << field;
             }
         }
-        if seen != FIELDS_REQUIRED {
+        if seen & FIELDS_REQUIRED != FIELDS_REQUIRED {
             return Err(Damage::new("properties are incomplete", bytes.len()));
         }
         Ok(properties)
@@ -95,6 +126,9 @@ impl Properties {
             LARGEST => self.largest = body.to_vec(),
             SEQ_MIN => self.seq_min = seq()?,
             SEQ_MAX => self.seq_max = seq()?,
+            SHADOWED => self.shadowed.entries = number()?,
+            SHADOWED_BYTES => self.shadowed.bytes = number()?,
+            SHADOWED_BY => self.shadowed.by = seq()?,
             CODEC => self.codec = Codec::from_u8(u8::try_from(number()?).ok()?)?,
             _ => return Some(false),
         }
@@ -117,6 +151,7 @@ mod tests {
             seq_min: SeqNo(0),
             seq_max: SeqNo((1 << 56) - 1),
             codec: Codec::Lz4,
+            shadowed: Shadowed::default(),
         }
     }
 
@@ -128,6 +163,11 @@ mod tests {
         for len in 0..out.len() {
             assert!(Properties::decode(&out[..len]).is_err(), "cut to {len}");
         }
+        let shadowed = Shadowed { entries: 4, bytes: 999, by: SeqNo((1 << 56) - 2) };
+        let properties = Properties { shadowed, ..properties() };
+        out.clear();
+        properties.encode(&mut out);
+        assert_eq!(Properties::decode(&out).unwrap(), properties);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use super::builder::{BuiltTable, TableBuilder, TableOptions};
 use super::compress::Codec;
 use super::fuzzing::{MemoryTable, NAME, open_table};
 use super::properties::Properties;
+use super::properties::Shadowed;
 use super::reader::{TableReader, Touched};
 use super::scan::TableScan;
 use super::verify::verify;
@@ -269,6 +270,20 @@ fn check_all(random: &mut fastrand::Rng, model: &Model, options: TableOptions) {
     assert_eq!((Some(built.seq_min), Some(built.seq_max)), (seqs().min(), seqs().max()));
     let deletes = model.keys().filter(|(_, tag)| Tag(!tag).kind() == Some(Kind::Delete));
     assert_eq!(built.tombstones, deletes.count() as u64);
+    assert_eq!((built.shadowed, found.shadowed), (shadowed(model), shadowed(model)));
+}
+
+/// The puts behind another version of their key, as a reader would count them.
+fn shadowed(model: &Model) -> Shadowed {
+    let mut shadowed = Shadowed::default();
+    for (((newer_key, newer), _), ((key, tag), value)) in model.iter().zip(model.iter().skip(1)) {
+        if newer_key == key && Tag(!tag).kind() == Some(Kind::Put) {
+            shadowed.entries += 1;
+            shadowed.bytes += (key.len() + value.len()) as u64;
+            shadowed.by = shadowed.by.max(Tag(!newer).seq());
+        }
+    }
+    shadowed
 }
 
 /// Of `LSM_TEST_SEED`, or a new one; the test prints it.

@@ -40,7 +40,7 @@ fn check(file: Arc<dyn ReadFile>, path: &Path, bytes: u64, salt: u64) -> Result<
     scan.seek_first()?;
     while scan.is_valid() {
         check_entry(&scan, before.as_ref(), path)?;
-        count(&mut found, &scan);
+        count(&mut found, &scan, before.as_ref());
         let (key, tag) = before.get_or_insert_with(|| (Vec::new(), scan.tag()));
         key.clear();
         key.extend_from_slice(scan.key());
@@ -121,7 +121,10 @@ fn check_entry(scan: &TableScan, before: Option<&(Vec<u8>, Tag)>, path: &Path) -
     Ok(())
 }
 
-fn count(found: &mut Properties, scan: &TableScan) {
+fn count(found: &mut Properties, scan: &TableScan, before: Option<&(Vec<u8>, Tag)>) {
+    if let Some((_, newer)) = before.filter(|(key, _)| key == scan.key()) {
+        found.shadowed.count(*newer, scan.tag(), scan.key().len() + scan.value().len());
+    }
     if found.entries == 0 {
         found.smallest = scan.key().to_vec();
     }

@@ -268,6 +268,7 @@ mod tests {
     use super::*;
     use crate::error::ErrorKind;
     use crate::file_name::FileName;
+    use crate::sstable::Shadowed;
     use crate::version::TableMeta;
 
     fn meta(number: u64, smallest: &str, largest: &str, seq: u64) -> TableMeta {
@@ -281,6 +282,7 @@ mod tests {
             entries: 1,
             tombstones: 0,
             raw_bytes: 10,
+            shadowed: Shadowed::default(),
         }
     }
 

@@ -9,6 +9,7 @@ use super::table_salt;
 use crate::file_name::FileNumber;
 use crate::fs::{Fs, MemFs};
 use crate::key::{KeyspaceId, SeqNo};
+use crate::sstable::Shadowed;
 use crate::wal::Lsn;
 
 pub(crate) fn examples() -> Vec<(&'static str, Vec<u8>)> {
@@ -40,6 +41,7 @@ fn edit() -> Edit {
         entries: 12,
         tombstones: 2,
         raw_bytes: 90_000,
+        shadowed: Shadowed::default(),
     };
     let keyspace = KeyspaceEdit {
         id: KeyspaceId(1),

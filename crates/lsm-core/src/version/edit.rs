@@ -7,12 +7,15 @@
 //! The layout is in `docs/format.md`: tagged fields, each with its length. A reader refuses
 //! tags below 64 that it does not know, and skips the others.
 
+use std::collections::HashMap;
+
 use super::table_meta::TableMeta;
 use crate::coding::{Decoder, put_bytes, put_u64, put_varint};
 use crate::error::{Error, Result};
 use crate::file_name::FileNumber;
 use crate::key::{KeyspaceId, SEQ_MAX, SeqNo};
 use crate::options::{KEY_LEN_MAX, KEYSPACE_NAME_LEN_MAX};
+use crate::sstable::Shadowed;
 use crate::wal::Lsn;
 
 /// The deepest level that the format knows.
@@ -41,6 +44,8 @@ mod keyspace_tag {
     pub(super) const FLUSHED_SEQ: u8 = 1;
     pub(super) const REMOVED: u8 = 2;
     pub(super) const ADDED: u8 = 3;
+    /// Optional: whoever does not know it gives space back later.
+    pub(super) const SHADOWED: u8 = 64;
 }
 
 /// One atomic change; what is `None` or empty stays as it is.
@@ -165,6 +170,9 @@ impl KeyspaceEdit {
                 put_varint(value, u64::from(*level));
                 encode_table(meta, value);
             });
+            if meta.shadowed.entries > 0 {
+                fields.put(keyspace_tag::SHADOWED, |value| encode_shadowed(meta, value));
+            }
         }
     }
 
@@ -172,6 +180,7 @@ impl KeyspaceEdit {
         let id =
             keyspace_id(input).ok_or_else(|| Error::corrupt("keyspace number is bad").at(0))?;
         let mut edit = Self { id, ..Self::default() };
+        let mut shadowed = Vec::new();
         while let Some(field) = Field::next(input)? {
             let mut value = Decoder::new(field.value);
             let known = match field.tag {
@@ -184,12 +193,44 @@ impl KeyspaceEdit {
                     let pair = level(&mut value).and_then(|l| Some((l, decode_table(&mut value)?)));
                     many(&mut edit.added, pair)
                 }
+                keyspace_tag::SHADOWED => many(&mut shadowed, decode_shadowed(&mut value)),
                 _ => Ok(false),
             };
             field.finish(known, &value)?;
         }
+        edit.take_shadowed(&shadowed).ok_or_else(bad_value)?;
         Ok(edit)
     }
+}
+
+impl KeyspaceEdit {
+    /// Gives the tables that are added their counts; `None` if one does not fit its table.
+    fn take_shadowed(&mut self, counts: &[(FileNumber, Shadowed)]) -> Option<()> {
+        if counts.is_empty() {
+            return Some(());
+        }
+        let tables = self.added.iter_mut().map(|(_, meta)| (meta.number, meta));
+        let mut tables: HashMap<FileNumber, &mut TableMeta> = tables.collect();
+        for &(number, shadowed) in counts {
+            let meta = tables.remove(&number)?;
+            let fits = shadowed.entries <= meta.entries - meta.tombstones
+                && shadowed.bytes <= meta.raw_bytes
+                && shadowed.by <= meta.seq_max;
+            meta.shadowed = fits.then_some(shadowed)?;
+        }
+        Some(())
+    }
+}
+
+fn encode_shadowed(meta: &TableMeta, out: &mut Vec<u8>) {
+    let Shadowed { entries, bytes, by } = meta.shadowed;
+    [meta.number.0, entries, bytes, by.0].into_iter().for_each(|number| put_varint(out, number));
+}
+
+fn decode_shadowed(input: &mut Decoder<'_>) -> Option<(FileNumber, Shadowed)> {
+    let number = number(input)?;
+    let (entries, bytes, by) = (input.varint()?, input.varint()?, seq(input)?);
+    (entries > 0).then_some((number, Shadowed { entries, bytes, by }))
 }
 
 fn encode_table(meta: &TableMeta, out: &mut Vec<u8>) {
@@ -216,6 +257,7 @@ fn decode_table(input: &mut Decoder<'_>) -> Option<TableMeta> {
         entries: input.varint()?,
         tombstones: input.varint()?,
         raw_bytes: input.varint()?,
+        shadowed: Shadowed::default(),
     };
     let ordered = meta.smallest <= meta.largest && meta.seq_min <= meta.seq_max;
     (ordered && meta.tombstones <= meta.entries).then_some(meta)

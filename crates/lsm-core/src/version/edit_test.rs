@@ -12,8 +12,11 @@ fn meta(number: u64) -> TableMeta {
         entries: 12,
         tombstones: 2,
         raw_bytes: 90_000,
+        shadowed: Shadowed::default(),
     }
 }
+
+const SHADOWED: Shadowed = Shadowed { entries: 3, bytes: 70, by: SeqNo(250) };
 
 fn full() -> Edit {
     Edit {
@@ -32,7 +35,7 @@ fn full() -> Edit {
                 id: KeyspaceId(1),
                 flushed_seq: Some(SeqNo(200)),
                 removed: vec![(0, FileNumber(4)), (6, FileNumber(5))],
-                added: vec![(0, meta(6)), (6, meta(7))],
+                added: vec![(0, meta(6)), (6, TableMeta { shadowed: SHADOWED, ..meta(7) })],
             },
             KeyspaceEdit { id: KeyspaceId(300), ..KeyspaceEdit::default() },
         ],
@@ -58,7 +61,9 @@ fn hex(bytes: &[u8]) -> String {
 
 #[test]
 fn edits_come_back() {
-    for edit in [Edit::default(), full(), with_table(|_| {})] {
+    let shadowed = Shadowed { entries: 10, bytes: 80_000, by: SeqNo(299) };
+    let counted = with_table(|table| table.shadowed = shadowed);
+    for edit in [Edit::default(), full(), with_table(|_| {}), counted] {
         assert_eq!(Edit::decode(&encoded(&edit)).unwrap(), edit);
     }
     assert!(encoded(&Edit::default()).is_empty());
@@ -133,7 +138,16 @@ fn unknown_required_fields_are_unsupported_and_others_skipped() {
     // The same inside a keyspace.
     let error = Edit::decode(&[tag::KEYSPACE, 4, 1, 9, 1, 0]).unwrap_err();
     assert_eq!((error.kind(), error.offset()), (ErrorKind::Unsupported, Some(3)));
-    assert!(Edit::decode(&[tag::KEYSPACE, 4, 1, 64, 1, 0]).is_ok());
+    assert!(Edit::decode(&[tag::KEYSPACE, 4, 1, 65, 1, 0]).is_ok());
+}
+
+#[test]
+fn counts_may_stand_in_front_of_their_table() {
+    let mut keyspace = vec![1, keyspace_tag::SHADOWED, 4, 6, 3, 9, 4, keyspace_tag::ADDED];
+    put_bytes(&mut keyspace, &[1, 6, 9, 1, b'a', 1, b'b', 3, 4, 5, 2, 9]);
+    let mut out = vec![tag::KEYSPACE];
+    put_bytes(&mut out, &keyspace);
+    assert_eq!(Edit::decode(&out).unwrap().keyspaces[0].added[0].1.shadowed.entries, 3);
 }
 
 #[test]
@@ -186,6 +200,32 @@ fn impossible_values_are_refused() {
         let mut bytes = good;
         bytes[at] = byte;
         assert_eq!(table(&bytes).unwrap_err().kind(), ErrorKind::Corrupt, "{what}");
+    }
+    let counted = |counts: &[&[u8]]| {
+        let mut keyspace = vec![1, keyspace_tag::ADDED];
+        put_bytes(&mut keyspace, &good);
+        for count in counts {
+            keyspace.push(keyspace_tag::SHADOWED);
+            put_bytes(&mut keyspace, count);
+        }
+        let mut out = vec![tag::KEYSPACE];
+        put_bytes(&mut out, &keyspace);
+        Edit::decode(&out)
+    };
+    let fits = counted(&[&[6, 3, 9, 4]]).unwrap();
+    let shadowed = Shadowed { entries: 3, bytes: 9, by: SeqNo(4) };
+    assert_eq!(fits.keyspaces[0].added[0].1.shadowed, shadowed);
+    let bad_counts: [&[&[u8]]; 7] = [
+        &[&[7, 3, 9, 4]],                // of another table
+        &[&[6, 0, 0, 0]],                // of none
+        &[&[6, 4, 9, 4]],                // more than there are puts
+        &[&[6, 3, 10, 4]],               // more bytes than there are
+        &[&[6, 3, 9, 5]],                // by a version that is not there
+        &[&[6, 3, 9, 4], &[6, 3, 9, 4]], // twice
+        &[&[6, 3, 9, 4, 0]],
+    ];
+    for counts in bad_counts {
+        assert_eq!(counted(counts).unwrap_err().kind(), ErrorKind::Corrupt, "{counts:?}");
     }
     let bad: [&[u8]; 6] = [
         &[tag::CREATE_KEYSPACE, 4, 1, 2, 0xc3, 0x28],

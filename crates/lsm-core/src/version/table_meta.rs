@@ -2,6 +2,7 @@
 
 use crate::file_name::FileNumber;
 use crate::key::SeqNo;
+use crate::sstable::Shadowed;
 
 /// One table's place in the key space and the write order, as the manifest keeps it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub(crate) struct TableMeta {
     pub(crate) tombstones: u64,
     /// Length of all keys and values before prefixes are shared and blocks compressed.
     pub(crate) raw_bytes: u64,
+    /// Puts that are kept for snapshots only.
+    pub(crate) shadowed: Shadowed,
 }
 
 impl TableMeta {

@@ -18,6 +18,7 @@ mod logs;
 mod model;
 mod reads;
 mod refused;
+mod rest;
 mod retry;
 mod scripts;
 mod seeds;

@@ -1,0 +1,185 @@
+//! Since when nobody has written to a keyspace, and what would bring it to rest.
+//!
+//! What there is to do, and how long nobody must have written before it is worth it, is decided
+//! elsewhere (`compaction::rest`); here the time is measured. Writers take no part in that: now
+//! and then their memtables are looked at. A keyspace that was not named since the open does not
+//! come to rest, as it is not compacted at all.
+//!
+//! Threads: one at a time; the owner guards it with a lock.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use super::tree::{Tree, View};
+use crate::compaction::{self, BusyTables, IDLE_TIME_MAX, IDLE_TIME_MIN};
+use crate::error::Result;
+use crate::key::{KeyspaceId, SeqNo};
+use crate::memtable::Memtable;
+use crate::version::Version;
+
+/// Jobs that bring rest get one part in so many of the time.
+const SHARE_ONE_IN: u32 = 8;
+
+/// Looks are so far apart: each goes over all keyspaces.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// What is known of the keyspaces' rest.
+#[derive(Debug, Default)]
+pub(crate) struct Idle {
+    keyspaces: BTreeMap<KeyspaceId, Quiet>,
+    /// No job is looked for before.
+    not_before: Duration,
+    /// The time, where steps made by hand let it pass, and how much of it the last one did.
+    stepped: Duration,
+    step: Duration,
+}
+
+/// A keyspace that nobody wrote to since a certain time, or so it seems.
+#[derive(Debug)]
+struct Quiet {
+    since: Duration,
+    /// What writes change.
+    active: Weak<Memtable>,
+    entries: u64,
+    /// What there is to do, once it was looked for.
+    outlook: Option<Outlook>,
+}
+
+/// What there is to do in a keyspace as long as its tables stay as they are and no reader lets go
+/// of what it holds.
+#[derive(Debug)]
+struct Outlook {
+    version: Weak<Version>,
+    held_until: Option<SeqNo>,
+    chore: Option<Chore>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Chore {
+    /// How long nobody must have written.
+    after: Duration,
+    kind: ChoreKind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ChoreKind {
+    /// Of the memtables.
+    Flush,
+    Compact,
+}
+
+/// What looking for work came to.
+#[derive(Debug)]
+pub(super) enum Found {
+    Due(Arc<Tree>, ChoreKind),
+    /// Some keyspace may have something to do later.
+    Later,
+    Nothing,
+}
+
+impl Idle {
+    /// Lets time pass by a step that found nothing due, twice as much as by the one before; tells the
+    /// time.
+    pub(super) fn pass(&mut self) -> Duration {
+        self.step = (2 * self.step).clamp(IDLE_TIME_MIN, IDLE_TIME_MAX);
+        self.stepped += self.step;
+        self.stepped
+    }
+
+    /// There was nothing to do: for a moment nobody looks again, however often threads are woken.
+    pub(super) fn has_looked(&mut self, now: Duration) {
+        self.not_before = now + LOOK_EVERY;
+    }
+
+    /// Whether it is time to look for a job, and to begin one.
+    pub(super) fn may_begin(&self, now: Duration) -> bool {
+        now >= self.not_before
+    }
+
+    /// A job took from `begun` to `ended`: for some time there is none.
+    pub(super) fn has_run(&mut self, begun: Duration, ended: Duration) {
+        self.not_before = ended + (SHARE_ONE_IN - 1) * ended.saturating_sub(begun);
+    }
+
+    /// The first keyspace that has been left alone for long enough.
+    pub(super) fn find(
+        &mut self,
+        trees: &[Arc<Tree>],
+        oldest: SeqNo,
+        now: Duration,
+    ) -> Result<Found> {
+        self.keyspaces.retain(|id, _| trees.iter().any(|tree| tree.id == *id));
+        let mut found = Found::Nothing;
+        for tree in trees.iter().filter(|tree| tree.view().named) {
+            let view = tree.pinned();
+            let quiet = self.keyspaces.entry(tree.id).or_insert_with(|| Quiet::new(&view, now));
+            if quiet.was_written(&view) {
+                *quiet = Quiet::new(&view, now);
+                self.step = Duration::ZERO;
+            }
+            let left_alone = now.saturating_sub(quiet.since);
+            if left_alone < IDLE_TIME_MIN {
+                found = Found::Later;
+                continue;
+            }
+            match quiet.chore(&view, oldest)? {
+                Some(chore) if chore.after <= left_alone => {
+                    return Ok(Found::Due(Arc::clone(tree), chore.kind));
+                }
+                Some(_) => found = Found::Later,
+                None => {}
+            }
+        }
+        Ok(found)
+    }
+
+    /// The memtables of the keyspace were sealed by ourselves: nobody wrote.
+    pub(super) fn was_flushed(&mut self, tree: &Tree) {
+        if let Some(quiet) = self.keyspaces.get_mut(&tree.id) {
+            *quiet = Quiet::new(&tree.view(), quiet.since);
+        }
+    }
+}
+
+impl Quiet {
+    fn new(view: &View, since: Duration) -> Self {
+        let (active, entries) = (Arc::downgrade(&view.active), view.active.entries());
+        Self { since, active, entries, outlook: None }
+    }
+
+    fn was_written(&self, view: &View) -> bool {
+        // A `Weak` keeps the address from being used again.
+        self.active.as_ptr() != Arc::as_ptr(&view.active) || self.entries != view.active.entries()
+    }
+
+    /// What there is to do; looked for anew only when something has changed.
+    fn chore(&mut self, view: &View, oldest: SeqNo) -> Result<Option<Chore>> {
+        let holds = |outlook: &Outlook| {
+            outlook.version.as_ptr() == Arc::as_ptr(&view.version)
+                && outlook.held_until.is_none_or(|seq| oldest < seq)
+        };
+        if !self.outlook.as_ref().is_some_and(holds) {
+            self.outlook = Some(Outlook::of(view, oldest)?);
+        }
+        Ok(self.outlook.as_ref().and_then(|outlook| outlook.chore))
+    }
+}
+
+impl Outlook {
+    fn of(view: &View, oldest: SeqNo) -> Result<Self> {
+        let version = &view.version;
+        let memtables: Vec<_> = view.filling().filter(|m| !m.is_empty()).cloned().collect();
+        let flush = compaction::flush_effort(&memtables, version)?;
+        let flush = flush.map(|effort| (effort.idle_time(), ChoreKind::Flush));
+        let compact = compaction::rest(version, &BusyTables::default(), &view.options, oldest);
+        let compact = compact.map(|(_, effort)| (effort.idle_time(), ChoreKind::Compact));
+        let chores = flush.into_iter().chain(compact);
+        let first = chores.min_by_key(|(after, _)| *after);
+        Ok(Self {
+            version: Arc::downgrade(version),
+            held_until: compaction::held_until(version, oldest),
+            chore: first.map(|(after, kind)| Chore { after, kind }),
+        })
+    }
+}

@@ -1,0 +1,96 @@
+//! Brings keyspaces to rest that nobody writes to: a flush or a compaction at a time, when nothing
+//! else is due.
+//!
+//! At most one such job runs at a time, and together they take a bounded share of the time (see
+//! `idle`). Where steps are made by hand, it is those that find nothing due that let time pass.
+//!
+//! Threads: any; one at a time looks, the others find nothing to do.
+
+use std::sync::Arc;
+
+use super::idle::{ChoreKind, Found};
+use super::state::Engine;
+use super::tree::Tree;
+use crate::compaction::{self, BusyTables};
+use crate::error::Result;
+use crate::key::SeqNo;
+use crate::options::Background;
+
+impl Engine {
+    /// Does one piece of work that brings a keyspace nearer to rest, if one is due. Where steps
+    /// are made by hand, also `true` if one will be.
+    pub(crate) fn rest_one(&self) -> Result<bool> {
+        let Some(mut idle) = self.idle.try_lock() else { return Ok(false) };
+        let stepped = self.options.background == Background::Stepped;
+        let now = match stepped {
+            true => idle.pass(),
+            false => self.options.clock.now(),
+        };
+        if !stepped && !idle.may_begin(now) {
+            return Ok(false);
+        }
+        let oldest = self.snapshots.list(&self.published)[0];
+        self.await_snapshots(oldest);
+        let (tree, kind) = match idle.find(&self.live_trees(), oldest, now)? {
+            Found::Due(tree, kind) => (tree, kind),
+            found => {
+                idle.has_looked(now);
+                return Ok(stepped && matches!(found, Found::Later));
+            }
+        };
+        let begun = self.options.clock.now();
+        let worked = match kind {
+            ChoreKind::Flush => {
+                self.seal_idle(&tree);
+                idle.was_flushed(&tree);
+                true
+            }
+            ChoreKind::Compact => self.compact_idle(&tree, oldest)?,
+        };
+        idle.has_run(begun, self.options.clock.now());
+        Ok(worked)
+    }
+
+    /// Has whoever lets go of the oldest snapshot tell, if something waits for it.
+    fn await_snapshots(&self, oldest: SeqNo) {
+        if oldest == self.published.get() {
+            return;
+        }
+        let trees = self.live_trees();
+        let views = trees.iter().map(|tree| tree.view()).filter(|view| view.named);
+        let held = views.filter_map(|view| compaction::held_until(&view.version, oldest)).min();
+        self.snapshots.await_oldest(held);
+    }
+
+    /// Queues a flush of what the keyspace's memtables hold.
+    fn seal_idle(&self, tree: &Arc<Tree>) {
+        let commit = self.commit.lock();
+        if !tree.is_dropped() {
+            self.seal_now(&commit, std::slice::from_ref(tree));
+        }
+    }
+
+    /// False if there is nothing to do, or running compactions hold it.
+    fn compact_idle(&self, tree: &Arc<Tree>, oldest: SeqNo) -> Result<bool> {
+        let view = tree.pinned();
+        let free = BusyTables::default();
+        let rest = compaction::rest(&view.version, &free, &view.options, oldest);
+        let Some((plan, _)) = rest else { return Ok(false) };
+        {
+            let mut jobs = self.jobs.lock();
+            let busy = jobs.busy(tree.id);
+            // A compaction installs its version before it gives its tables back.
+            let is_current = Arc::ptr_eq(&view.version, &tree.view().version);
+            if !is_current || !busy.admits(&plan) {
+                return Ok(false);
+            }
+            busy.start(&plan);
+        }
+        drop(view);
+        self.compact_planned(tree, plan)
+    }
+}
+
+#[cfg(test)]
+#[path = "rest_test.rs"]
+mod tests;

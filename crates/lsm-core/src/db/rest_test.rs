@@ -1,0 +1,234 @@
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::*;
+use crate::batch::WriteBatch;
+use crate::clock::ManualClock;
+use crate::db::keyspace::Snapshot;
+use crate::db::open::open;
+use crate::db::shared::Shared;
+use crate::fs::MemFs;
+use crate::key::{KeyspaceId, Kind};
+use crate::options::{Durability, KeyspaceOptions, Options};
+
+/// An engine without threads, whose background work is done here, and whose clock stands still.
+struct Quiet {
+    engine: Arc<Engine>,
+    clock: Arc<ManualClock>,
+}
+
+impl Quiet {
+    fn new() -> Self {
+        let clock = Arc::new(ManualClock::default());
+        let options = Options::default().fs(Arc::new(MemFs::new())).clock(clock.clone());
+        let engine = open(options, Path::new("/db")).unwrap();
+        Self { engine, clock }
+    }
+
+    fn write(&self, fill: impl FnOnce(&mut WriteBatch)) {
+        let mut batch = WriteBatch::new();
+        fill(&mut batch);
+        self.engine.write(&mut batch, Durability::Buffered).unwrap();
+    }
+
+    /// What threads do that wake up every half second.
+    fn pass(&self, time: Duration) {
+        let step = Duration::from_millis(500);
+        let mut left = time;
+        loop {
+            while self.engine.flush_one().unwrap()
+                || self.engine.compact_one().unwrap()
+                || self.engine.rest_one().unwrap()
+            {}
+            if left.is_zero() {
+                return;
+            }
+            self.clock.advance(step.min(left));
+            left = left.saturating_sub(step);
+        }
+    }
+
+    fn flush(&self) {
+        let commit = self.engine.commit.lock();
+        self.engine.seal_all(&commit, None);
+        drop(commit);
+        while self.engine.flush_one().unwrap() {}
+    }
+
+    fn tree(&self) -> Arc<Tree> {
+        self.engine.default_tree()
+    }
+
+    /// Entries of all tables, and those in memory.
+    fn entries(&self) -> (u64, u64) {
+        let view = self.tree().pinned();
+        let in_tables = view.version.tables().map(|(_, table)| table.meta.entries).sum();
+        (in_tables, view.memtables().map(|memtable| memtable.entries()).sum())
+    }
+
+    fn written(&self) -> u64 {
+        let stats = self.engine.stats();
+        stats.flush_bytes + stats.compaction_written_bytes
+    }
+}
+
+const ID: KeyspaceId = KeyspaceId::DEFAULT;
+
+fn minutes(count: u64) -> Duration {
+    Duration::from_secs(60 * count)
+}
+
+fn key(i: u32) -> [u8; 4] {
+    i.to_be_bytes()
+}
+
+#[test]
+fn what_was_deleted_last_goes_once_nobody_writes() {
+    let quiet = Quiet::new();
+    quiet.write(|batch| (0..1000).for_each(|i| batch.push(Kind::Put, ID, &key(i), &[7; 100])));
+    quiet.flush();
+    // All but the last hundred, and one in ten of those anew.
+    quiet.write(|batch| (0..900).for_each(|i| batch.push(Kind::Delete, ID, &key(i), b"")));
+    quiet.write(|batch| {
+        (900..1000).step_by(10).for_each(|i| batch.push(Kind::Put, ID, &key(i), &[8; 100]));
+    });
+    quiet.pass(Duration::from_millis(500));
+    assert_eq!(quiet.entries(), (1000, 910), "they may write on");
+    quiet.pass(Duration::from_secs(10));
+    assert_eq!(quiet.entries(), (100, 0));
+}
+
+#[test]
+fn a_small_gain_is_waited_for_longer_and_all_come_to_rest() {
+    let quiet = Quiet::new();
+    quiet.write(|batch| (0..1000).for_each(|i| batch.push(Kind::Put, ID, &key(i), &[7; 100])));
+    quiet.flush();
+    quiet.pass(minutes(10));
+    assert_eq!(quiet.entries(), (1000, 0), "live data stays as it is");
+    let before = quiet.written();
+    quiet.write(|batch| batch.push(Kind::Delete, ID, &key(500), b""));
+    quiet.pass(minutes(4));
+    assert_eq!((quiet.entries(), quiet.written()), ((1000, 1), before), "not for one entry");
+    quiet.pass(minutes(2));
+    assert_eq!(quiet.entries(), (999, 0));
+    let rested = quiet.written();
+    quiet.pass(minutes(20));
+    assert_eq!(quiet.written(), rested, "nothing is written anew for nothing");
+}
+
+#[test]
+fn the_little_that_a_snapshot_held_goes_when_nobody_writes() {
+    let quiet = Quiet::new();
+    quiet.write(|batch| (0..1000).for_each(|i| batch.push(Kind::Put, ID, &key(i), &[7; 100])));
+    quiet.flush();
+    let pinned = quiet.engine.snapshots.pin(&quiet.engine.published);
+    quiet.write(|batch| (0..20).for_each(|i| batch.push(Kind::Delete, ID, &key(i), b"")));
+    quiet.write(|batch| (50..80).for_each(|i| batch.push(Kind::Put, ID, &key(i), &[8; 100])));
+    quiet.pass(minutes(10));
+    assert_eq!(quiet.entries(), (1050, 0), "merged, and kept for the snapshot");
+    let _ = quiet.engine.snapshots.unpin(pinned);
+    quiet.pass(minutes(1));
+    assert_eq!(quiet.entries(), (980, 0));
+}
+
+#[test]
+fn new_keys_behind_all_others_stay_in_memory() {
+    let quiet = Quiet::new();
+    quiet.write(|batch| (0..1000).for_each(|i| batch.push(Kind::Put, ID, &key(i), &[7; 100])));
+    quiet.flush();
+    quiet.write(|batch| (1000..1100).for_each(|i| batch.push(Kind::Put, ID, &key(i), &[7; 100])));
+    quiet.pass(minutes(20));
+    assert_eq!(quiet.entries(), (1000, 100));
+}
+
+/// Writes to one key or another of a keyspace, `seconds` apart: what is written by background work,
+/// for each byte that is written.
+fn amplification(seconds: u64) -> f64 {
+    let quiet = Quiet::new();
+    quiet.write(|batch| (0..2000).for_each(|i| batch.push(Kind::Put, ID, &key(i), &[7; 100])));
+    quiet.flush();
+    quiet.pass(minutes(10));
+    let (before, mut rng) = (quiet.written(), fastrand::Rng::with_seed(seconds));
+    let count = 1500u32;
+    for _ in 0..count {
+        let key = key(rng.u32(..2000));
+        match rng.bool() {
+            true => quiet.write(|batch| batch.push(Kind::Put, ID, &key, &[8; 100])),
+            false => quiet.write(|batch| batch.push(Kind::Delete, ID, &key, b"")),
+        }
+        quiet.pass(Duration::from_secs(seconds));
+    }
+    (quiet.written() - before) as f64 / f64::from(count * 104)
+}
+
+#[test]
+fn whoever_writes_every_few_seconds_has_little_written_anew() {
+    // At one write every `n` seconds a byte written costs no more than about `n`.
+    for seconds in [2, 5, 30] {
+        let times = amplification(seconds);
+        assert!(times < 2.0 * seconds as f64, "every {seconds} s: {times:.1} times");
+    }
+}
+
+#[test]
+fn jobs_take_their_share_of_the_time_and_no_more() {
+    let mut idle = crate::db::idle::Idle::default();
+    let seconds = Duration::from_secs;
+    assert!(idle.may_begin(seconds(0)));
+    idle.has_run(seconds(10), seconds(12));
+    assert!(!idle.may_begin(seconds(25)));
+    assert!(idle.may_begin(seconds(26)));
+}
+
+#[test]
+fn a_keyspace_comes_to_rest_while_another_is_written_to() {
+    let quiet = Quiet::new();
+    let left = quiet.engine.keyspace("left alone", KeyspaceOptions::default()).unwrap();
+    let other = quiet.engine.keyspace("written to", KeyspaceOptions::default()).unwrap();
+    let of = |id: KeyspaceId| quiet.engine.tree(id).unwrap().pinned();
+    let put = |tree: &Tree, from: u32, count: u32| {
+        quiet.write(|batch| {
+            (from..from + count).for_each(|i| batch.push(Kind::Put, tree.id, &key(i), b"v"));
+        });
+    };
+    put(&left, 0, 100);
+    put(&left, 0, 100);
+    for i in 0..20 {
+        put(&other, i, 1);
+        quiet.pass(Duration::from_millis(500));
+    }
+    let entries = of(left.id).memtables().map(|m| m.entries()).sum::<u64>();
+    let tables = of(left.id).version.tables().map(|(_, t)| t.meta.entries).sum::<u64>();
+    assert_eq!((entries, tables), (0, 100));
+}
+
+#[test]
+fn the_end_of_a_snapshot_is_announced_if_something_waits_for_it() {
+    let options = Options::default().fs(Arc::new(MemFs::new())).stepped(1);
+    let engine = open(options, Path::new("/db")).unwrap();
+    let shared = Arc::new(Shared::start(Arc::clone(&engine)).unwrap());
+    let snapshot = || Snapshot::new(Arc::clone(&shared), engine.default_tree());
+    let announced = || engine.announced.load(Ordering::Relaxed);
+    let write = || {
+        let mut batch = WriteBatch::new();
+        (0..100).for_each(|i| batch.push(Kind::Put, ID, &key(i), b"value"));
+        engine.write(&mut batch, Durability::Buffered).unwrap();
+        engine.flush_all().unwrap();
+        while engine.step().unwrap() {}
+    };
+    let ends = |snapshot: Snapshot| {
+        let before = announced();
+        drop(snapshot);
+        announced() > before
+    };
+    write();
+    assert!(!ends(snapshot()), "it held nothing");
+    let (first, second) = (snapshot(), snapshot());
+    write();
+    let third = snapshot();
+    while engine.step().unwrap() {}
+    assert!(!ends(third), "others are older");
+    assert!(!ends(first), "another holds the same");
+    assert!(ends(second));
+}
