@@ -60,8 +60,9 @@ impl Options {
     ///
     /// The database belongs to the process that opened it. In one that is forked from that, and
     /// goes on without `exec`, every call that can fail is `Invalid`, for reading too, a close
-    /// among them, and dropping a handle does nothing; it must not ask for statistics. It may
-    /// open other databases.
+    /// among them, and dropping a handle does nothing; it must not ask for statistics. Nor may it
+    /// open other databases, unless all that were open before the fork were stepped by hand: what
+    /// the threads of the others waited for is in its memory, and they are not there.
     ///
     /// # Errors
     ///
