@@ -99,6 +99,7 @@ wal/                L3  never key batch
     syncer.rs
     segment.rs
     record.rs
+    nonce.rs
 sstable/            L3
     damage_test.rs
     document_test.rs
@@ -207,6 +208,7 @@ state_machine/      L2
 log_store/          L2
     crash_test.rs
     document_test.rs
+    hostile_test.rs
     test_log.rs
     fuzzing.rs
     open.rs
