@@ -389,7 +389,8 @@ mod tests {
             ..Edit::default()
         };
         one.apply(&edit).unwrap();
-        for (piece_bytes, pieces) in [(0, 281), (120, 200), (1000, 20), (10_000, 2), (100_000, 1)] {
+        let cases = [(0, 281), (120, 281), (1000, 60), (10_000, 6), (100_000, 1)];
+        for (piece_bytes, pieces) in cases {
             let mut other = Catalog::default();
             let (mut count, mut longest) = (0, 0);
             for piece in one.snapshot(piece_bytes) {
@@ -400,7 +401,7 @@ mod tests {
             }
             assert_eq!(entire(&one), entire(&other));
             assert!(longest <= piece_bytes.max(150), "{longest} bytes, not {piece_bytes}");
-            assert!(count >= pieces / 2 && count <= pieces, "{count} pieces of {piece_bytes}");
+            assert!((pieces / 3..=pieces).contains(&count), "{count} pieces of {piece_bytes}");
         }
     }
 

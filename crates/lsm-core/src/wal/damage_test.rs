@@ -44,14 +44,17 @@ fn parts(log: &Log) -> Vec<Part> {
 
 /// What reading must give when `parts[hit]` is damaged: the records before it, or an error if
 /// anything else says that it was durable.
-fn expected(parts: &[Part], hit: usize, floor: Lsn) -> Option<usize> {
+fn expected(parts: &[Part], hit: usize) -> Option<usize> {
     let witness = parts[hit + 1..].iter().map(|part| part.synced).max().unwrap_or_default();
-    (witness.max(floor) <= parts[hit].at).then_some(parts[hit].before)
+    (witness <= parts[hit].at).then_some(parts[hit].before)
 }
 
 fn check_damage(log: &Log, damaged: &TestFs, parts: &[Part], hit: Option<usize>, floor: Lsn) {
+    let closed = log.written.iter().filter(|(end, ..)| *end <= floor).count();
     let expected = match hit {
-        Some(hit) => expected(parts, hit, floor),
+        // Only what was written before the close is looked at.
+        _ if floor > Lsn(0) => hit.is_none_or(|hit| parts[hit].at >= floor).then_some(closed),
+        Some(hit) => expected(parts, hit),
         None => Some(log.written.len()),
     };
     match (read(damaged, &log.segments, Lsn(0), floor), expected) {
