@@ -159,6 +159,7 @@ testkit/            any
     disk.rs
     generate.rs
     model.rs
+    hostile.rs
 ",
     },
     Crate {

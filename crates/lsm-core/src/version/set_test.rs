@@ -75,6 +75,17 @@ fn manifests(fs: &dyn Fs) -> Vec<FileNumber> {
     names.iter().filter_map(number).collect()
 }
 
+/// Removes what is not named any more, as background work does.
+fn remove_obsolete(fs: &dyn Fs, set: &VersionSet) -> Result<()> {
+    while let Some(name) = set.obsolete_files().pop() {
+        if matches!(name, FileName::Manifest(_)) {
+            let path = name.in_dir(dir());
+            fs.remove(&path).map_err(|error| Error::io("remove a manifest", &path, error))?;
+        }
+    }
+    Ok(())
+}
+
 /// A history of edits, each known as what it leads to.
 #[derive(Default)]
 struct History {
@@ -140,6 +151,7 @@ fn run(fs: &CrashFs, catalog: Catalog, history: &mut History, seed: u64, steps: 
         }
         for _ in 0..steps {
             history.step(&set, &mut rng)?;
+            remove_obsolete(fs, &set)?;
             // What was replaced is gone.
             assert!(fs.crashed() || manifests(&*shared).len() == 1);
         }
@@ -213,6 +225,7 @@ fn no_edit_is_too_long() {
     assert!(set.manifest_number().unwrap() > first);
     let found = load(&*shared).unwrap().unwrap();
     assert_eq!(tables(&found).len(), 20);
+    remove_obsolete(&*shared, &set).unwrap();
     assert_eq!(manifests(&*shared), [set.manifest_number().unwrap()]);
     // It goes on as before.
     set.apply(change(&[200], vec![]), |_| {}).unwrap();
