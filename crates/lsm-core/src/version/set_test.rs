@@ -214,7 +214,9 @@ fn crash_again(left: &CrashFs, before: &History, seed: u64) {
 fn no_edit_is_too_long() {
     let shared: Arc<dyn Fs> = Arc::new(MemFs::new());
     shared.create_dir_all(dir()).unwrap();
-    let set = create(&shared, new_catalog(), TINY).unwrap();
+    // The manifest itself is far from full.
+    let limits = Limits { manifest_bytes: 1 << 20, ..TINY };
+    let set = create(&shared, new_catalog(), limits).unwrap();
     let first = set.manifest_number().unwrap();
     set.apply(change(&[], vec![meta(100, b"key")]), |_| {}).unwrap();
     assert_eq!(set.manifest_number(), Some(first));
@@ -232,15 +234,17 @@ fn no_edit_is_too_long() {
     assert_eq!(tables(&load(&*shared).unwrap().unwrap()).len(), 19);
 }
 
-/// With the limits of every database: bounds of 64 KiB, as many as fill a few pieces and one edit.
+/// With the limits of every database, but a manifest that is never full: bounds of 64 KiB, as many
+/// as fill several pieces and one edit.
 #[test]
 fn long_keys_make_a_snapshot_of_several_pieces() {
     let shared: Arc<dyn Fs> = Arc::new(MemFs::new());
     shared.create_dir_all(dir()).unwrap();
-    let set = create(&shared, new_catalog(), Limits::default()).unwrap();
+    let limits = Limits { manifest_bytes: 1 << 40, ..Limits::default() };
+    let set = create(&shared, new_catalog(), limits).unwrap();
     let first = set.manifest_number().unwrap();
     let key = vec![b'k'; crate::options::KEY_LEN_MAX];
-    let count = Limits::default().edit_bytes as u64 / (2 * key.len() as u64) + 2;
+    let count = limits.edit_bytes as u64 / (2 * key.len() as u64) + 2;
     let added = (0..count).map(|i| meta(100 + i, &key)).collect();
     set.apply(change(&[], added), |_| {}).unwrap();
     assert!(set.manifest_number().unwrap() > first, "no record of that length is written");
