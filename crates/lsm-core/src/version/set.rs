@@ -70,12 +70,7 @@ struct Writing {
 
 impl VersionSet {
     /// A set that only reads, until it [starts writing](Self::start_writing).
-    pub(crate) fn read_only(
-        fs: Arc<dyn Fs>,
-        dir: &Path,
-        catalog: Catalog,
-        nonces: Nonces,
-    ) -> Self {
+    pub(crate) fn read_only(fs: Arc<dyn Fs>, dir: &Path, catalog: Catalog, nonces: Nonces) -> Self {
         Self::within(Limits::default(), fs, dir, catalog, nonces)
     }
 

@@ -63,7 +63,8 @@ fn tables(catalog: &Catalog) -> BTreeMap<u64, TableMeta> {
 
 fn create(fs: &Arc<dyn Fs>, catalog: Catalog, limits: Limits) -> Result<VersionSet> {
     let nonces = Nonces::new(Some(SEED));
-    VersionSet::create_within(Arc::clone(fs), dir(), catalog, nonces, limits)
+    let set = VersionSet::within(limits, Arc::clone(fs), dir(), catalog, nonces);
+    set.start_writing().map(|()| set)
 }
 
 fn manifests(fs: &dyn Fs) -> Vec<FileNumber> {
