@@ -269,6 +269,12 @@ impl Options {
         self
     }
 
+    /// The seed of a [stepped](Self::stepped) database: for what is kept beside it and must replay
+    /// with it.
+    pub fn seed(&self) -> Option<u64> {
+        self.seed
+    }
+
     pub(crate) fn validate(&self) -> Result<()> {
         self.keyspace.validate()?;
         within("block_cache_bytes", self.block_cache_bytes as u64, 0, 1 << 40)?;

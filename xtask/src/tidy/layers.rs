@@ -99,6 +99,7 @@ wal/                L3  never key batch
     syncer.rs
     segment.rs
     record.rs
+    nonce.rs
 sstable/            L3
     damage_test.rs
     document_test.rs
@@ -158,6 +159,7 @@ testkit/            any
     disk.rs
     generate.rs
     model.rs
+    hostile.rs
 ",
     },
     Crate {
@@ -207,6 +209,7 @@ state_machine/      L2
 log_store/          L2
     crash_test.rs
     document_test.rs
+    hostile_test.rs
     test_log.rs
     fuzzing.rs
     open.rs

@@ -47,3 +47,31 @@ fn scripts() {
         answer.join(" ")
     });
 }
+
+/// However small tables shall be: what is kept of their keys is a small share of them.
+#[test]
+fn long_keys_make_long_tables() {
+    let long = |i: u32, len: usize| [format!("{i:09}").as_bytes(), &vec![b'k'; len]].concat();
+    let hundred = |i: u32| grandparent(&format!("{:09}-{:09}", i * 100, i * 100 + 99));
+    let below: Vec<_> = (0..80).map(hundred).collect();
+    let cases = [(20, &[][..]), (100, &[]), (1000, &[]), (60_000, &[]), (60_000, &below[..])];
+    for (key_len, grandparents) in cases {
+        let mut cut = Cut::new(4096, grandparents);
+        let (mut bytes, mut tables) = (0, Vec::new());
+        for i in 0..8000 {
+            let key = long(i, key_len);
+            if cut.should_cut(bytes, true, &key) {
+                tables.push(std::mem::take(&mut bytes));
+            }
+            bytes += key.len() as u64 + 10;
+        }
+        let bounds = 2 * long(0, key_len).len() as u64;
+        let least = bounds.saturating_sub(BOUNDS_BYTES_FREE) * BYTES_PER_BOUNDS_BYTE;
+        assert!(tables.len() > 10, "{key_len}: {} tables", tables.len());
+        for bytes in tables {
+            // Half of it where borders line up, as with short keys.
+            assert!(bytes >= least.max(4096) / 2, "{key_len}: {bytes} bytes");
+            assert!(bytes <= least.max(4096) + bounds, "{key_len}: {bytes} bytes");
+        }
+    }
+}

@@ -6,6 +6,7 @@ use crate::memtable::Insert;
 use crate::options::{TableAccess, Verification};
 use crate::sstable::ReadOptions;
 use crate::version::Catalog;
+use crate::wal::Nonces;
 
 /// A memtable with so many values of this length.
 fn memtable(count: u64, len: usize) -> Arc<Memtable> {
@@ -26,7 +27,7 @@ fn a_job_that_is_told_to_stop_stops_within_a_few_megabytes() {
     let fs: Arc<dyn Fs> = Arc::new(MemFs::new());
     let dir = Path::new("/db");
     fs.create_dir_all(dir).unwrap();
-    let set = VersionSet::read_only(Arc::clone(&fs), dir, Catalog::default());
+    let set = VersionSet::read_only(Arc::clone(&fs), dir, Catalog::default(), Nonces::new(Some(1)));
     set.start_writing().unwrap();
     let read_options = ReadOptions {
         access: TableAccess::Pread,

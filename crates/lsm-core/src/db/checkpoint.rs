@@ -15,8 +15,8 @@ use crate::event::BackgroundJob;
 use crate::file_name::{FileName, FileNumber};
 use crate::fs::{Access, Fs};
 use crate::sync::Mutex;
-use crate::version::{Catalog, Manifest};
-use crate::wal::Lsn;
+use crate::version::{Catalog, Manifest, SNAPSHOT_PIECE_BYTES};
+use crate::wal::{Lsn, Nonces};
 
 /// Bytes copied at once where a link cannot be made.
 const COPY_BYTES: usize = 1 << 20;
@@ -42,8 +42,11 @@ impl Engine {
         }
         let number = catalog.next_file;
         catalog.next_file = FileNumber(number.0 + 1);
+        // Another source of nonces: whoever gets the copy shall not know those of this database.
+        let nonce = Nonces::new(self.options.seed).draw(number);
+        let snapshot = catalog.snapshot(SNAPSHOT_PIECE_BYTES);
         // Syncs the folder, and with it the links, before `CURRENT` is written.
-        Manifest::create(fs, dir, number, &catalog.snapshot()).map(drop)
+        Manifest::create(fs, dir, (number, nonce), snapshot).map(drop)
     }
 
     /// Flushes everything and returns the catalog of that moment.

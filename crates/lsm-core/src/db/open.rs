@@ -29,7 +29,7 @@ use crate::options::Options;
 use crate::sstable::{OpenTables, ReadOptions};
 use crate::sync::MutexGuard;
 use crate::version::{Catalog, Edit, Manifest, VersionSet};
-use crate::wal::{self, Lsn, Syncer, Writer};
+use crate::wal::{self, Lsn, Nonces, Syncer, Writer};
 
 /// The name of the keyspace that `Db` itself reads and writes.
 pub(crate) const DEFAULT_KEYSPACE: &str = "default";
@@ -75,7 +75,8 @@ fn open_folder(options: Options, dir: &Path) -> Result<Arc<Engine>> {
     };
     check_tables(&*fs, dir, &catalog)?;
     catalog.next_file = catalog.next_file.max(first_free_number(&*fs, dir)?);
-    let set = VersionSet::read_only(Arc::clone(&fs), dir, catalog.clone());
+    let nonces = Nonces::new(options.seed);
+    let set = VersionSet::read_only(Arc::clone(&fs), dir, catalog.clone(), nonces);
     let engine = Engine::new(options, dir, false, &catalog, set);
     *engine.folder_lock.lock() = Some(lock);
     let replayed = replay(&engine, &catalog, &mut || begin_writing(&engine, &catalog))?;
@@ -95,7 +96,8 @@ pub(crate) fn open_read_only(options: Options, dir: &Path) -> Result<Arc<Engine>
     let lock = fs.lock(&lock_path, LockMode::Shared).map_err(|e| lock_error(&lock_path, e))?;
     let catalog = load(&*fs, dir)?.ok_or_else(|| no_database(dir))?;
     check_tables(&*fs, dir, &catalog)?;
-    let set = VersionSet::read_only(Arc::clone(&fs), dir, catalog.clone());
+    let nonces = Nonces::new(options.seed);
+    let set = VersionSet::read_only(Arc::clone(&fs), dir, catalog.clone(), nonces);
     let engine = Engine::new(options, dir, true, &catalog, set);
     *engine.folder_lock.lock() = Some(lock);
     replay(&engine, &catalog, &mut || Ok(()))?;
@@ -363,9 +365,9 @@ fn start_log(engine: &Engine, catalog: &Catalog, log: &ReplayedLog) -> Result<()
     }
     let kept = |number: &FileNumber| commit.full_logs.iter().any(|full| full.number == *number);
     let dropped: Vec<FileNumber> = catalog.logs.keys().filter(|n| !kept(n)).copied().collect();
-    let number = engine.set.new_file_number();
+    let (number, nonce) = engine.set.new_framed_file();
     let bytes = engine.options.log_segment_bytes.min(FIRST_SEGMENT_BYTES_MAX);
-    let segment = wal::prepare(fs, dir, number, bytes, None, true)?;
+    let segment = wal::prepare(fs, dir, number, nonce, bytes, None, true)?;
     let edit = Edit {
         drop_logs: dropped.clone(),
         add_logs: vec![(number, segment.bytes)],

@@ -289,9 +289,9 @@ impl Engine {
         zero: bool,
     ) -> std::result::Result<wal::Segment, Failure> {
         self.syncer().sync_if_many().map_err(Failure::Fatal)?;
-        let number = self.set.new_file_number();
+        let (number, nonce) = self.set.new_framed_file();
         let fs = &self.options.fs;
-        let prepared = wal::prepare(&**fs, &self.dir, number, bytes, recycle, zero);
+        let prepared = wal::prepare(&**fs, &self.dir, number, nonce, bytes, recycle, zero);
         let segment = prepared.map_err(|error| {
             // Under whichever name it was left, if at all.
             for left in recycle.into_iter().chain([number]) {

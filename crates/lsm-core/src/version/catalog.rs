@@ -12,6 +12,7 @@ use std::sync::Arc;
 use super::edit::{Edit, KeyspaceEdit};
 use super::obsolete::ObsoleteFiles;
 use super::table_file::TableFile;
+use super::table_meta::TableMeta;
 use super::version::Version;
 use crate::error::{Error, Result};
 use crate::file_name::FileNumber;
@@ -221,29 +222,74 @@ impl Catalog {
         }
     }
 
-    /// One edit that makes an equal catalog out of an empty one.
-    pub(crate) fn snapshot(&self) -> Edit {
-        let keyspaces = self.keyspaces.iter().map(|(&id, state)| KeyspaceEdit {
-            id,
-            flushed_seq: Some(state.flushed_seq),
-            removed: Vec::new(),
-            added: state.version.tables().map(|(level, t)| (level as u8, t.meta.clone())).collect(),
+    /// Edits that make an equal catalog out of an empty one, each of about `piece_bytes` at most.
+    pub(crate) fn snapshot(&self, piece_bytes: usize) -> impl Iterator<Item = Edit> + '_ {
+        let logs = self.logs.iter().map(|(&number, &bytes)| Part::Log(number, bytes));
+        let keyspaces = self.keyspaces.iter().flat_map(|(&id, state)| {
+            let tables = state.version.tables();
+            let tables = tables.map(move |(level, t)| Part::Table(id, level as u8, &t.meta));
+            std::iter::once(Part::Keyspace(id, state)).chain(tables)
         });
-        Edit {
+        let mut parts = logs.chain(keyspaces);
+        let mut next = Some(Edit {
             database_id: Some(self.database_id),
             next_file: Some(self.next_file),
             flushed_seq: Some(self.flushed_seq),
             log_start: Some(self.log_start),
-            add_logs: self.logs.iter().map(|(&number, &bytes)| (number, bytes)).collect(),
             log_closed: self.log_closed,
             next_keyspace: Some(KeyspaceId(self.next_keyspace)),
-            create_keyspaces: self
-                .keyspaces
-                .iter()
-                .map(|(&id, s)| (id, s.name.to_string()))
-                .collect(),
-            keyspaces: keyspaces.collect(),
             ..Edit::default()
+        });
+        std::iter::from_fn(move || {
+            let (mut piece, mut bytes) = (next.take()?, 0);
+            for part in &mut parts {
+                bytes += part.bytes();
+                if bytes > piece_bytes {
+                    // It begins the next piece.
+                    let mut first = Edit::default();
+                    part.add_to(&mut first);
+                    next = Some(first);
+                    break;
+                }
+                part.add_to(&mut piece);
+            }
+            Some(piece)
+        })
+    }
+}
+
+/// What a snapshot is made of.
+enum Part<'a> {
+    Log(FileNumber, u64),
+    Keyspace(KeyspaceId, &'a KeyspaceState),
+    Table(KeyspaceId, u8, &'a TableMeta),
+}
+
+impl Part<'_> {
+    /// Encoded bytes: about.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Log(..) => 24,
+            Self::Keyspace(_, state) => 48 + state.name.len(),
+            Self::Table(_, _, meta) => 96 + meta.smallest.len() + meta.largest.len(),
+        }
+    }
+
+    fn add_to(&self, edit: &mut Edit) {
+        match *self {
+            Self::Log(number, bytes) => edit.add_logs.push((number, bytes)),
+            Self::Keyspace(id, state) => {
+                edit.create_keyspaces.push((id, state.name.to_string()));
+                let flushed_seq = Some(state.flushed_seq);
+                edit.keyspaces.push(KeyspaceEdit { id, flushed_seq, ..KeyspaceEdit::default() });
+            }
+            Self::Table(id, level, meta) => {
+                if edit.keyspaces.last().is_none_or(|last| last.id != id) {
+                    edit.keyspaces.push(KeyspaceEdit { id, ..KeyspaceEdit::default() });
+                }
+                let change = edit.keyspaces.last_mut().expect("one was added");
+                change.added.push((level, meta.clone()));
+            }
         }
     }
 }
@@ -269,7 +315,14 @@ mod tests {
     use crate::error::ErrorKind;
     use crate::file_name::FileName;
     use crate::sstable::Shadowed;
-    use crate::version::TableMeta;
+
+    /// All in one edit.
+    fn entire(catalog: &Catalog) -> Edit {
+        let mut pieces = catalog.snapshot(usize::MAX);
+        let whole = pieces.next().unwrap();
+        assert_eq!(pieces.next(), None);
+        whole
+    }
 
     fn meta(number: u64, smallest: &str, largest: &str, seq: u64) -> TableMeta {
         TableMeta {
@@ -310,11 +363,46 @@ mod tests {
             vec![(0, meta(1, "a", "k", 4)), (0, meta(2, "c", "d", 9)), (3, meta(3, "x", "z", 0))];
         one.apply(&Edit { add_logs: vec![(FileNumber(9), 64)], ..change(&[], added) }).unwrap();
         let mut other = Catalog::default();
-        other.apply(&one.snapshot()).unwrap();
-        assert_eq!(one.snapshot(), other.snapshot());
+        other.apply(&entire(&one)).unwrap();
+        assert_eq!(entire(&one), entire(&other));
         let version = &other.keyspaces[&KeyspaceId(0)].version;
         assert_eq!(version.levels[0][0].meta.number, FileNumber(2), "newest first");
         assert_eq!(other.next_keyspace, 1);
+    }
+
+    #[test]
+    fn a_snapshot_in_pieces_makes_an_equal_catalog() {
+        let mut one = catalog();
+        let names = (1..40).map(|id| (KeyspaceId(id), format!("keyspace {id}")));
+        let logs = (1000..1040).map(|number| (FileNumber(number), 64));
+        let keyspaces = (0..40).map(|id| {
+            let number = 10 * u64::from(id) + 10;
+            let names = ["a", "b", "c", "d", "e"].iter().zip(number..);
+            let table = |(key, number): (&&str, u64)| (3, meta(number, key, key, number));
+            let id = KeyspaceId(id);
+            KeyspaceEdit { id, added: names.map(table).collect(), ..KeyspaceEdit::default() }
+        });
+        let edit = Edit {
+            create_keyspaces: names.collect(),
+            add_logs: logs.collect(),
+            keyspaces: keyspaces.collect(),
+            ..Edit::default()
+        };
+        one.apply(&edit).unwrap();
+        let cases = [(0, 281), (120, 281), (1000, 60), (10_000, 6), (100_000, 1)];
+        for (piece_bytes, pieces) in cases {
+            let mut other = Catalog::default();
+            let (mut count, mut longest) = (0, 0);
+            for piece in one.snapshot(piece_bytes) {
+                let mut encoded = Vec::new();
+                piece.encode(&mut encoded);
+                (count, longest) = (count + 1, longest.max(encoded.len()));
+                other.apply(&piece).unwrap();
+            }
+            assert_eq!(entire(&one), entire(&other));
+            assert!(longest <= piece_bytes.max(150), "{longest} bytes, not {piece_bytes}");
+            assert!((pieces / 3..=pieces).contains(&count), "{count} pieces of {piece_bytes}");
+        }
     }
 
     #[test]
@@ -325,7 +413,7 @@ mod tests {
         let drop = vec![KeyspaceId(1)];
         one.apply(&Edit { drop_keyspaces: drop, ..Edit::default() }).unwrap();
         let mut other = Catalog::default();
-        other.apply(&one.snapshot()).unwrap();
+        other.apply(&entire(&one)).unwrap();
         assert_eq!(other.next_keyspace, 2);
     }
 
@@ -333,7 +421,7 @@ mod tests {
     fn contradictions_are_noticed_and_change_no_other_catalog() {
         let mut catalog = catalog();
         catalog.apply(&change(&[], vec![(1, meta(1, "a", "k", 1))])).unwrap();
-        let before = catalog.snapshot();
+        let before = entire(&catalog);
         let bad = [
             change(&[], vec![(1, meta(2, "k", "m", 1))]),
             change(&[], vec![(1, meta(2, "A", "a", 1))]),
@@ -351,7 +439,7 @@ mod tests {
                 let error = other.apply(&edit).unwrap_err();
                 assert_eq!(error.kind(), ErrorKind::Corrupt, "{edit:?}");
             }
-            assert_eq!(catalog.snapshot(), before);
+            assert_eq!(entire(&catalog), before);
         }
     }
 
@@ -394,7 +482,7 @@ mod tests {
                 assert_eq!(expected.is_ok(), found.is_ok(), "seed {seed}: {edit:?}");
                 if expected.is_ok() {
                     catalog.replace(&edit, part);
-                    assert_eq!(catalog.snapshot(), whole.snapshot(), "seed {seed}: {edit:?}");
+                    assert_eq!(entire(&catalog), entire(&whole), "seed {seed}: {edit:?}");
                     assert_eq!(catalog.names, whole.names, "seed {seed}: {edit:?}");
                     assert_eq!(catalog.tables, whole.tables, "seed {seed}: {edit:?}");
                     taken += 1;

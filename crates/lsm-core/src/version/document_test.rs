@@ -10,7 +10,7 @@ use crate::file_name::FileNumber;
 use crate::fs::{Fs, MemFs};
 use crate::key::{KeyspaceId, SeqNo};
 use crate::sstable::Shadowed;
-use crate::wal::Lsn;
+use crate::wal::{Lsn, Nonce};
 
 pub(crate) fn examples() -> Vec<(&'static str, Vec<u8>)> {
     let mut encoded = Vec::new();
@@ -69,7 +69,8 @@ fn manifest() -> Vec<u8> {
         create_keyspaces: vec![(KeyspaceId::DEFAULT, "default".to_owned())],
         ..Edit::default()
     };
-    Manifest::create(&fs, dir, FileNumber(1), &snapshot).unwrap();
+    let name = (FileNumber(1), Nonce(0xfedc_ba98_7654_3210));
+    Manifest::create(&fs, dir, name, std::iter::once(snapshot)).unwrap();
     let file = fs.open_read(&dir.join("000001.manifest")).unwrap();
     let mut bytes = vec![0; file.len() as usize];
     file.read_at(0, &mut bytes).unwrap();

@@ -37,6 +37,7 @@ mod tag {
     pub(super) const DROP_KEYSPACE: u8 = 11;
     pub(super) const KEYSPACE: u8 = 12;
     pub(super) const NEXT_KEYSPACE: u8 = 13;
+    pub(super) const SNAPSHOT_END: u8 = 14;
 }
 
 /// Tags inside a keyspace field.
@@ -70,6 +71,8 @@ pub(crate) struct Edit {
     pub(crate) create_keyspaces: Vec<(KeyspaceId, String)>,
     pub(crate) drop_keyspaces: Vec<KeyspaceId>,
     pub(crate) keyspaces: Vec<KeyspaceEdit>,
+    /// The snapshot that a manifest begins with ends with this edit.
+    pub(crate) snapshot_end: bool,
 }
 
 /// What an edit changes in one keyspace. A table that moves is removed and added.
@@ -113,6 +116,9 @@ impl Edit {
         for keyspace in &self.keyspaces {
             fields.put(tag::KEYSPACE, |value| keyspace.encode(value));
         }
+        if self.snapshot_end {
+            fields.put(tag::SNAPSHOT_END, |_| {});
+        }
     }
 
     /// What [`encode`](Self::encode) wrote. The offset of an error counts from the front of
@@ -150,6 +156,11 @@ impl Edit {
                 self.keyspaces.push(KeyspaceEdit::decode(value)?);
                 Ok(true)
             }
+            tag::SNAPSHOT_END if !self.snapshot_end => {
+                self.snapshot_end = true;
+                Ok(true)
+            }
+            tag::SNAPSHOT_END => Err(twice()),
             _ => Ok(false),
         }
     }
@@ -269,7 +280,7 @@ type Decoded = Result<bool>;
 fn once<T>(slot: &mut Option<T>, value: Option<T>) -> Decoded {
     match (&slot, value) {
         (None, Some(value)) => *slot = Some(value),
-        (Some(_), _) => return Err(Error::corrupt("field of an edit is there twice").at(0)),
+        (Some(_), _) => return Err(twice()),
         (None, None) => return Err(bad_value()),
     }
     Ok(true)
@@ -278,6 +289,10 @@ fn once<T>(slot: &mut Option<T>, value: Option<T>) -> Decoded {
 fn many<T>(list: &mut Vec<T>, value: Option<T>) -> Decoded {
     list.push(value.ok_or_else(bad_value)?);
     Ok(true)
+}
+
+fn twice() -> Error {
+    Error::corrupt("field of an edit is there twice").at(0)
 }
 
 fn bad_value() -> Error {

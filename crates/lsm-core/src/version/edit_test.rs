@@ -39,6 +39,7 @@ fn full() -> Edit {
             },
             KeyspaceEdit { id: KeyspaceId(300), ..KeyspaceEdit::default() },
         ],
+        snapshot_end: true,
     }
 }
 
@@ -127,7 +128,7 @@ fn any_bytes_decode_or_are_refused() {
 
 #[test]
 fn unknown_required_fields_are_unsupported_and_others_skipped() {
-    for tag in (0..=0).chain(14..TAG_OPTIONAL) {
+    for tag in (0..=0).chain(15..TAG_OPTIONAL) {
         let error = Edit::decode(&[2, 1, 12, tag, 1, 0]).unwrap_err();
         assert_eq!((error.kind(), error.offset()), (ErrorKind::Unsupported, Some(3)), "{tag}");
     }

@@ -7,7 +7,8 @@
 //! * An edit is durable when [`Manifest::append`] returns; so each record says that all edits
 //!   before it were durable, and damage to one in front of a valid record is an error. A record
 //!   says nothing of the proof right before it, which a crash may lose and keep the record.
-//! * `CURRENT` names a manifest that was durable before: write, sync, rename, sync folder.
+//! * `CURRENT` names a manifest that was durable before: write, sync, rename, sync folder. So its
+//!   snapshot, which is several records if it is long, is there to its end.
 //! * The manifest is the first file of a new database, and `CURRENT` the second. So a folder
 //!   with tables or logs but no `CURRENT` is damaged, and one with neither was never used.
 //! * After a failed write or sync nothing is written again.
@@ -24,10 +25,11 @@ use crate::error::{Error, Result};
 use crate::file_name::{FileName, FileNumber};
 use crate::fs::{Fs, WriteFile};
 use crate::wal::{
-    self, Base, Format, Header, Lsn, PAYLOAD_LEN_MAX, Records, find_witness, read_whole,
+    self, Base, Format, Found, HEADER_LEN, Header, Lsn, Nonce, PAYLOAD_LEN_MAX, Place, Records,
+    find_nonce, find_witness, read_whole,
 };
 
-pub(super) const MANIFEST: Format = Format { magic: *b"lsm-man\n", version: 1, name: "manifest" };
+pub(super) const MANIFEST: Format = Format { magic: *b"lsm-man\n", version: 2, name: "manifest" };
 
 /// An edit that changes nothing, in a field that every reader may skip. One is written, not
 /// synced, behind each edit: where it arrives, it proves that the edit in front was durable, so
@@ -41,6 +43,7 @@ pub(super) const CURRENT_LEN_MAX: u64 = 64;
 #[derive(Debug)]
 pub(crate) struct Manifest {
     number: FileNumber,
+    nonce: Nonce,
     path: PathBuf,
     file: Arc<dyn WriteFile>,
     /// Length of the file: where the next record goes.
@@ -56,19 +59,20 @@ pub(crate) struct Manifest {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Loaded {
     pub(crate) number: FileNumber,
-    /// In order; the first is the snapshot that the manifest began with.
+    /// In order; the first ones are the snapshot that the manifest began with.
     pub(crate) edits: Vec<Edit>,
     /// Where the last valid record ends.
     pub(crate) end: u64,
 }
 
 impl Manifest {
-    /// Writes manifest `number`, holding `snapshot`, and puts it in force.
+    /// Writes manifest `number`, which begins with `snapshot`, and puts it in force. One piece of the
+    /// snapshot is in memory at a time.
     pub(crate) fn create(
         fs: &dyn Fs,
         dir: &Path,
-        number: FileNumber,
-        snapshot: &Edit,
+        (number, nonce): (FileNumber, Nonce),
+        snapshot: impl Iterator<Item = Edit>,
     ) -> Result<Self> {
         let path = FileName::Manifest(number).in_dir(dir);
         if read_current(fs, dir)? == Some(number) {
@@ -77,16 +81,30 @@ impl Manifest {
         // One that is not in force was left behind by a crash right here.
         remove_if_there(fs, &path)?;
         let file = fs.create(&path).map_err(|e| Error::io("create the manifest", &path, e))?;
-        let mut manifest =
-            Self { number, path, file, end: 0, synced: Lsn(0), sequence: 0, failure: None };
-        let mut bytes = Vec::new();
-        let owner = snapshot.database_id.unwrap_or_default();
-        Header { number, base: Lsn(0), synced: Lsn(0), owner }.encode(&MANIFEST, &mut bytes);
-        manifest.encode_edit(snapshot, &mut bytes)?;
-        manifest.write(&bytes)?;
+        let (synced, failure) = (Lsn(0), None);
+        let mut manifest = Self { number, nonce, path, file, end: 0, synced, sequence: 0, failure };
+        manifest.begin(snapshot)?;
         fs.sync_dir(dir).map_err(|e| Error::io("sync the folder", dir, e))?;
         switch_current(fs, dir, number)?;
         Ok(manifest)
+    }
+
+    /// Writes header and snapshot.
+    fn begin(&mut self, snapshot: impl Iterator<Item = Edit>) -> Result<()> {
+        let mut pieces = snapshot.peekable();
+        let owner = pieces.peek().and_then(|first| first.database_id).unwrap_or_default();
+        let (number, mut bytes) = (self.number, Vec::new());
+        Header { number, base: Lsn(0), synced: Lsn(0), owner }.encode(&MANIFEST, &mut bytes);
+        self.nonce.encode(number, &mut bytes);
+        while let Some(mut piece) = pieces.next() {
+            piece.snapshot_end = pieces.peek().is_none();
+            let mut payload = Vec::new();
+            piece.encode(&mut payload);
+            self.encode_record(&payload, &mut bytes)?;
+            self.write_record(&bytes)?;
+            bytes.clear();
+        }
+        self.sync_and_prove()
     }
 
     /// Reads the manifest in force; `None` if the folder holds no database.
@@ -107,14 +125,18 @@ impl Manifest {
         Ok(Some(Loaded { number, edits, end: end as u64 }))
     }
 
-    /// Appends one edit, durable before it returns.
-    pub(crate) fn append(&mut self, edit: &Edit) -> Result<()> {
+    /// Appends one encoded edit, durable before it returns.
+    pub(crate) fn append(&mut self, edit: &[u8]) -> Result<()> {
         if let Some(first) = &self.failure {
             return Err(Error::failed(first));
         }
         let mut bytes = Vec::new();
-        self.encode_edit(edit, &mut bytes)?;
-        self.write(&bytes)
+        self.encode_record(if edit.is_empty() { &PROOF } else { edit }, &mut bytes)?;
+        let written = self.write_record(&bytes).and_then(|()| self.sync_and_prove());
+        if let Err(error) = &written {
+            self.failure = Some(error.clone());
+        }
+        written
     }
 
     /// Length of the file.
@@ -122,37 +144,23 @@ impl Manifest {
         self.end as u64
     }
 
-    /// Appends the record of `edit` to `out`, which will stand at the end of the file.
-    fn encode_edit(&self, edit: &Edit, out: &mut Vec<u8>) -> Result<()> {
-        let mut payload = Vec::new();
-        edit.encode(&mut payload);
+    /// Appends the next record to `out`, which will stand at the end of the file.
+    fn encode_record(&self, payload: &[u8], out: &mut Vec<u8>) -> Result<()> {
         if payload.len() > PAYLOAD_LEN_MAX {
             let message = format!("an edit of {} bytes is too long", payload.len());
             return Err(Error::invalid(message).in_file(&self.path));
         }
-        if payload.is_empty() {
-            payload.extend_from_slice(&PROOF);
-        }
-        let offset = self.end + out.len();
-        wal::encode(out, self.number, offset, self.sequence, self.synced, &payload);
+        let (number, nonce, offset) = (self.number, self.nonce, self.end + out.len());
+        wal::encode(out, Place { number, nonce, offset }, self.sequence, self.synced, payload);
         Ok(())
     }
 
-    /// Writes and syncs one record, then writes its proof.
-    fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        let written = self.try_write(bytes);
-        if let Err(error) = &written {
-            self.failure = Some(error.clone());
-        }
-        written
-    }
-
-    fn try_write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.write_record(bytes)?;
+    /// Syncs what was written, then writes the proof of that.
+    fn sync_and_prove(&mut self) -> Result<()> {
         self.file.sync().map_err(|e| Error::io("sync the manifest", &self.path, e))?;
-        let (offset, mut proof) = (self.end, Vec::new());
-        self.synced = Lsn(offset as u64);
-        wal::encode(&mut proof, self.number, offset, self.sequence, self.synced, &PROOF);
+        self.synced = Lsn(self.end as u64);
+        let mut proof = Vec::new();
+        self.encode_record(&PROOF, &mut proof)?;
         self.write_record(&proof)
     }
 
@@ -174,8 +182,11 @@ pub(super) fn decode(bytes: &[u8], number: FileNumber) -> Result<(Vec<Edit>, usi
         return Err(Error::corrupt("manifest header is damaged").at(0));
     };
     header.check(number, header.owner, &MANIFEST)?;
-    let mut records = Records::new(bytes, number, Lsn(0), 0);
-    let (mut edits, mut expected) = (Vec::new(), 0);
+    let Found::Nonce(nonce) = find_nonce(bytes, number) else {
+        return Err(Error::corrupt("the nonce of the manifest is damaged").at(HEADER_LEN as u64));
+    };
+    let mut records = Records::new(bytes, number, nonce, Lsn(0), 0);
+    let (mut edits, mut expected, mut complete) = (Vec::new(), 0, false);
     while let Some(frame) = records.next()? {
         let offset = frame.offset as u64;
         if frame.sequence != expected {
@@ -185,17 +196,22 @@ pub(super) fn decode(bytes: &[u8], number: FileNumber) -> Result<(Vec<Edit>, usi
         expected += 1;
         let within = frame.payload_offset() as u64;
         let edit = Edit::decode(frame.payload).map_err(|e| e.within(within))?;
+        if edit.snapshot_end && complete {
+            return Err(Error::corrupt("the snapshot in the manifest ends twice").at(within));
+        }
+        complete |= edit.snapshot_end;
         if edit != Edit::default() || edits.is_empty() {
             edits.push(edit);
         }
     }
     let end = records.offset();
-    if edits.is_empty() {
+    if !complete {
         return Err(Error::corrupt("the snapshot in the manifest is damaged").at(end as u64));
     }
     header.check(number, edits[0].database_id.unwrap_or_default(), &MANIFEST)?;
     let at = Lsn(end as u64);
-    if let Some(witness) = find_witness(bytes, number, Base::Known(Lsn(0)), end, at, expected) {
+    let base = Base::Known(Lsn(0));
+    if let Some(witness) = find_witness(bytes, number, nonce, base, end, at, expected) {
         let message =
             format!("edit is damaged: the record at offset {witness} shows that it was durable");
         return Err(Error::corrupt(message).at(end as u64));

@@ -1,6 +1,6 @@
 use super::*;
 use crate::error::ErrorKind;
-use crate::wal::test_fs::TestFs;
+use crate::wal::test_fs::{TestFs, nonce};
 
 fn dir() -> &'static Path {
     Path::new("/db")
@@ -22,8 +22,30 @@ fn edit(number: u64) -> Edit {
     }
 }
 
+/// How the snapshot of manifest `number` is read.
+fn snapshot(number: u64) -> Edit {
+    Edit { snapshot_end: true, ..edit(number) }
+}
+
+fn create_with(fs: &TestFs, number: u64, pieces: Vec<Edit>) -> Result<Manifest> {
+    let number = FileNumber(number);
+    Manifest::create(fs, dir(), (number, nonce(number)), pieces.into_iter())
+}
+
 fn create(fs: &TestFs, number: u64) -> Result<Manifest> {
-    Manifest::create(fs, dir(), FileNumber(number), &edit(number))
+    create_with(fs, number, vec![edit(number)])
+}
+
+fn encoded(edit: &Edit) -> Vec<u8> {
+    let mut out = Vec::new();
+    edit.encode(&mut out);
+    out
+}
+
+/// Where the next record of manifest 1 goes.
+fn place(bytes: &[u8]) -> Place {
+    let number = FileNumber(1);
+    Place { number, nonce: nonce(number), offset: bytes.len() }
 }
 
 fn load(fs: &TestFs) -> Result<Option<Loaded>> {
@@ -35,8 +57,8 @@ fn sample() -> (TestFs, Vec<Edit>) {
     let fs = TestFs::default();
     let mut manifest = create(&fs, 1).unwrap();
     let edits: Vec<Edit> = (2..5).map(edit).collect();
-    edits.iter().for_each(|edit| manifest.append(edit).unwrap());
-    (fs, [vec![edit(1)], edits].concat())
+    edits.iter().for_each(|edit| manifest.append(&encoded(edit)).unwrap());
+    (fs, [vec![snapshot(1)], edits].concat())
 }
 
 #[test]
@@ -54,17 +76,18 @@ fn the_length_is_that_of_the_file() {
     let mut written = create(&fs, 1).unwrap();
     for number in 2..5 {
         assert_eq!(written.bytes(), fs.bytes(&manifest(1)).len() as u64);
-        written.append(&edit(number)).unwrap();
+        written.append(&encoded(&edit(number))).unwrap();
     }
 }
 
 #[test]
 fn edits_without_change_are_fine() {
     let fs = TestFs::default();
-    let mut manifest = Manifest::create(&fs, dir(), FileNumber(1), &Edit::default()).unwrap();
-    manifest.append(&Edit::default()).unwrap();
-    manifest.append(&edit(2)).unwrap();
-    assert_eq!(load(&fs).unwrap().unwrap().edits, [Edit::default(), edit(2)]);
+    let mut manifest = create_with(&fs, 1, vec![Edit::default()]).unwrap();
+    manifest.append(&encoded(&Edit::default())).unwrap();
+    manifest.append(&encoded(&edit(2))).unwrap();
+    let nothing = Edit { snapshot_end: true, ..Edit::default() };
+    assert_eq!(load(&fs).unwrap().unwrap().edits, [nothing, edit(2)]);
 }
 
 #[test]
@@ -85,7 +108,7 @@ fn each_step_of_creation_is_durable_before_the_next() {
         "sync folder db",
     ];
     assert_eq!(fs.take_calls(), calls);
-    manifest.append(&edit(2)).unwrap();
+    manifest.append(&encoded(&edit(2))).unwrap();
     assert_eq!(fs.take_calls(), &calls[1..4]);
 }
 
@@ -105,7 +128,7 @@ fn a_new_manifest_takes_over_when_current_names_it() {
     assert_eq!(load(&fs).unwrap().unwrap().edits, edits);
     create(&fs, 9).unwrap();
     let loaded = load(&fs).unwrap().unwrap();
-    assert_eq!((loaded.number, loaded.edits), (FileNumber(9), vec![edit(9)]));
+    assert_eq!((loaded.number, loaded.edits), (FileNumber(9), vec![snapshot(9)]));
     let before = fs.bytes(&manifest(9));
     assert_eq!(create(&fs, 9).unwrap_err().kind(), ErrorKind::Invalid);
     assert_eq!(fs.bytes(&manifest(9)), before);
@@ -142,7 +165,7 @@ fn every_flipped_bit_is_an_error_or_hits_no_edit() {
 fn every_cut_leaves_a_prefix_or_an_error() {
     let (fs, edits) = sample();
     let intact = fs.bytes(&manifest(1));
-    let mut records = Records::new(&intact, FileNumber(1), Lsn(0), 0);
+    let mut records = Records::new(&intact, FileNumber(1), nonce(FileNumber(1)), Lsn(0), 0);
     let mut ends = Vec::new();
     while let Some(frame) = records.next().unwrap() {
         if frame.payload != PROOF {
@@ -192,18 +215,20 @@ fn without_its_proof_a_damaged_last_edit_is_a_torn_tail() {
 #[test]
 fn edits_of_a_newer_program_are_unsupported() {
     let (fs, _) = sample();
-    let mut bytes = fs.bytes(&manifest(1));
-    bytes[40] = 2;
-    let crc = checksum(0, &bytes[..44]);
-    bytes[44..48].copy_from_slice(&crc.to_le_bytes());
-    let newer = fs.image();
-    newer.set(&manifest(1), &bytes);
-    assert_eq!(load(&newer).unwrap_err().kind(), ErrorKind::Unsupported);
+    for version in [MANIFEST.version - 1, MANIFEST.version + 1] {
+        let mut bytes = fs.bytes(&manifest(1));
+        bytes[40] = version as u8;
+        let crc = checksum(0, &bytes[..44]);
+        bytes[44..48].copy_from_slice(&crc.to_le_bytes());
+        let other = fs.image();
+        other.set(&manifest(1), &bytes);
+        assert_eq!(load(&other).unwrap_err().kind(), ErrorKind::Unsupported);
+    }
 
     let mut bytes = fs.bytes(&manifest(1));
     let (offset, sequence) = (bytes.len(), 8);
-    let number = FileNumber(1);
-    wal::encode(&mut bytes, number, offset, sequence, Lsn(offset as u64), &[63, 0]);
+    let place = place(&bytes);
+    wal::encode(&mut bytes, place, sequence, Lsn(offset as u64), &[63, 0]);
     fs.set(&manifest(1), &bytes);
     let error = load(&fs).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
@@ -215,7 +240,8 @@ fn a_record_out_of_turn_is_an_error() {
     let (fs, _) = sample();
     let mut bytes = fs.bytes(&manifest(1));
     let offset = bytes.len();
-    wal::encode(&mut bytes, FileNumber(1), offset, 11, Lsn(offset as u64), &PROOF);
+    let place = place(&bytes);
+    wal::encode(&mut bytes, place, 11, Lsn(offset as u64), &PROOF);
     fs.set(&manifest(1), &bytes);
     let error = load(&fs).unwrap_err();
     assert_eq!((error.kind(), error.offset()), (ErrorKind::Corrupt, Some(offset as u64)));
@@ -227,10 +253,10 @@ fn a_failed_append_is_final() {
         let fs = TestFs::default();
         let mut manifest = create(&fs, 1).unwrap();
         fail(&fs, true);
-        assert_eq!(manifest.append(&edit(2)).unwrap_err().kind(), ErrorKind::Io);
+        assert_eq!(manifest.append(&encoded(&edit(2))).unwrap_err().kind(), ErrorKind::Io);
         fail(&fs, false);
         fs.take_calls();
-        let error = manifest.append(&edit(3)).unwrap_err();
+        let error = manifest.append(&encoded(&edit(3))).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Failed);
         assert!(error.to_string().contains("told to fail"), "{error}");
         assert!(fs.take_calls().is_empty());
@@ -302,16 +328,55 @@ fn a_missing_or_swapped_manifest_is_named() {
     }
 }
 
+/// A snapshot that is not there to its end never passes for a smaller one, whatever is left of it.
+#[test]
+fn a_snapshot_in_pieces_is_there_as_a_whole_or_not_at_all() {
+    let fs = TestFs::default();
+    let pieces: Vec<Edit> = (1..5).map(edit).collect();
+    let mut manifest_1 = create_with(&fs, 1, pieces.clone()).unwrap();
+    let intact = fs.bytes(&manifest(1));
+    let mut records = Records::new(&intact, FileNumber(1), nonce(FileNumber(1)), Lsn(0), 0);
+    let ends: Vec<usize> =
+        std::iter::from_fn(|| records.next().unwrap().map(|_| records.offset())).collect();
+    assert_eq!(ends.len(), 5, "each piece is a record, and there is one proof");
+    let mut expected = pieces;
+    expected[3].snapshot_end = true;
+    for len in 0..intact.len() {
+        let cut = fs.image();
+        cut.set(&manifest(1), &intact[..len]);
+        match load(&cut) {
+            Ok(loaded) => {
+                assert!(len >= ends[3]);
+                assert_eq!(loaded.unwrap().edits, expected);
+            }
+            Err(error) => {
+                assert!(len < ends[3] && error.kind() == ErrorKind::Corrupt, "{error}");
+            }
+        }
+    }
+    manifest_1.append(&encoded(&edit(5))).unwrap();
+    expected.push(edit(5));
+    assert_eq!(load(&fs).unwrap().unwrap().edits, expected);
+    let mut bytes = fs.bytes(&manifest(1));
+    let (offset, place) = (bytes.len(), place(&bytes));
+    wal::encode(&mut bytes, place, 7, Lsn(offset as u64), &encoded(&snapshot(6)));
+    fs.set(&manifest(1), &bytes);
+    let error = load(&fs).unwrap_err();
+    assert!(error.kind() == ErrorKind::Corrupt && error.to_string().contains("twice"), "{error}");
+}
+
 #[cfg(feature = "testkit")]
 #[test]
 fn any_bytes_are_read() {
     let mut written = Vec::new();
     let number = wal::fuzzing::NUMBER;
+    let nonce = nonce(number);
     Header { number, base: Lsn(0), synced: Lsn(0), owner: 0 }.encode(&MANIFEST, &mut written);
+    nonce.encode(number, &mut written);
     for sequence in 0..4 {
-        let (offset, mut payload) = (written.len(), Vec::new());
-        edit(sequence).encode(&mut payload);
-        wal::encode(&mut written, number, offset, sequence, Lsn(0), &payload);
+        let place = Place { number, nonce, offset: written.len() };
+        let edit = Edit { snapshot_end: sequence == 1, ..edit(sequence) };
+        wal::encode(&mut written, place, sequence, Lsn(0), &encoded(&edit));
     }
     assert_eq!(decode(&written, number).unwrap().0.len(), 4);
     for seed in 0..2000 {

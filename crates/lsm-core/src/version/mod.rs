@@ -17,7 +17,7 @@ mod version;
 pub(crate) use catalog::{Catalog, KeyspaceState, table_salt};
 pub(crate) use edit::{Edit, KeyspaceEdit};
 pub(crate) use manifest::Manifest;
-pub(crate) use set::VersionSet;
+pub(crate) use set::{SNAPSHOT_PIECE_BYTES, VersionSet};
 pub(crate) use table_file::TableFile;
 pub(crate) use table_meta::TableMeta;
 pub(crate) use version::{LEVELS, Version};

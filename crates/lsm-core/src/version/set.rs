@@ -19,9 +19,26 @@ use crate::error::{Error, Result};
 use crate::file_name::{FileName, FileNumber};
 use crate::fs::Fs;
 use crate::sync::Mutex;
+use crate::wal::{Nonce, Nonces};
 
-/// A manifest longer than this, and than twice its own snapshot, is replaced by a new one.
-const MANIFEST_BYTES_MAX: u64 = 4 << 20;
+/// Bytes of the edits that a snapshot is cut into, about.
+pub(crate) const SNAPSHOT_PIECE_BYTES: usize = 1 << 20;
+
+/// What a manifest is kept within: constants, but for tests that want to reach them.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    /// A manifest longer than this, and than twice its own snapshot, is replaced by a new one.
+    manifest_bytes: u64,
+    piece_bytes: usize,
+    /// A longer edit is not written: a new manifest begins, with the state that it leads to.
+    edit_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { manifest_bytes: 4 << 20, piece_bytes: SNAPSHOT_PIECE_BYTES, edit_bytes: 16 << 20 }
+    }
+}
 
 #[derive(Debug)]
 pub(crate) struct VersionSet {
@@ -29,6 +46,8 @@ pub(crate) struct VersionSet {
     dir: PathBuf,
     database_id: u64,
     next_file: AtomicU64,
+    nonces: Nonces,
+    limits: Limits,
     obsolete_files: Arc<ObsoleteFiles>,
     state: Mutex<State>,
 }
@@ -51,12 +70,24 @@ struct Writing {
 
 impl VersionSet {
     /// A set that only reads, until it [starts writing](Self::start_writing).
-    pub(crate) fn read_only(fs: Arc<dyn Fs>, dir: &Path, catalog: Catalog) -> Self {
+    pub(crate) fn read_only(fs: Arc<dyn Fs>, dir: &Path, catalog: Catalog, nonces: Nonces) -> Self {
+        Self::within(Limits::default(), fs, dir, catalog, nonces)
+    }
+
+    fn within(
+        limits: Limits,
+        fs: Arc<dyn Fs>,
+        dir: &Path,
+        catalog: Catalog,
+        nonces: Nonces,
+    ) -> Self {
         Self {
             fs,
             dir: dir.to_owned(),
             database_id: catalog.database_id,
             next_file: AtomicU64::new(catalog.next_file.0),
+            nonces,
+            limits,
             obsolete_files: Arc::clone(catalog.obsolete_files()),
             state: Mutex::new(State { catalog, manifest: None, failed: None }),
         }
@@ -64,7 +95,8 @@ impl VersionSet {
 
     /// Begins a new manifest, which holds all of the catalog: from here on there may be edits.
     pub(crate) fn start_writing(&self) -> Result<()> {
-        self.switch_manifest(&mut self.state.lock())
+        let State { catalog, manifest, .. } = &mut *self.state.lock();
+        self.switch_manifest(catalog, manifest)
     }
 
     /// Tells this database from every other, for good.
@@ -74,6 +106,12 @@ impl VersionSet {
 
     pub(crate) fn new_file_number(&self) -> FileNumber {
         FileNumber(self.next_file.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// The number of a log segment or manifest to come, and its nonce.
+    pub(crate) fn new_framed_file(&self) -> (FileNumber, Nonce) {
+        let number = self.new_file_number();
+        (number, self.nonces.draw(number))
     }
 
     /// The manifest in force; none if the set only reads.
@@ -114,25 +152,39 @@ impl VersionSet {
         let Some(writing) = &mut state.manifest else {
             unreachable!("a set that only reads is not changed");
         };
-        writing.manifest.append(&edit)?;
-        let limit = MANIFEST_BYTES_MAX.max(2 * writing.snapshot_bytes);
-        let full = writing.manifest.bytes() > limit;
+        let mut encoded = Vec::new();
+        edit.encode(&mut encoded);
+        let written = match encoded.len() <= self.limits.edit_bytes {
+            true => writing.manifest.append(&encoded),
+            false => {
+                let mut next = state.catalog.clone();
+                next.replace(&edit, part.clone());
+                self.switch_manifest(&mut next, &mut state.manifest)
+            }
+        };
+        // What reached the disk is unknown.
+        written.inspect_err(|error| state.failed = Some(error.clone()))?;
         state.catalog.retire(&part, &edit);
         state.catalog.replace(&edit, part);
         install(&state.catalog);
-        if full {
-            let switched = self.switch_manifest(state);
-            switched.inspect_err(|error| state.failed = Some(error.clone()))?;
+        let State { catalog, manifest, failed } = state;
+        let limit = |snapshot_bytes: u64| self.limits.manifest_bytes.max(2 * snapshot_bytes);
+        let is_full = |w: &Writing| w.manifest.bytes() > limit(w.snapshot_bytes);
+        if manifest.as_ref().is_some_and(is_full) {
+            let switched = self.switch_manifest(catalog, manifest);
+            switched.inspect_err(|error| *failed = Some(error.clone()))?;
         }
         Ok(())
     }
 
-    fn switch_manifest(&self, state: &mut State) -> Result<()> {
-        let number = self.new_file_number();
-        state.catalog.next_file = FileNumber(self.next_file.load(Ordering::Relaxed));
-        let manifest = Manifest::create(&*self.fs, &self.dir, number, &state.catalog.snapshot())?;
+    /// Puts a new manifest in force, which begins with all of `catalog`.
+    fn switch_manifest(&self, catalog: &mut Catalog, writing: &mut Option<Writing>) -> Result<()> {
+        let (number, nonce) = self.new_framed_file();
+        catalog.next_file = FileNumber(self.next_file.load(Ordering::Relaxed));
+        let snapshot = catalog.snapshot(self.limits.piece_bytes);
+        let manifest = Manifest::create(&*self.fs, &self.dir, (number, nonce), snapshot)?;
         let snapshot_bytes = manifest.bytes();
-        let old = state.manifest.replace(Writing { manifest, number, snapshot_bytes });
+        let old = writing.replace(Writing { manifest, number, snapshot_bytes });
         if let Some(old) = old {
             self.obsolete_files.push(FileName::Manifest(old.number));
         }

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use super::reader::SegmentInfo;
-use super::record::{HEADER_LEN, Header, LOG, Lsn};
+use super::record::{HEADER_LEN, Header, LOG, Lsn, NONCE_AT};
 use super::scan::Records;
 use super::segment::prepare;
-use super::test_fs::TestFs;
+use super::test_fs::{TestFs, nonce};
 use super::test_log::{Log, SEGMENT, dir, last_started, path, payload, read, sample};
 use crate::error::ErrorKind;
 use crate::file_name::FileNumber;
@@ -31,7 +31,8 @@ fn parts(log: &Log) -> Vec<Part> {
         let header = Header::decode(&bytes, &LOG).unwrap().unwrap();
         let (at, synced) = (header.base, header.synced);
         parts.push(Part { file: file.clone(), range: 0..HEADER_LEN, at, synced, before });
-        let mut records = Records::new(&bytes, segment.number, header.base, 0);
+        let mut records =
+            Records::new(&bytes, segment.number, nonce(segment.number), header.base, 0);
         while let (at, Some(frame)) = (records.position(), records.next().unwrap()) {
             let range = frame.offset..records.offset();
             parts.push(Part { file: file.clone(), range, at, synced: frame.synced, before });
@@ -43,14 +44,17 @@ fn parts(log: &Log) -> Vec<Part> {
 
 /// What reading must give when `parts[hit]` is damaged: the records before it, or an error if
 /// anything else says that it was durable.
-fn expected(parts: &[Part], hit: usize, floor: Lsn) -> Option<usize> {
+fn expected(parts: &[Part], hit: usize) -> Option<usize> {
     let witness = parts[hit + 1..].iter().map(|part| part.synced).max().unwrap_or_default();
-    (witness.max(floor) <= parts[hit].at).then_some(parts[hit].before)
+    (witness <= parts[hit].at).then_some(parts[hit].before)
 }
 
 fn check_damage(log: &Log, damaged: &TestFs, parts: &[Part], hit: Option<usize>, floor: Lsn) {
+    let closed = log.written.iter().filter(|(end, ..)| *end <= floor).count();
     let expected = match hit {
-        Some(hit) => expected(parts, hit, floor),
+        // Only what was written before the close is looked at.
+        _ if floor > Lsn(0) => hit.is_none_or(|hit| parts[hit].at >= floor).then_some(closed),
+        Some(hit) => expected(parts, hit),
         None => Some(log.written.len()),
     };
     match (read(damaged, &log.segments, Lsn(0), floor), expected) {
@@ -68,6 +72,13 @@ fn check_damage(log: &Log, damaged: &TestFs, parts: &[Part], hit: Option<usize>,
     }
 }
 
+/// It was durable before the segment was listed, and nothing can be said of records without it.
+fn check_lost_nonce(log: &Log, damaged: &TestFs, file: &std::path::Path) {
+    let error = read(damaged, &log.segments, Lsn(0), Lsn(0)).unwrap_err();
+    assert_eq!((error.kind(), error.file()), (ErrorKind::Corrupt, Some(file)));
+    assert_eq!(error.offset(), Some(NONCE_AT as u64), "{error}");
+}
+
 #[test]
 fn every_flipped_bit_is_a_torn_tail_or_an_error() {
     let log = sample();
@@ -83,6 +94,10 @@ fn every_flipped_bit_is_a_torn_tail_or_an_error() {
                 bytes[byte] ^= 1 << bit;
                 let damaged = log.fs.image();
                 damaged.set(&file, &bytes);
+                if (NONCE_AT..HEADER_LEN).contains(&byte) {
+                    check_lost_nonce(&log, &damaged, &file);
+                    continue;
+                }
                 for floor in [Lsn(0), last_synced] {
                     check_damage(&log, &damaged, &parts, hit, floor);
                 }
@@ -92,7 +107,7 @@ fn every_flipped_bit_is_a_torn_tail_or_an_error() {
 }
 
 /// Everything from each byte on reads as zeros, as after a power loss: in one segment, or in
-/// that segment and all later ones.
+/// that segment and all later ones. What was durable before the segments were listed stays.
 #[test]
 fn every_lost_tail_is_a_torn_tail_or_an_error() {
     let log = sample();
@@ -102,17 +117,29 @@ fn every_lost_tail_is_a_torn_tail_or_an_error() {
         for from in 0..SEGMENT as usize {
             for and_later in [false, true] {
                 let damaged = log.fs.image();
-                let mut bytes = damaged.bytes(&file);
-                bytes[from..].fill(0);
-                damaged.set(&file, &bytes);
+                let zero = |file: &std::path::Path, from: usize| {
+                    let mut bytes = damaged.bytes(file);
+                    bytes[from..].fill(0);
+                    if from <= NONCE_AT {
+                        let nonce = NONCE_AT..HEADER_LEN;
+                        bytes[nonce.clone()].copy_from_slice(&log.fs.bytes(file)[nonce]);
+                    }
+                    damaged.set(file, &bytes);
+                };
+                zero(&file, from);
+                if (NONCE_AT + 1..HEADER_LEN).contains(&from) {
+                    check_lost_nonce(&log, &damaged, &file);
+                    continue;
+                }
                 if and_later {
                     for later in &log.segments[index + 1..] {
-                        damaged.set(&path(later.number.0), &[0; SEGMENT as usize]);
+                        zero(&path(later.number.0), 0);
                     }
                 }
                 let lost = |part: &Part| {
                     let later = part.file > file && and_later;
-                    later || part.file == file && part.range.end > from
+                    let end = if part.range.start == 0 { NONCE_AT } else { part.range.end };
+                    later || part.file == file && end > from
                 };
                 let Some(hit) = parts.iter().position(lost) else {
                     check_damage(&log, &damaged, &parts, None, Lsn(0));
@@ -320,7 +347,7 @@ fn recycle_oldest(log: &mut Log) {
     log.shared.forget_below(log.segments[0].number);
     let number = FileNumber(log.next_number);
     log.next_number += 1;
-    let next = prepare(&log.fs, dir(), number, SEGMENT, Some(old), false).unwrap();
+    let next = prepare(&log.fs, dir(), number, nonce(number), SEGMENT, Some(old), false).unwrap();
     log.segments.push(SegmentInfo { number, bytes: next.bytes });
     log.writer.rotate(next).unwrap();
 }

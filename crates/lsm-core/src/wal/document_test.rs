@@ -1,18 +1,20 @@
 //! What `docs/format.md` shows of framed files.
 
+use super::nonce::Nonce;
 use super::record::{
-    ALIGN, HEADER_LEN, Header, LOG, Lsn, PAYLOAD_LEN_MAX, RECORD_HEADER_LEN, encode,
+    ALIGN, HEADER_LEN, Header, LOG, Lsn, PAYLOAD_LEN_MAX, Place, RECORD_HEADER_LEN, encode,
 };
 use super::segment::SEGMENT_BYTES_MAX;
 use super::test_fs::OWNER;
 use crate::file_name::FileNumber;
 
 pub(crate) fn examples() -> Vec<(&'static str, Vec<u8>)> {
-    let number = FileNumber(7);
+    let (number, nonce) = (FileNumber(7), Nonce(0xfedc_ba98_7654_3210));
     let mut header = Vec::new();
     Header { number, base: Lsn(4096), synced: Lsn(4000), owner: OWNER }.encode(&LOG, &mut header);
+    nonce.encode(number, &mut header);
     let mut record = Vec::new();
-    encode(&mut record, number, HEADER_LEN, 3, Lsn(4000), b"hello");
+    encode(&mut record, Place { number, nonce, offset: HEADER_LEN }, 3, Lsn(4000), b"hello");
     vec![("log-header", header), ("log-record", record)]
 }
 

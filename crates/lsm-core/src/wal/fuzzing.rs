@@ -1,9 +1,13 @@
 //! Entry points for fuzzing: any bytes, read as a log.
 
-use super::record::{CHECKSUM_AT, Claim, HEADER_LEN, Header, LOG, Lsn, salt};
+use super::nonce::{Found, Nonce};
+use super::record::{
+    CHECKSUM_AT, HEADER_LEN, Header, LOG, Lsn, NONCE_AT, Place, RECORD_HEADER_LEN, find_nonce,
+    record_len,
+};
 use super::scan::{Base, Records, find_witness};
 use crate::checksum::checksum;
-use crate::coding::u64_at;
+use crate::coding::{u32_at, u64_at};
 use crate::file_name::FileNumber;
 
 /// The number of every file that is fuzzed.
@@ -13,7 +17,8 @@ pub(crate) const NUMBER: FileNumber = FileNumber(7);
 pub(crate) fn check_log(bytes: &[u8]) {
     let header = Header::decode(bytes, &LOG).ok().flatten();
     let base = header.map_or(Lsn(0), |header| header.base);
-    let mut records = Records::new(bytes, NUMBER, base, 0);
+    let Found::Nonce(nonce) = find_nonce(bytes, NUMBER) else { return };
+    let mut records = Records::new(bytes, NUMBER, nonce, base, 0);
     let (mut payload_bytes, mut last_sequence) = (0, 0);
     while let Ok(Some(frame)) = records.next() {
         payload_bytes += frame.payload.len();
@@ -21,9 +26,9 @@ pub(crate) fn check_log(bytes: &[u8]) {
         last_sequence = frame.sequence;
         assert!(payload_bytes < bytes.len(), "records do not overlap");
     }
-    let end = records.offset();
-    let found = find_witness(bytes, NUMBER, Base::Known(base), end, base.plus(end), last_sequence);
-    if let Some(witness) = found {
+    let (end, base) = (records.offset(), Base::Known(base));
+    let at = records.position();
+    if let Some(witness) = find_witness(bytes, NUMBER, nonce, base, end, at, last_sequence) {
         assert!((end..bytes.len()).contains(&witness), "a witness stands behind the end");
     }
 }
@@ -32,7 +37,8 @@ pub(crate) fn check_log(bytes: &[u8]) {
 pub(crate) fn payloads(bytes: &[u8]) -> Vec<Vec<u8>> {
     let number = FileNumber(u64_at(bytes, 8).unwrap_or(0));
     let base = Lsn(u64_at(bytes, 16).unwrap_or(0));
-    let mut records = Records::new(bytes, number, base, 0);
+    let Found::Nonce(nonce) = find_nonce(bytes, number) else { return Vec::new() };
+    let mut records = Records::new(bytes, number, nonce, base, 0);
     let next = || records.next().ok().flatten().map(|frame| frame.payload.to_vec());
     std::iter::from_fn(next).collect()
 }
@@ -45,12 +51,32 @@ pub(crate) fn mend_checksums(bytes: &mut [u8]) {
     }
     bytes[8..16].copy_from_slice(&NUMBER.0.to_le_bytes());
     let crc = checksum(0, &bytes[..CHECKSUM_AT]);
-    bytes[CHECKSUM_AT..HEADER_LEN].copy_from_slice(&crc.to_le_bytes());
-    let mut offset = HEADER_LEN;
-    while let Some(claim) = Claim::read(bytes, offset) {
-        let end = offset + claim.record_len();
-        let crc = checksum(salt(NUMBER, offset), &bytes[offset + 4..end]);
-        bytes[offset..offset + 4].copy_from_slice(&crc.to_le_bytes());
-        offset = end;
+    bytes[CHECKSUM_AT..NONCE_AT].copy_from_slice(&crc.to_le_bytes());
+    let nonce = Nonce(u64_at(bytes, NONCE_AT).unwrap_or_default());
+    let mut front = Vec::new();
+    nonce.encode(NUMBER, &mut front);
+    bytes[NONCE_AT..HEADER_LEN].copy_from_slice(&front);
+    let mut place = Place { number: NUMBER, nonce, offset: HEADER_LEN };
+    while let Some(len) = u32_at(bytes, place.offset + 4).filter(|&len| len > 0) {
+        let end = place.offset.saturating_add(record_len(len as usize));
+        if end > bytes.len() {
+            return;
+        }
+        mend_synced(&mut bytes[..end], place);
+        let crc = checksum(place.salt(), &bytes[place.offset + 4..end]);
+        bytes[place.offset..place.offset + 4].copy_from_slice(&crc.to_le_bytes());
+        place.offset = end;
+    }
+}
+
+/// A mutated nonce must not make an end of every record: what was said to be durable is made a
+/// possible position again, mostly.
+fn mend_synced(record: &mut [u8], place: Place) {
+    let field = place.offset + RECORD_HEADER_LEN - 8..place.offset + RECORD_HEADER_LEN;
+    let Some(masked) = u64_at(record, field.start) else { return };
+    let synced = masked ^ place.nonce.0;
+    if synced > Lsn::MAX.0 {
+        let possible = (synced % place.offset as u64) & !7;
+        record[field].copy_from_slice(&(possible ^ place.nonce.0).to_le_bytes());
     }
 }

@@ -16,6 +16,7 @@
 //! * A record says up to where the log was durable when it was written. Damage below a
 //!   position that was durable is an error; damage above is a torn tail, and ends the log.
 //! * A segment is synced only after, or together with, all segments before it.
+//! * No bytes that are written as a part of a payload can read as a record: see [`Nonce`].
 //! * After a failed write or sync nothing is written or acknowledged again.
 //!
 //! Threads: one writer, under the caller's lock; any number of threads wait for durability
@@ -28,6 +29,7 @@ pub(crate) mod document_test;
 mod front;
 #[cfg(feature = "testkit")]
 pub(crate) mod fuzzing;
+mod nonce;
 mod reader;
 mod record;
 mod scan;
@@ -40,14 +42,16 @@ pub(crate) mod test_fs;
 mod test_log;
 mod writer;
 
-pub use front::{Front, front, read_record, segment_number, segment_path};
+pub use front::{Front, RecordReader, front, segment_number, segment_path};
+pub(crate) use nonce::Found;
+pub use nonce::{Nonce, Nonces};
 pub(crate) use reader::read_whole;
 pub use reader::{LogRecord, Replayed, SegmentInfo, StartedSegment, replay};
-pub(crate) use record::{Format, Header, encode};
+pub(crate) use record::{Format, Header, Place, encode, find_nonce};
 pub use record::{HEADER_LEN, Lsn, PAYLOAD_LEN_MAX};
 pub(crate) use scan::{Base, Records, find_witness};
 pub(crate) use segment::is_started;
-pub use segment::{Segment, prepare};
+pub use segment::{Segment, clear_header, prepare};
 pub use settle::settle;
 pub use syncer::Syncer;
 pub use writer::{Sealed, Via, Writer};

@@ -14,9 +14,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::record::{HEADER_LEN, Header, LOG, Lsn, RECORD_LEN_MIN};
+use super::nonce::{Found, Nonce};
+use super::record::{HEADER_LEN, Header, LOG, Lsn, RECORD_LEN_MIN, find_nonce};
 use super::scan::{Base, Records, find_witness};
-use super::segment::SEGMENT_BYTES_MAX;
+use super::segment::{SEGMENT_BYTES_MAX, no_nonce};
 use crate::error::{Error, Result};
 use crate::file_name::{FileName, FileNumber};
 use crate::fs::{Access, Fs, ReadFile};
@@ -83,7 +84,8 @@ impl Replayed {
 /// `visit`.
 ///
 /// `start` is the position at which the first segment begins. `closed_at` is where the log ended
-/// when it was closed cleanly, if it was, and nothing was written since.
+/// when it was closed cleanly, if it was, and nothing was written since: it ends exactly there then,
+/// and nothing behind is looked at.
 ///
 /// # Errors
 ///
@@ -98,11 +100,16 @@ pub fn replay(
     closed_at: Option<Lsn>,
     visit: &mut dyn FnMut(LogRecord<'_>) -> Result<()>,
 ) -> Result<Replayed> {
+    if let Some(closed) = closed_at.filter(|&closed| closed < start) {
+        let message = format!("the log was closed at position {closed}, but begins at {start}");
+        return Err(Error::corrupt(message).in_file(dir));
+    }
     // The owner's list may claim any lengths.
     let lengths = segments.iter().map(|segment| segment.bytes);
     let highest = Lsn(lengths.fold(start.0, u64::saturating_add));
     let (buffer, found) = (Vec::new(), Replayed::none(start));
-    let mut replay = Replay { fs, dir, owner, buffer, found, synced: Lsn(0), highest };
+    let synced = Lsn(0);
+    let mut replay = Replay { fs, dir, owner, closed_at, buffer, found, synced, highest };
     let mut rest = segments.iter();
     let mut next = replay.open_next(&mut rest)?;
     let mut stop = None;
@@ -111,17 +118,31 @@ pub fn replay(
         stop = Some(replay.read(&segment, next.as_ref(), visit)?);
         let end = replay.found.end;
         // The next segment begins where this one ends: nothing is missing between them.
-        if !next.as_ref().is_some_and(|next| next.starts_at(end)) {
+        if closed_at == Some(end) || !next.as_ref().is_some_and(|next| next.starts_at(end)) {
             break;
         }
     }
     if let Some(stop) = stop {
-        replay.judge(&stop, next, rest, closed_at)?;
+        replay.judge(&stop, next, rest)?;
     } else if let Some(closed) = closed_at.filter(|&closed| closed > start) {
         let message = format!("no log is listed, but it was closed at position {closed}");
         return Err(Error::corrupt(message).in_file(dir));
     }
     Ok(replay.found)
+}
+
+/// Fills `buffer` with a listed segment.
+pub(super) fn read_segment(
+    file: &dyn ReadFile,
+    path: &Path,
+    bytes: u64,
+    buffer: &mut Vec<u8>,
+) -> Result<()> {
+    if bytes > SEGMENT_BYTES_MAX {
+        let message = format!("file is longer ({bytes} bytes) than this program writes");
+        return Err(Error::corrupt(message).in_file(path));
+    }
+    read_whole(file, path, bytes, buffer)
 }
 
 /// Fills `buffer` with the first `bytes` bytes of a file.
@@ -132,11 +153,7 @@ pub(crate) fn read_whole(
     buffer: &mut Vec<u8>,
 ) -> Result<()> {
     let failed = |error| Error::io("read", path, error);
-    if bytes > SEGMENT_BYTES_MAX {
-        let message = format!("file is longer ({bytes} bytes) than this program writes");
-        return Err(Error::corrupt(message).in_file(path));
-    }
-    let len = bytes as usize;
+    let len = usize::try_from(bytes).unwrap_or(usize::MAX);
     // Not more than the file really holds, but that may be more than memory does.
     let more = len.saturating_sub(buffer.len());
     buffer.try_reserve_exact(more).map_err(|_| failed(io::ErrorKind::OutOfMemory.into()))?;
@@ -153,9 +170,15 @@ struct Opened {
     file: Arc<dyn ReadFile>,
     /// `None`: never started, or the header is lost.
     header: Option<Header>,
+    /// Every segment that is listed was prepared: `None` is damage, once it is needed.
+    nonce: Option<Nonce>,
 }
 
 impl Opened {
+    fn nonce(&self) -> Result<Nonce> {
+        self.nonce.ok_or_else(|| no_nonce(&self.path))
+    }
+
     fn starts_at(&self, position: Lsn) -> bool {
         self.header.is_some_and(|header| header.base == position)
     }
@@ -174,6 +197,7 @@ struct Replay<'a> {
     fs: &'a dyn Fs,
     dir: &'a Path,
     owner: u64,
+    closed_at: Option<Lsn>,
     buffer: Vec<u8>,
     found: Replayed,
     /// The highest position that a record visited so far calls durable.
@@ -204,11 +228,15 @@ impl Replay<'_> {
         if let Some(header) = &header {
             header.check(info.number, self.owner, &LOG).map_err(|e| e.in_file(&path))?;
         }
-        Ok(Opened { info, path, file, header })
+        let nonce = match find_nonce(&bytes, info.number) {
+            Found::Nonce(nonce) => Some(nonce),
+            Found::Earlier | Found::Nothing => None,
+        };
+        Ok(Opened { info, path, file, header, nonce })
     }
 
     fn load(&mut self, segment: &Opened) -> Result<()> {
-        read_whole(&*segment.file, &segment.path, segment.info.bytes, &mut self.buffer)
+        read_segment(&*segment.file, &segment.path, segment.info.bytes, &mut self.buffer)
     }
 
     /// Visits the records of one segment, up to where `next` begins at the latest.
@@ -220,7 +248,7 @@ impl Replay<'_> {
     ) -> Result<Stop> {
         self.load(segment)?;
         let Some(header) = segment.header else {
-            return Ok(self.stop(segment, None, HEADER_LEN, 0));
+            return self.stop(segment, None, HEADER_LEN, 0);
         };
         if header.base != self.found.end {
             // Only the first segment: others are read because they begin here.
@@ -234,7 +262,8 @@ impl Replay<'_> {
         }
         let limit = self.limit(segment, header, next)?;
         let (number, last_sequence) = (segment.info.number, self.found.last_sequence);
-        let mut records = Records::new(&self.buffer[..limit], number, header.base, last_sequence);
+        let (bytes, nonce) = (&self.buffer[..limit], segment.nonce()?);
+        let mut records = Records::new(bytes, number, nonce, header.base, last_sequence);
         self.found.started.push(StartedSegment { number, base: header.base });
         while let Some(frame) = records.next().map_err(|e| e.in_file(&segment.path))? {
             let offset = frame.offset as u64;
@@ -254,14 +283,22 @@ impl Replay<'_> {
             return Ok(Stop { path: segment.path.clone(), offset, witness: None });
         }
         self.buffer.truncate(limit);
-        Ok(self.stop(segment, Some(header.base), offset, offset))
+        self.stop(segment, Some(header.base), offset, offset)
     }
 
-    /// Records behind where the next segment begins were cut off by an earlier recovery.
+    /// Where the records of a segment end at the latest. Behind where the next one begins they were
+    /// cut off by an earlier recovery; behind a clean close nothing was ever written.
     fn limit(&self, segment: &Opened, header: Header, next: Option<&Opened>) -> Result<usize> {
-        let whole = self.buffer.len();
-        let Some((next, next_header)) = next.and_then(|next| Some((next, next.header?))) else {
-            return Ok(whole);
+        let mut limit = self.buffer.len();
+        if let Some(closed) = self.closed_at {
+            // Not below the header: a close is behind one.
+            let len = closed.0.saturating_sub(header.base.0).max(HEADER_LEN as u64);
+            limit = limit.min(usize::try_from(len).unwrap_or(usize::MAX));
+        }
+        let next_header = next.and_then(|next| Some((next, next.header?)));
+        let before_close = |base: Lsn| self.closed_at.is_none_or(|closed| base < closed);
+        let Some((next, next_header)) = next_header.filter(|(_, h)| before_close(h.base)) else {
+            return Ok(limit);
         };
         let len = next_header.base.0.checked_sub(header.base.0);
         match len.filter(|len| (HEADER_LEN as u64..=segment.info.bytes).contains(len)) {
@@ -276,15 +313,26 @@ impl Replay<'_> {
     }
 
     /// The log ends in `segment`, unless the bytes in the buffer from `from` on say otherwise.
-    fn stop(&self, segment: &Opened, base: Option<Lsn>, from: usize, offset: usize) -> Stop {
-        let witness = self.witness(segment, base, from);
-        Stop { path: segment.path.clone(), offset, witness }
+    fn stop(
+        &self,
+        segment: &Opened,
+        base: Option<Lsn>,
+        from: usize,
+        offset: usize,
+    ) -> Result<Stop> {
+        // A close says all there is to say.
+        let witness = match self.closed_at {
+            Some(_) => None,
+            None => self.witness(segment, base, from)?,
+        };
+        Ok(Stop { path: segment.path.clone(), offset, witness })
     }
 
-    fn witness(&self, segment: &Opened, base: Option<Lsn>, from: usize) -> Option<usize> {
+    fn witness(&self, segment: &Opened, base: Option<Lsn>, from: usize) -> Result<Option<usize>> {
         let (at, last_sequence) = (self.found.end, self.found.last_sequence);
         let base = base.map_or(Base::AtMost(self.highest), Base::Known);
-        find_witness(&self.buffer, segment.info.number, base, from, at, last_sequence)
+        let (number, nonce) = (segment.info.number, segment.nonce()?);
+        Ok(find_witness(&self.buffer, number, nonce, base, from, at, last_sequence))
     }
 
     /// Tells a torn tail from damage, by everything that was written after `stop`.
@@ -293,7 +341,6 @@ impl Replay<'_> {
         stop: &Stop,
         next: Option<Opened>,
         mut rest: std::slice::Iter<'_, SegmentInfo>,
-        closed_at: Option<Lsn>,
     ) -> Result<()> {
         let end = self.found.end;
         // If nothing fits at the stop, what is missing is the start of the next segment.
@@ -307,13 +354,12 @@ impl Replay<'_> {
                 format!("log record is damaged or missing: {witness} shows that it was durable");
             Err(Error::corrupt(message).in_file(&path).at(offset))
         };
-        match closed_at {
-            Some(closed) if closed > end => {
-                return damaged(format!("a clean close at position {closed}, against {end},"));
-            }
-            // Nothing behind was ever written.
-            Some(closed) if closed == end => return Ok(()),
-            _ => {}
+        if let Some(closed) = self.closed_at {
+            // What lies behind is nobody's: not read, not judged.
+            return match closed == end {
+                true => Ok(()),
+                false => damaged(format!("a clean close at position {closed}, against {end},")),
+            };
         }
         if let Some(offset) = stop.witness {
             return damaged(format!("the record at offset {offset} of {}", stop.path.display()));
@@ -327,7 +373,7 @@ impl Replay<'_> {
             }
             self.load(&segment)?;
             let base = segment.header.map(|header| header.base);
-            if let Some(offset) = self.witness(&segment, base, HEADER_LEN) {
+            if let Some(offset) = self.witness(&segment, base, HEADER_LEN)? {
                 return damaged(format!(
                     "the record at offset {offset} of {}",
                     segment.path.display()

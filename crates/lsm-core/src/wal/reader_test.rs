@@ -1,6 +1,6 @@
 use super::*;
 use crate::error::ErrorKind;
-use crate::wal::test_fs::{OWNER, TestFs};
+use crate::wal::test_fs::{OWNER, TestFs, nonce};
 use crate::wal::test_log::{Log, SEGMENT, dir, last_started, path, payload, read, sample};
 use crate::wal::{Via, prepare, settle};
 
@@ -28,7 +28,16 @@ fn an_empty_list_is_an_empty_log() {
 fn prepared_segments_that_were_not_started_hold_nothing() {
     let mut log = sample();
     for number in [8, 9] {
-        let segment = prepare(&log.fs, dir(), FileNumber(number), SEGMENT, None, true).unwrap();
+        let segment = prepare(
+            &log.fs,
+            dir(),
+            FileNumber(number),
+            nonce(FileNumber(number)),
+            SEGMENT,
+            None,
+            true,
+        )
+        .unwrap();
         log.segments.push(SegmentInfo { number: segment.number, bytes: segment.bytes });
     }
     let (content, replayed) = log.read().unwrap();
@@ -97,15 +106,17 @@ fn a_segment_left_out_of_the_list_is_an_error() {
 }
 
 #[test]
-fn a_newer_version_is_unsupported() {
+fn another_version_is_unsupported() {
     let log = sample();
-    let mut bytes = log.fs.bytes(&path(3));
-    bytes[40] = 2;
-    let crc = crate::checksum::checksum(0, &bytes[..44]);
-    bytes[44..48].copy_from_slice(&crc.to_le_bytes());
-    log.fs.set(&path(3), &bytes);
-    let error = log.read().unwrap_err();
-    assert_eq!((error.kind(), error.file()), (ErrorKind::Unsupported, Some(&*path(3))));
+    for version in [LOG.version - 1, LOG.version + 1] {
+        let mut bytes = log.fs.bytes(&path(3));
+        bytes[40] = version as u8;
+        let crc = crate::checksum::checksum(0, &bytes[..44]);
+        bytes[44..48].copy_from_slice(&crc.to_le_bytes());
+        log.fs.set(&path(3), &bytes);
+        let error = log.read().unwrap_err();
+        assert_eq!((error.kind(), error.file()), (ErrorKind::Unsupported, Some(&*path(3))));
+    }
 }
 
 #[test]
@@ -140,7 +151,16 @@ fn a_recycled_file_does_not_bring_back_its_earlier_life() {
     // The first segment is garbage now: its file becomes segment 9.
     let kept = log.segments.split_off(1);
     let start = Header::decode(&log.fs.bytes(&path(2)), &LOG).unwrap().unwrap().base;
-    let next = prepare(&log.fs, dir(), FileNumber(9), SEGMENT, Some(FileNumber(1)), false).unwrap();
+    let next = prepare(
+        &log.fs,
+        dir(),
+        FileNumber(9),
+        nonce(FileNumber(9)),
+        SEGMENT,
+        Some(FileNumber(1)),
+        false,
+    )
+    .unwrap();
     let mut segments = kept;
     segments.push(SegmentInfo { number: next.number, bytes: next.bytes });
     assert_eq!(log.fs.bytes(&path(9))[HEADER_LEN..], stale[HEADER_LEN..], "stale bytes stay");
@@ -168,7 +188,8 @@ fn parts_of(fs: &TestFs, segments: &[SegmentInfo]) -> u64 {
         let Some(header) = Header::decode(&bytes, &LOG).unwrap() else {
             continue;
         };
-        let mut records = Records::new(&bytes, segment.number, header.base, 0);
+        let mut records =
+            Records::new(&bytes, segment.number, nonce(segment.number), header.base, 0);
         while records.next().unwrap().is_some() {
             count += 1;
         }
@@ -228,4 +249,45 @@ fn listed_lengths_may_be_any() {
     log.segments[0].bytes = u64::MAX;
     log.segments[1].bytes = u64::MAX;
     assert_eq!(log.read().unwrap_err().kind(), ErrorKind::Corrupt);
+}
+
+/// Nothing behind a clean close is read or judged, in this segment or in later ones; and everything
+/// before it has to be there.
+#[test]
+fn a_close_is_the_end_to_the_byte() {
+    let log = sample();
+    log.sync();
+    let ends: Vec<Lsn> = log.written.iter().map(|(end, ..)| *end).collect();
+    for position in (0..log.writer.end().0).step_by(8).skip(1) {
+        let closed = Lsn(position);
+        let count = ends.iter().filter(|end| **end <= closed).count();
+        match read(&log.fs, &log.segments, Lsn(0), closed) {
+            Ok((content, replayed)) => {
+                assert_eq!(content, log.content()[..count]);
+                assert_eq!(replayed.end, closed);
+                assert!(!replayed.torn);
+                // What follows, valid and damaged, makes no difference.
+                let last = &log.segments[2];
+                let mut bytes = log.fs.bytes(&path(last.number.0));
+                if last_started(&replayed) < Some(last.number) {
+                    bytes[HEADER_LEN + 40..].fill(0xee);
+                    let damaged = log.fs.image();
+                    damaged.set(&path(last.number.0), &bytes);
+                    let again = read(&damaged, &log.segments, Lsn(0), closed).unwrap();
+                    assert_eq!(again, (content, replayed));
+                }
+            }
+            Err(error) => {
+                assert!(!ends.contains(&closed), "a record ends at {closed}: {error}");
+                assert_eq!(error.kind(), ErrorKind::Corrupt);
+                assert!(error.to_string().contains("clean close"), "{error}");
+            }
+        }
+    }
+    assert_eq!(
+        read(&log.fs, &log.segments, Lsn(8), Lsn(0)).unwrap_err().kind(),
+        ErrorKind::Corrupt
+    );
+    let before = replay(&log.fs, dir(), OWNER, &[], Lsn(80), Some(Lsn(72)), &mut |_| Ok(()));
+    assert_eq!(before.unwrap_err().kind(), ErrorKind::Corrupt);
 }

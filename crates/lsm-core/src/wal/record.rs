@@ -5,7 +5,8 @@
 
 use std::fmt;
 
-use crate::checksum::{Ranges, checksum};
+use super::nonce::{Found, NONCE_LEN, Nonce};
+use crate::checksum::checksum;
 use crate::coding::{put_u32, put_u64, u32_at, u64_at};
 use crate::error::{Error, Result};
 use crate::file_name::FileNumber;
@@ -30,12 +31,14 @@ impl fmt::Display for Lsn {
     }
 }
 
-/// Bytes before the first record of a file: its header.
-pub const HEADER_LEN: usize = 48;
+/// Bytes before the first record of a file: its header, and behind that its nonce.
+pub const HEADER_LEN: usize = NONCE_AT + NONCE_LEN;
 /// Place of the version in the header. It and the checksum behind it stay where they are in all
 /// versions.
 const VERSION_AT: usize = 40;
 pub(super) const CHECKSUM_AT: usize = VERSION_AT + 4;
+/// Where the header ends and the [`Nonce`] stands.
+pub(super) const NONCE_AT: usize = CHECKSUM_AT + 4;
 /// Bytes of a record before its payload.
 pub(super) const RECORD_HEADER_LEN: usize = 24;
 /// Records start at multiples of this.
@@ -45,7 +48,6 @@ pub const PAYLOAD_LEN_MAX: usize = 1 << 30;
 /// The shortest record.
 pub(super) const RECORD_LEN_MIN: usize = record_len(1);
 
-const _: () = assert!(HEADER_LEN == CHECKSUM_AT + 4);
 const _: () = assert!(HEADER_LEN.is_multiple_of(ALIGN) && RECORD_HEADER_LEN.is_multiple_of(ALIGN));
 const _: () = assert!(PAYLOAD_LEN_MAX <= u32::MAX as usize);
 
@@ -59,16 +61,16 @@ pub(super) const fn record_len(payload_len: usize) -> usize {
 #[derive(Debug)]
 pub(crate) struct Format {
     pub(crate) magic: [u8; 8],
-    /// The newest version that this program reads, and the one that it writes.
+    /// The version that this program reads, and the one that it writes.
     pub(crate) version: u32,
     /// What to call the file in messages.
     pub(crate) name: &'static str,
 }
 
 /// Segments of a log.
-pub(super) const LOG: Format = Format { magic: *b"lsm-log\n", version: 1, name: "log segment" };
+pub(super) const LOG: Format = Format { magic: *b"lsm-log\n", version: 2, name: "log segment" };
 
-/// What stands at the front of a file.
+/// What stands at the front of a file, but for its nonce.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
     pub(crate) number: FileNumber,
@@ -91,7 +93,7 @@ impl Header {
         put_u32(out, format.version);
         let crc = checksum(0, &out[start..]);
         put_u32(out, crc);
-        debug_assert_eq!(out.len() - start, HEADER_LEN);
+        debug_assert_eq!(out.len() - start, NONCE_AT);
     }
 
     /// The header carries this number and belongs to `owner`, or says at which offset it does
@@ -115,7 +117,7 @@ impl Header {
     /// The layout and its checksum stay the same in every version of a format, so that a file
     /// of a newer program is told from a damaged one.
     pub(crate) fn decode(bytes: &[u8], format: &Format) -> Result<Option<Self>> {
-        let Some(bytes) = bytes.get(..HEADER_LEN) else {
+        let Some(bytes) = bytes.get(..NONCE_AT) else {
             return Ok(None);
         };
         if u32_at(bytes, CHECKSUM_AT) != Some(checksum(0, &bytes[..CHECKSUM_AT])) {
@@ -140,6 +142,11 @@ impl Header {
     }
 }
 
+/// The nonce in the first bytes of file `number`.
+pub(crate) fn find_nonce(bytes: &[u8], number: FileNumber) -> Found {
+    Nonce::decode(bytes.get(NONCE_AT..HEADER_LEN).unwrap_or_default(), number)
+}
+
 /// One record as it stands in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Frame<'a> {
@@ -158,25 +165,50 @@ impl Frame<'_> {
     }
 }
 
-/// Appends a record that will stand at `offset` of file `number`.
-pub(crate) fn encode(
-    out: &mut Vec<u8>,
-    number: FileNumber,
-    offset: usize,
-    sequence: u64,
-    synced: Lsn,
-    payload: &[u8],
-) {
-    debug_assert!((1..=PAYLOAD_LEN_MAX).contains(&payload.len()) && offset.is_multiple_of(ALIGN));
+/// A place where a record may stand. Whoever does not know the file's nonce cannot make bytes
+/// that are a record here: neither their checksum nor their `synced` would be right, which is one
+/// chance in 2^32 for the one and, in a log of a TiB, one in 2^24 for the other.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    pub(crate) number: FileNumber,
+    pub(crate) nonce: Nonce,
+    pub(crate) offset: usize,
+}
+
+impl Place {
+    /// Another one in the same file.
+    #[inline]
+    pub(super) fn at(self, offset: usize) -> Self {
+        Self { offset, ..self }
+    }
+
+    /// What the checksum of a record here begins with: one of an earlier life of a recycled file
+    /// fails, and so does a copy of a record inside another record's payload.
+    #[inline]
+    pub(super) fn salt(self) -> u64 {
+        self.number.0.rotate_left(40) ^ self.offset as u64 ^ self.nonce.0
+    }
+
+    /// The position `synced` as it is written, or what was written as a position.
+    #[inline]
+    fn mask(self, synced: u64) -> u64 {
+        synced ^ self.nonce.0
+    }
+}
+
+/// Appends a record that will stand at `place`.
+pub(crate) fn encode(out: &mut Vec<u8>, place: Place, sequence: u64, synced: Lsn, payload: &[u8]) {
+    debug_assert!((1..=PAYLOAD_LEN_MAX).contains(&payload.len()));
+    debug_assert!(place.offset.is_multiple_of(ALIGN) && synced.0.is_multiple_of(ALIGN as u64));
     let start = out.len();
     out.reserve(record_len(payload.len()));
     put_u32(out, 0);
     put_u32(out, payload.len() as u32);
     put_u64(out, sequence);
-    put_u64(out, synced.0);
+    put_u64(out, place.mask(synced.0));
     out.extend_from_slice(payload);
     out.resize(start + record_len(payload.len()), 0);
-    let crc = checksum(salt(number, offset), &out[start + 4..]);
+    let crc = checksum(place.salt(), &out[start + 4..]);
     out[start..start + 4].copy_from_slice(&crc.to_le_bytes());
 }
 
@@ -191,18 +223,23 @@ pub(super) struct Claim {
 }
 
 impl Claim {
-    /// `None` if no record can be here: the length is zero or reaches beyond `bytes`.
+    /// Reads the record at `place` of a file, where `rest` begins. `None` if no record can be here:
+    /// the length is zero or reaches beyond `rest`, or what is said to be durable lies beyond
+    /// `highest`, or where no record ends.
     #[inline]
-    pub(super) fn read(bytes: &[u8], offset: usize) -> Option<Self> {
-        let rest = bytes.get(offset..)?;
+    pub(super) fn read(rest: &[u8], place: Place, highest: Lsn) -> Option<Self> {
         let header = rest.first_chunk::<RECORD_HEADER_LEN>()?;
         let payload_len = u32_at(header, 4)? as usize;
         if payload_len == 0 || payload_len > PAYLOAD_LEN_MAX || record_len(payload_len) > rest.len()
         {
             return None;
         }
-        let (sequence, synced) = (u64_at(header, 8)?, Lsn(u64_at(header, 16)?));
-        Some(Self { crc: u32_at(header, 0)?, payload_len, sequence, synced })
+        let synced = place.mask(u64_at(header, 16)?);
+        if synced > highest.0 || !synced.is_multiple_of(ALIGN as u64) {
+            return None;
+        }
+        let (crc, sequence, synced) = (u32_at(header, 0)?, u64_at(header, 8)?, Lsn(synced));
+        Some(Self { crc, payload_len, sequence, synced })
     }
 
     pub(super) fn record_len(&self) -> usize {
@@ -211,32 +248,14 @@ impl Claim {
 
     /// The record, if the checksum vouches for it.
     #[inline]
-    pub(super) fn verify<'a>(
-        &self,
-        bytes: &'a [u8],
-        number: FileNumber,
-        offset: usize,
-    ) -> Option<Frame<'a>> {
-        let record = bytes.get(offset..offset.checked_add(self.record_len())?)?;
-        if checksum(salt(number, offset), &record[4..]) != self.crc {
+    pub(super) fn verify<'a>(&self, rest: &'a [u8], place: Place) -> Option<Frame<'a>> {
+        let record = rest.get(..self.record_len())?;
+        if checksum(place.salt(), &record[4..]) != self.crc {
             return None;
         }
         let payload = &record[RECORD_HEADER_LEN..RECORD_HEADER_LEN + self.payload_len];
-        Some(Frame { sequence: self.sequence, synced: self.synced, payload, offset })
+        Some(Frame { sequence: self.sequence, synced: self.synced, payload, offset: place.offset })
     }
-
-    /// The same question about the bytes of `sums`, at a price that does not depend on the length.
-    pub(super) fn is_true(&self, sums: &Ranges<'_>, number: FileNumber, offset: usize) -> bool {
-        let covered = offset + 4..offset + self.record_len();
-        sums.checksum(salt(number, offset), covered) == self.crc
-    }
-}
-
-/// Stands for one place in one file: a record of an earlier life of a recycled file fails its
-/// checksum, and so does a copy of a record inside another record's payload.
-#[inline]
-pub(super) fn salt(number: FileNumber, offset: usize) -> u64 {
-    number.0.rotate_left(40) ^ offset as u64
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! Walks the records in the bytes of one file, and searches bytes that do not parse for
 //! proof that they once did. No I/O.
 
-use super::record::{ALIGN, Claim, Frame, HEADER_LEN, Lsn, RECORD_LEN_MIN};
-use crate::checksum::Ranges;
+use super::nonce::Nonce;
+use super::record::{ALIGN, Claim, Frame, HEADER_LEN, Lsn, Place, RECORD_LEN_MIN};
 use crate::error::{Error, Result};
 use crate::file_name::FileNumber;
 
@@ -10,55 +10,63 @@ use crate::file_name::FileNumber;
 #[derive(Debug)]
 pub(crate) struct Records<'a> {
     bytes: &'a [u8],
-    number: FileNumber,
+    /// Of what comes next.
+    place: Place,
     base: Lsn,
-    offset: usize,
     last_sequence: u64,
 }
 
 impl<'a> Records<'a> {
     /// `bytes` is a file from its first byte to where its records end at the latest;
     /// `base` is the position of its first byte, from a valid header.
-    pub(crate) fn new(bytes: &'a [u8], number: FileNumber, base: Lsn, last_sequence: u64) -> Self {
-        Self { bytes, number, base, offset: HEADER_LEN, last_sequence }
+    pub(crate) fn new(
+        bytes: &'a [u8],
+        number: FileNumber,
+        nonce: Nonce,
+        base: Lsn,
+        last_sequence: u64,
+    ) -> Self {
+        let place = Place { number, nonce, offset: HEADER_LEN };
+        Self { bytes, place, base, last_sequence }
     }
 
-    /// The next record; `None` at the first place that holds no valid one.
+    /// The next record; `None` at the first place that holds no valid one. Bytes whose checksum
+    /// holds by chance are none either, if they speak of an impossible position.
     #[inline]
     pub(crate) fn next(&mut self) -> Result<Option<Frame<'a>>> {
-        let Some(claim) = Claim::read(self.bytes, self.offset) else {
+        let rest = self.rest();
+        let Some(claim) = Claim::read(rest, self.place, self.position()) else {
             return Ok(None);
         };
-        let Some(frame) = claim.verify(self.bytes, self.number, self.offset) else {
+        let Some(frame) = claim.verify(rest, self.place) else {
             return Ok(None);
         };
-        // The checksum holds, so these bytes were written as they are: a writer of ours
-        // would not have.
+        // So these bytes were written as they are: a writer of ours would not have.
         if frame.sequence < self.last_sequence {
             return Err(Error::mismatch(
                 "sequence of a record is out of order: the least that may follow",
                 self.last_sequence,
                 frame.sequence,
             )
-            .at(self.offset as u64));
-        }
-        if frame.synced > self.position() {
-            let message = "record claims that bytes behind it were durable before it was written";
-            return Err(Error::corrupt(message).at(self.offset as u64));
+            .at(self.place.offset as u64));
         }
         self.last_sequence = frame.sequence;
-        self.offset += claim.record_len();
+        self.place.offset += claim.record_len();
         Ok(Some(frame))
     }
 
     /// Offset of what comes next, behind the last valid record.
     pub(crate) fn offset(&self) -> usize {
-        self.offset
+        self.place.offset
+    }
+
+    fn rest(&self) -> &'a [u8] {
+        &self.bytes[self.place.offset.min(self.bytes.len())..]
     }
 
     /// Position of what comes next.
     pub(crate) fn position(&self) -> Lsn {
-        self.base.plus(self.offset)
+        self.base.plus(self.place.offset)
     }
 
     pub(crate) fn last_sequence(&self) -> u64 {
@@ -68,9 +76,8 @@ impl<'a> Records<'a> {
     /// Whether what comes next looks like a record whose writing was cut off: a guess, for
     /// reports only.
     pub(crate) fn is_cut(&self, last_synced: Lsn) -> bool {
-        Claim::read(self.bytes, self.offset).is_some_and(|claim| {
-            claim.sequence >= self.last_sequence
-                && (last_synced..=self.position()).contains(&claim.synced)
+        Claim::read(self.rest(), self.place, self.position()).is_some_and(|claim| {
+            claim.sequence >= self.last_sequence && claim.synced >= last_synced
         })
     }
 }
@@ -80,42 +87,37 @@ impl<'a> Records<'a> {
 pub(crate) enum Base {
     /// There, says a valid header.
     Known(Lsn),
-    /// Without a header: nothing in the file can speak of a position beyond this one. In a
-    /// recycled segment, which is full of what once were records, that rules out all but the
-    /// few whose bytes happen to read as a position of today.
+    /// Without a header: nothing in the file can speak of a position beyond this one.
     AtMost(Lsn),
 }
 
 /// Looks in `bytes`, a file from its first byte, at or after `from`, for a record that shows
 /// that the log was durable beyond position `at`. Returns the offset of that witness.
 ///
-/// The cost is in proportion to the bytes, whatever they are: a comparison for every place where a
-/// record may start, and for those that claim to be a witness a checksum that costs the same for
-/// every length. Values of users fill a recycled segment, and may be full of such claims.
+/// The cost is a comparison for every place where a record may start, and a checksum for each that
+/// claims to be a witness. Values fill a recycled segment, but without its nonce only chance makes
+/// such a claim of them: once in a million places or less.
 pub(crate) fn find_witness(
     bytes: &[u8],
     number: FileNumber,
+    nonce: Nonce,
     base: Base,
     from: usize,
     at: Lsn,
     last_sequence: u64,
 ) -> Option<usize> {
-    // Most logs end without a single claim behind the end.
-    let mut sums = None;
+    let first = Place { number, nonce, offset: from };
     let mut offset = from.next_multiple_of(ALIGN);
     while offset.saturating_add(RECORD_LEN_MIN) <= bytes.len() {
         let highest = match base {
             Base::Known(base) => base.plus(offset),
             Base::AtMost(highest) => highest,
         };
-        let claim = Claim::read(bytes, offset).filter(|claim| {
-            claim.synced > at && claim.synced <= highest && claim.sequence >= last_sequence
-        });
-        if let Some(claim) = claim {
-            let sums = sums.get_or_insert_with(|| Ranges::new(bytes));
-            if claim.is_true(sums, number, offset) {
-                return Some(offset);
-            }
+        let place = first.at(offset);
+        let claim = Claim::read(&bytes[offset..], place, highest)
+            .filter(|claim| claim.synced > at && claim.sequence >= last_sequence);
+        if claim.is_some_and(|claim| claim.verify(&bytes[offset..], place).is_some()) {
+            return Some(offset);
         }
         offset += ALIGN;
     }

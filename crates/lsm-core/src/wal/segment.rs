@@ -3,8 +3,8 @@
 //! Leaves to others: which numbers are free, and when an old segment may be recycled.
 //!
 //! Invariants:
-//! * A prepared segment has its full length on disk and no header: if the caller lists it
-//!   and then crashes, it reads as never started.
+//! * A prepared segment has its full length and its nonce on disk and no header: if the caller
+//!   lists it and then crashes, it reads as never started.
 //! * A number is prepared once. A segment that was listed and found not started after a crash
 //!   is dropped, because records under its number may have reached it.
 
@@ -12,7 +12,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::record::{HEADER_LEN, Header, LOG};
+use super::nonce::Nonce;
+use super::record::{HEADER_LEN, Header, LOG, NONCE_AT};
 use crate::error::{Error, Result};
 use crate::file_name::{FileName, FileNumber};
 use crate::fs::{Fs, WriteFile};
@@ -32,10 +33,12 @@ pub struct Segment {
     pub path: PathBuf,
     /// Length of the file in bytes; all of it is reserved.
     pub bytes: u64,
+    pub(super) nonce: Nonce,
     pub(super) file: Arc<dyn WriteFile>,
 }
 
-/// Makes segment `number` of at least `bytes` bytes, durable before it returns.
+/// Makes segment `number` of at least `bytes` bytes, durable before it returns. `nonce` was drawn for
+/// this number.
 ///
 /// `recycle` names a segment that no one reads any more; its file takes the new name and
 /// keeps its length if that is greater. `zero` writes zeros over what was never written, so that
@@ -49,6 +52,7 @@ pub fn prepare(
     fs: &dyn Fs,
     dir: &Path,
     number: FileNumber,
+    nonce: Nonce,
     bytes: u64,
     recycle: Option<FileNumber>,
     zero: bool,
@@ -67,7 +71,11 @@ pub fn prepare(
         }
     };
     let bytes = bytes.max(old_bytes);
-    let reserved = reserve(&*file, old_bytes, bytes, recycle.is_some(), zero)
+    // Without the zeros, a file that was swapped for another could not be told from one that was
+    // recycled and not started.
+    let mut front = vec![0; NONCE_AT];
+    nonce.encode(number, &mut front);
+    let reserved = reserve(&*file, &front, old_bytes, bytes, zero)
         .map_err(|e| Error::io("reserve the log segment", &path, e))
         .and_then(|()| fs.sync_dir(dir).map_err(|e| Error::io("sync the folder", dir, e)));
     if let Err(error) = reserved {
@@ -75,7 +83,22 @@ pub fn prepare(
         let _ = fs.remove(&path);
         return Err(error);
     }
-    Ok(Segment { number, path, bytes, file })
+    Ok(Segment { number, path, bytes, nonce, file })
+}
+
+/// Takes the header off a segment that is not needed any more, so that it cannot be taken for a part
+/// of the log before it is recycled. Not synced.
+///
+/// # Errors
+///
+/// What the file system says.
+pub fn clear_header(file: &dyn WriteFile) -> io::Result<()> {
+    file.write_at(0, &[0; NONCE_AT])
+}
+
+/// The error of a segment that has not what every one has that was prepared.
+pub(super) fn no_nonce(path: &Path) -> Error {
+    Error::corrupt("the nonce of the log segment is damaged").in_file(path).at(NONCE_AT as u64)
 }
 
 /// Whether a segment was ever written to under this number.
@@ -108,20 +131,15 @@ fn reopen(fs: &dyn Fs, from: &Path, to: &Path) -> Result<(Arc<dyn WriteFile>, u6
     Ok((file, bytes))
 }
 
-/// Leaves `bytes` durable bytes that begin with no header.
+/// Leaves `bytes` durable bytes that begin with `front`.
 fn reserve(
     file: &dyn WriteFile,
+    front: &[u8],
     old_bytes: u64,
     bytes: u64,
-    recycled: bool,
     zero: bool,
 ) -> io::Result<()> {
     file.allocate(bytes)?;
-    if recycled {
-        // Without this, a file that was swapped for another could not be told from one
-        // that was recycled and not started.
-        file.write_at(0, &[0; HEADER_LEN])?;
-    }
     if zero {
         let zeros = vec![0; ZEROS_LEN.min((bytes - old_bytes) as usize)];
         let mut offset = old_bytes;
@@ -131,5 +149,6 @@ fn reserve(
             offset += len as u64;
         }
     }
+    file.write_at(0, front)?;
     file.sync()
 }

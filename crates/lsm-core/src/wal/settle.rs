@@ -11,8 +11,9 @@
 use std::io;
 use std::path::Path;
 
-use super::reader::{SegmentInfo, read_whole};
-use super::record::{HEADER_LEN, Header, LOG};
+use super::nonce::Found;
+use super::reader::{SegmentInfo, read_segment};
+use super::record::{HEADER_LEN, Header, LOG, find_nonce};
 use super::scan::Records;
 use crate::error::{Error, Result};
 use crate::file_name::FileName;
@@ -56,11 +57,12 @@ fn read_records(
         return Ok(0);
     }
     // A segment made ahead is long and holds nothing.
-    let mut header = [0; HEADER_LEN];
-    file.read_at(0, &mut header).map_err(|e| Error::io("read", path, e).at(0))?;
-    let Ok(Some(header)) = Header::decode(&header, &LOG) else { return Ok(0) };
-    read_whole(&*file, path, segment.bytes, buffer)?;
-    let mut records = Records::new(buffer, segment.number, header.base, 0);
+    let mut front = [0; HEADER_LEN];
+    file.read_at(0, &mut front).map_err(|e| Error::io("read", path, e).at(0))?;
+    let Ok(Some(header)) = Header::decode(&front, &LOG) else { return Ok(0) };
+    let Found::Nonce(nonce) = find_nonce(&front, segment.number) else { return Ok(0) };
+    read_segment(&*file, path, segment.bytes, buffer)?;
+    let mut records = Records::new(buffer, segment.number, nonce, header.base, 0);
     while let Ok(Some(_)) = records.next() {}
     Ok(records.offset())
 }
@@ -72,7 +74,7 @@ mod tests {
     use super::*;
     use crate::file_name::FileNumber;
     use crate::fs::{CrashFs, CrashImage};
-    use crate::wal::test_fs::OWNER;
+    use crate::wal::test_fs::{OWNER, nonce};
     use crate::wal::test_log::{SEGMENT, dir, path};
     use crate::wal::{Lsn, Syncer, Via, Writer, prepare, replay};
 
@@ -80,7 +82,8 @@ mod tests {
     fn what_a_failed_sync_left_in_the_cache_is_written_again() {
         let fs = CrashFs::new();
         fs.create_dir_all(dir()).unwrap();
-        let segment = prepare(&fs, dir(), FileNumber(1), SEGMENT, None, false).unwrap();
+        let segment =
+            prepare(&fs, dir(), FileNumber(1), nonce(FileNumber(1)), SEGMENT, None, false).unwrap();
         let listed = [SegmentInfo { number: segment.number, bytes: segment.bytes }];
         let syncer = Arc::new(Syncer::new(Lsn(0)));
         let mut writer = Writer::start(OWNER, segment, Lsn(0), 0, syncer).unwrap();

@@ -6,7 +6,7 @@ use super::*;
 use crate::error::ErrorKind;
 use crate::file_name::FileName;
 use crate::fs::Fs;
-use crate::wal::test_fs::{OWNER, TestFs};
+use crate::wal::test_fs::{OWNER, TestFs, nonce};
 use crate::wal::{Via, Writer, prepare};
 
 const WRITERS: usize = 8;
@@ -18,14 +18,17 @@ fn dir() -> &'static Path {
 
 fn start(fs: &TestFs, bytes: u64) -> (Writer, Arc<Syncer>) {
     let shared = Arc::new(Syncer::new(Lsn(0)));
-    let segment = prepare(fs, dir(), FileNumber(1), bytes, None, false).unwrap();
+    let segment =
+        prepare(fs, dir(), FileNumber(1), nonce(FileNumber(1)), bytes, None, false).unwrap();
     let writer = Writer::start(OWNER, segment, Lsn(0), 0, shared.clone()).unwrap();
     fs.take_calls();
     (writer, shared)
 }
 
 fn rotate(fs: &TestFs, writer: &mut Writer, number: u64) {
-    let segment = prepare(fs, dir(), FileNumber(number), 4096, None, false).unwrap();
+    let segment =
+        prepare(fs, dir(), FileNumber(number), nonce(FileNumber(number)), 4096, None, false)
+            .unwrap();
     writer.rotate(segment).unwrap();
     fs.take_calls();
 }
@@ -164,7 +167,7 @@ fn a_failed_sync_is_final() {
         assert!(error.to_string().contains("told to fail"), "{error}");
     }
     assert_eq!(writer.append(3, b"x", Via::Copy).unwrap_err().kind(), ErrorKind::Failed);
-    let next = prepare(&fs, dir(), FileNumber(2), 4096, None, false).unwrap();
+    let next = prepare(&fs, dir(), FileNumber(2), nonce(FileNumber(2)), 4096, None, false).unwrap();
     let prepared = fs.syncs();
     assert_eq!(writer.rotate(next).unwrap_err().kind(), ErrorKind::Failed);
     assert_eq!(fs.syncs(), prepared);

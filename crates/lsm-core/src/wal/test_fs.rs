@@ -9,11 +9,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::nonce::{Nonce, Nonces};
+use crate::file_name::FileNumber;
 use crate::fs::{Access, Fs, Lock, LockMode, Mapping, ReadFile, WriteFile};
 use crate::sync::Mutex;
 
 /// Whose logs the tests write.
 pub(crate) const OWNER: u64 = 0x0123_4567_89ab_cdef;
+
+/// That of a file which the tests make.
+pub(crate) fn nonce(number: FileNumber) -> Nonce {
+    Nonces::new(Some(OWNER)).draw(number)
+}
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TestFs {

@@ -8,7 +8,7 @@ use super::record::Lsn;
 use super::segment::prepare;
 use super::settle::settle;
 use super::syncer::Syncer;
-use super::test_fs::{OWNER, TestFs};
+use super::test_fs::{OWNER, TestFs, nonce};
 use super::writer::{Via, Writer};
 use crate::error::Result;
 use crate::file_name::{FileName, FileNumber};
@@ -70,7 +70,9 @@ impl Log {
         settle(fs, dir(), &segments).unwrap();
         segments.retain(|info| found.started.iter().any(|s| s.number == info.number));
         let shared = Arc::new(Syncer::new(found.end));
-        let segment = prepare(fs, dir(), FileNumber(number), SEGMENT, None, false).unwrap();
+        let segment =
+            prepare(fs, dir(), FileNumber(number), nonce(FileNumber(number)), SEGMENT, None, false)
+                .unwrap();
         segments.push(SegmentInfo { number: segment.number, bytes: segment.bytes });
         let end = found.end;
         let writer =
@@ -91,7 +93,7 @@ impl Log {
     pub(super) fn rotate(&mut self, bytes: u64) {
         let number = FileNumber(self.next_number);
         self.next_number += 1;
-        let segment = prepare(&self.fs, dir(), number, bytes, None, false).unwrap();
+        let segment = prepare(&self.fs, dir(), number, nonce(number), bytes, None, false).unwrap();
         self.segments.push(SegmentInfo { number, bytes: segment.bytes });
         self.writer.rotate(segment).unwrap();
     }

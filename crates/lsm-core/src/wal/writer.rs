@@ -11,7 +11,9 @@
 
 use std::sync::Arc;
 
-use super::record::{self, HEADER_LEN, Header, LOG, Lsn, PAYLOAD_LEN_MAX, record_len};
+use super::record::{
+    self, HEADER_LEN, Header, LOG, Lsn, NONCE_AT, PAYLOAD_LEN_MAX, Place, record_len,
+};
 use super::segment::Segment;
 use super::syncer::Syncer;
 use crate::error::{Error, Result};
@@ -127,8 +129,9 @@ impl Writer {
         assert!(sequence >= self.last_sequence, "sequences do not decrease");
         self.shared.check()?;
         self.buffer.clear();
-        let (number, synced) = (self.segment.number, self.shared.synced());
-        record::encode(&mut self.buffer, number, self.offset, sequence, synced, payload);
+        let (number, nonce) = (self.segment.number, self.segment.nonce);
+        let place = Place { number, nonce, offset: self.offset };
+        record::encode(&mut self.buffer, place, sequence, self.shared.synced(), payload);
         let (file, offset) = (&self.segment.file, self.offset as u64);
         let written = match via {
             Via::Copy => file.copy_at(offset, &self.buffer),
@@ -174,7 +177,7 @@ impl Writer {
 
 /// From here on the log's end lies in `segment`.
 fn write_header(owner: u64, segment: &Segment, base: Lsn, shared: &Syncer) -> Result<()> {
-    let mut bytes = Vec::with_capacity(HEADER_LEN);
+    let mut bytes = Vec::with_capacity(NONCE_AT);
     let (number, synced) = (segment.number, shared.synced());
     Header { number, base, synced, owner }.encode(&LOG, &mut bytes);
     if let Err(error) = segment.file.write_at(0, &bytes) {

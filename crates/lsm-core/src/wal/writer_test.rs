@@ -5,15 +5,15 @@ use crate::coding::u64_at;
 use crate::error::ErrorKind;
 use crate::file_name::FileName;
 use crate::fs::Fs;
-use crate::wal::prepare;
-use crate::wal::test_fs::{OWNER, TestFs};
+use crate::wal::test_fs::{OWNER, TestFs, nonce};
+use crate::wal::{Found, find_nonce, prepare};
 
 fn dir() -> &'static Path {
     Path::new("/db")
 }
 
 fn segment(fs: &TestFs, number: u64, bytes: u64) -> Segment {
-    prepare(fs, dir(), FileNumber(number), bytes, None, false).unwrap()
+    prepare(fs, dir(), FileNumber(number), nonce(FileNumber(number)), bytes, None, false).unwrap()
 }
 
 fn start(fs: &TestFs, bytes: u64) -> Writer {
@@ -36,7 +36,8 @@ fn records_and_headers_say_what_was_durable() {
     let fs = TestFs::default();
     let mut writer = start(&fs, 4096);
     let path = |number| FileName::Log(FileNumber(number)).in_dir(dir());
-    let synced_at = |offset: usize| u64_at(&fs.bytes(&path(1)), offset + 16);
+    let mask = nonce(FileNumber(1)).0;
+    let synced_at = |offset: usize| u64_at(&fs.bytes(&path(1)), offset + 16).map(|s| s ^ mask);
     let first = writer.append(1, b"payload", Via::Copy).unwrap();
     writer.shared.sync_through(first).unwrap();
     let second = writer.append(2, b"payload", Via::Write).unwrap();
@@ -124,10 +125,13 @@ fn sequences_do_not_decrease() {
 fn a_prepared_segment_is_durable_and_has_no_header() {
     let fs = TestFs::default();
     let path = FileName::Log(FileNumber(1)).in_dir(dir());
-    let made = prepare(&fs, dir(), FileNumber(1), 4096, None, true).unwrap();
+    let made = prepare(&fs, dir(), FileNumber(1), nonce(FileNumber(1)), 4096, None, true).unwrap();
     assert_eq!((made.number, made.bytes, &made.path), (FileNumber(1), 4096, &path));
-    assert_eq!(fs.bytes(&path), [0; 4096]);
-    let calls = ["create", "allocate", "write", "sync"].map(|call| format!("{call} 000001.log"));
+    let bytes = fs.bytes(&path);
+    assert_eq!(find_nonce(&bytes, FileNumber(1)), Found::Nonce(nonce(FileNumber(1))));
+    assert!([&bytes[..NONCE_AT], &bytes[HEADER_LEN..]].concat().iter().all(|byte| *byte == 0));
+    let calls =
+        ["create", "allocate", "write", "write", "sync"].map(|call| format!("{call} 000001.log"));
     assert_eq!(fs.take_calls(), [&calls[..], &["sync folder db".into()]].concat());
 }
 
@@ -140,17 +144,28 @@ fn a_recycled_segment_loses_its_header_and_grows() {
         fs.set(&old, &[7; 8192]);
         fs.take_calls();
         let recycle = Some(FileNumber(1));
-        let made = prepare(&fs, dir(), FileNumber(number), wanted, recycle, true).unwrap();
+        let made = prepare(
+            &fs,
+            dir(),
+            FileNumber(number),
+            nonce(FileNumber(number)),
+            wanted,
+            recycle,
+            true,
+        )
+        .unwrap();
         assert_eq!(made.bytes, length);
         let bytes = fs.bytes(&new);
         assert_eq!(bytes.len() as u64, length);
-        assert!(bytes[..HEADER_LEN].iter().all(|byte| *byte == 0));
+        assert!(bytes[..NONCE_AT].iter().all(|byte| *byte == 0));
+        let number = FileNumber(number);
+        assert_eq!(find_nonce(&bytes, number), Found::Nonce(nonce(number)), "a new one");
         assert!(bytes[HEADER_LEN..8192].iter().all(|byte| *byte == 7));
         assert!(bytes[8192..].iter().all(|byte| *byte == 0));
         assert!(fs.len(&old).is_err());
         let calls = fs.take_calls();
-        assert_eq!(calls[0], format!("rename to {number:06}.log"));
-        let last = [format!("sync {number:06}.log"), "sync folder db".into()];
+        assert_eq!(calls[0], format!("rename to {number}.log"));
+        let last = [format!("sync {number}.log"), "sync folder db".into()];
         assert_eq!(calls[calls.len() - 2..], last);
     }
 }
@@ -162,7 +177,8 @@ fn a_taken_name_is_left_alone() {
     for recycle in [None, Some(FileNumber(2))] {
         fs.set(&path, b"precious");
         fs.set(&FileName::Log(FileNumber(2)).in_dir(dir()), b"old");
-        let error = prepare(&fs, dir(), FileNumber(1), 4096, recycle, false).unwrap_err();
+        let error = prepare(&fs, dir(), FileNumber(1), nonce(FileNumber(1)), 4096, recycle, false)
+            .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Io);
         assert_eq!(fs.bytes(&path), b"precious");
     }
@@ -172,11 +188,13 @@ fn a_taken_name_is_left_alone() {
 fn a_failed_preparation_leaves_nothing() {
     let fs = TestFs::default();
     fs.fail_syncs(true);
-    let error = prepare(&fs, dir(), FileNumber(1), 4096, None, false).unwrap_err();
+    let error =
+        prepare(&fs, dir(), FileNumber(1), nonce(FileNumber(1)), 4096, None, false).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Io);
     assert!(fs.paths().is_empty());
     for bytes in [0, HEADER_LEN as u64 - 1, u64::MAX] {
-        let error = prepare(&fs, dir(), FileNumber(1), bytes, None, false).unwrap_err();
+        let error = prepare(&fs, dir(), FileNumber(1), nonce(FileNumber(1)), bytes, None, false)
+            .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid);
     }
 }

@@ -14,6 +14,7 @@ mod folder;
 mod golden;
 mod held_back;
 mod hooked;
+mod hostile;
 mod logs;
 mod model;
 mod reads;

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use lsm_core::fs::Fs;
-use lsm_core::wal::{self, FileNumber, Segment};
+use lsm_core::wal::{self, FileNumber, Nonce, Segment};
 
 /// A segment to be made.
 #[derive(Debug)]
@@ -18,6 +18,7 @@ pub struct SegmentJob {
     pub(super) fs: Arc<dyn Fs>,
     pub(super) dir: PathBuf,
     pub(super) number: FileNumber,
+    pub(super) nonce: Nonce,
     pub(super) bytes: u64,
     /// Whose file may be used again.
     pub(super) recycled: Option<FileNumber>,
@@ -38,8 +39,8 @@ impl SegmentJob {
     ///
     /// If the file system refuses.
     pub fn run(self) -> lsm_core::Result<Segment> {
-        let Self { fs, dir, number, bytes, recycled } = self;
-        wal::prepare(&*fs, &dir, number, bytes, recycled, true)
+        let Self { fs, dir, number, nonce, bytes, recycled } = self;
+        wal::prepare(&*fs, &dir, number, nonce, bytes, recycled, true)
     }
 
     /// Makes the segment now, in this thread.

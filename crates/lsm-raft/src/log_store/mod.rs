@@ -28,6 +28,8 @@ mod crash_test;
 mod document_test;
 #[cfg(feature = "testkit")]
 pub(crate) mod fuzzing;
+#[cfg(test)]
+mod hostile_test;
 mod index;
 mod live;
 mod open;

@@ -18,7 +18,8 @@ use std::sync::atomic::AtomicU64;
 use lsm_core::Error as CoreError;
 use lsm_core::fs::{Fs, Lock, LockMode, OsFs, ReadFile};
 use lsm_core::wal::{
-    self, FileNumber, Front, HEADER_LEN, Lsn, SegmentInfo, StartedSegment, Syncer, Writer,
+    self, FileNumber, Front, HEADER_LEN, Lsn, Nonces, RecordReader, SegmentInfo, StartedSegment,
+    Syncer, Writer,
 };
 use parking_lot::Mutex;
 
@@ -50,13 +51,15 @@ pub struct LogOptions {
     pub segment_bytes: u64,
     /// Newest entries held in memory, in bytes. More is held while it is not yet written.
     pub cache_bytes: usize,
+    /// For simulations: what would be random follows from it.
+    pub seed: Option<u64>,
 }
 
 impl LogOptions {
     /// Settings for production, on the operating system's files.
     pub fn new(owner: u64) -> Self {
         let (segment_bytes, cache_bytes) = (16 << 20, 32 << 20);
-        Self { fs: Arc::new(OsFs), owner, segment_bytes, cache_bytes }
+        Self { fs: Arc::new(OsFs), owner, segment_bytes, cache_bytes, seed: None }
     }
 }
 
@@ -144,7 +147,8 @@ impl Folder<'_> {
         let mut state = None;
         if let Front::Started(_) = front {
             let at = HEADER_LEN as u64;
-            if let Some(payload) = wal::read_record(&*file, &path, number, at, STATE_LEN_HINT)? {
+            let reader = RecordReader::open(self.fs, self.dir, number)?;
+            if let Some(payload) = reader.read(at, STATE_LEN_HINT)? {
                 let Ok(Record::State(found)) = Record::decode(&payload) else {
                     let message = "the segment does not begin with a state record";
                     return Err(CoreError::corrupt(message).in_file(&path).at(at));
@@ -184,7 +188,7 @@ impl Folder<'_> {
         let first = state.first_segment;
         // A file that was being made, or renamed, when a crash came holds nothing.
         let is_part = |segment: &&Listed| {
-            let made = segment.bytes >= HEADER_LEN as u64 && segment.front != Front::Renamed;
+            let made = matches!(segment.front, Front::Started(_) | Front::Blank);
             made && segment.number >= first
         };
         let chain: Vec<&Listed> = listed.iter().filter(is_part).collect();
@@ -217,9 +221,10 @@ impl Folder<'_> {
             let mut bytes = vec![0; file.len().min(FIRST_SEGMENT_BYTES_MAX) as usize];
             let read = file.read_at(0, &mut bytes);
             read.map_err(|e| CoreError::io("read", &segment.path, e).at(0))?;
+            // A segment that was prepared has its nonce, and maybe a header.
             let header = match segment.front {
-                Front::Started(Lsn(0)) => HEADER_LEN,
-                _ => 0,
+                Front::Started(Lsn(0)) | Front::Blank => HEADER_LEN,
+                Front::Started(_) | Front::Renamed | Front::Unmade => 0,
             };
             if let Some(at) = bytes[header..].iter().position(|&byte| byte != 0) {
                 let message = "the raft log has lost the beginning of its newest segment";
@@ -256,7 +261,7 @@ fn start(
     found: Found,
 ) -> Result<(LogStore, LogWriter)> {
     let action = "begin a segment of the raft log";
-    let LogOptions { fs, owner, segment_bytes, .. } = options;
+    let LogOptions { fs, owner, segment_bytes, seed, .. } = options;
     let Replay { hard, truncated, index, live, .. } = found.replay;
     // Above every number that is in use, and that a file that was just removed had.
     let number = listed.last().map_or(Some(1), |newest| newest.number.0.checked_add(1));
@@ -271,7 +276,9 @@ fn start(
         disk_bytes: AtomicU64::new(0),
     });
     let bytes = segment_bytes.min(FIRST_SEGMENT_BYTES_MAX);
-    let segment = wal::prepare(&*shared.fs, dir, number, bytes, None, true);
+    let nonces = Nonces::new(seed);
+    let nonce = nonces.draw(number);
+    let segment = wal::prepare(&*shared.fs, dir, number, nonce, bytes, None, true);
     let segment = segment.map_err(Error::storage(action))?;
     let lengths = |started: &StartedSegment| {
         let same = listed.iter().find(|segment| segment.number == started.number);
@@ -291,6 +298,7 @@ fn start(
         sequence,
         segments,
         next_number: FileNumber(number.0 + 1),
+        nonces,
         live,
         hard,
         truncated,

@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use lsm_core::fs::{Fs, ReadFile};
-use lsm_core::wal::{FileNumber, read_record, segment_path};
+use lsm_core::fs::Fs;
+use lsm_core::wal::{FileNumber, RecordReader};
 use parking_lot::Mutex;
 use raft::StorageError;
 use raft::eraftpb::{Entry, HardState};
@@ -44,7 +44,7 @@ pub(super) struct State {
     pub(super) hard: Hard,
     pub(super) index: Index,
     /// Segments open for reading; the one opened last stands last.
-    files: VecDeque<(FileNumber, Arc<dyn ReadFile>)>,
+    files: VecDeque<(FileNumber, Arc<RecordReader>)>,
 }
 
 impl State {
@@ -52,12 +52,12 @@ impl State {
         Self { hard, index, files: VecDeque::new() }
     }
 
-    fn file(&self, number: FileNumber) -> Option<Arc<dyn ReadFile>> {
+    fn file(&self, number: FileNumber) -> Option<Arc<RecordReader>> {
         let open = self.files.iter().find(|(open, _)| *open == number);
         open.map(|(_, file)| Arc::clone(file))
     }
 
-    fn keep_open(&mut self, number: FileNumber, file: Arc<dyn ReadFile>) {
+    fn keep_open(&mut self, number: FileNumber, file: Arc<RecordReader>) {
         if self.files.len() == OPEN_FILES_MAX {
             self.files.pop_front();
         }
@@ -177,11 +177,11 @@ impl LogStore {
     fn read_piece(&self, piece: &Piece, entries: &mut Vec<Entry>) -> lsm_core::Result<()> {
         let record = &piece.record;
         let (number, offset) = (record.segment, record.offset);
-        let path = segment_path(&self.shared.dir, number);
-        let damaged =
-            |message: String| Err(lsm_core::Error::corrupt(message).in_file(&path).at(offset));
         let file = self.segment(number)?;
-        let Some(payload) = read_record(&*file, &path, number, offset, record.payload_len)? else {
+        let damaged = |message: String| {
+            Err(lsm_core::Error::corrupt(message).in_file(file.path()).at(offset))
+        };
+        let Some(payload) = file.read(offset, record.payload_len)? else {
             return damaged("log record is damaged: its checksum does not hold".into());
         };
         for (index, &(term, at, len)) in (piece.first..).zip(&piece.entries) {
@@ -194,13 +194,11 @@ impl LogStore {
         Ok(())
     }
 
-    fn segment(&self, number: FileNumber) -> lsm_core::Result<Arc<dyn ReadFile>> {
+    fn segment(&self, number: FileNumber) -> lsm_core::Result<Arc<RecordReader>> {
         if let Some(file) = self.shared.state.lock().file(number) {
             return Ok(file);
         }
-        let path = segment_path(&self.shared.dir, number);
-        let file = self.shared.fs.open_read(&path);
-        let file = file.map_err(|e| lsm_core::Error::io("open the log segment", &path, e))?;
+        let file = Arc::new(RecordReader::open(&*self.shared.fs, &self.shared.dir, number)?);
         self.shared.state.lock().keep_open(number, Arc::clone(&file));
         Ok(file)
     }

@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 
 use lsm_core::fs::Lock;
 use lsm_core::wal::{
-    FileNumber, HEADER_LEN, Lsn, Segment, SegmentInfo, Syncer, Via, Writer, segment_path,
+    FileNumber, Lsn, Nonces, Segment, SegmentInfo, Syncer, Via, Writer, clear_header, segment_path,
 };
 use raft::eraftpb::{Entry, HardState};
 
@@ -45,6 +45,7 @@ pub struct LogWriter {
     /// All segments of the log, oldest first; the last one is being written.
     pub(super) segments: VecDeque<SegmentInfo>,
     pub(super) next_number: FileNumber,
+    pub(super) nonces: Nonces,
     pub(super) live: Live,
     /// What was written.
     pub(super) hard: Hard,
@@ -152,7 +153,7 @@ impl LogWriter {
         self.next_number = FileNumber(number.0 + 1);
         let recycled = if bytes == self.segment_bytes { self.spares.pop() } else { None };
         let (fs, dir) = (Arc::clone(&self.shared.fs), self.shared.dir.clone());
-        SegmentJob { fs, dir, number, bytes, recycled }
+        SegmentJob { fs, dir, number, nonce: self.nonces.draw(number), bytes, recycled }
     }
 
     /// Gives up the entries up to this one on disk, by and by: after a crash some may be there
@@ -291,7 +292,7 @@ impl LogWriter {
         if segment.bytes == self.segment_bytes && self.spares.len() < SPARES_MAX {
             // Without its header it cannot be taken for a part of the log.
             let file = self.shared.fs.open_write(&path);
-            if file.and_then(|file| file.write_at(0, &[0; HEADER_LEN])).is_ok() {
+            if file.and_then(|file| clear_header(&*file)).is_ok() {
                 self.spares.push(segment.number);
                 return;
             }

@@ -112,6 +112,7 @@ impl ReplicaOptions {
             owner: identity.incarnation,
             segment_bytes: self.log_segment_bytes,
             cache_bytes: self.log_cache_bytes,
+            seed: self.engine.seed(),
         };
         let (log, mut writer) = LogStore::open(options, &log_dir)?;
         // Nothing is applied in a term that is not in the log.
