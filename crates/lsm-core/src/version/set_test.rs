@@ -1,8 +1,13 @@
+//! A manifest that has grown past its limit is replaced, and nothing that happens meanwhile
+//! loses an edit.
+
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::fs::{CrashFs, CrashImage, MemFs};
+use crate::error::ErrorKind;
+use crate::fs::{CrashFs, CrashImage, Fault, FaultFs, MemFs, Op};
 use crate::key::{KeyspaceId, SeqNo};
+use crate::sstable::Shadowed;
 use crate::version::{KeyspaceEdit, TableMeta};
 
 /// Small enough that every few edits begin a new manifest, with a snapshot in several pieces.
@@ -25,6 +30,7 @@ fn meta(number: u64, key: &[u8]) -> TableMeta {
         entries: 2,
         tombstones: 0,
         raw_bytes: 10,
+        shadowed: Shadowed::default(),
     }
 }
 
@@ -265,5 +271,32 @@ fn a_failed_switch_takes_no_further_edit() {
     let long = (200..220).map(|number| meta(number, &[7; 100])).collect();
     assert!(set.apply(change(&[], long), |_| panic!("it is not in force")).is_err());
     let error = set.apply(change(&[], vec![]), |_| {}).unwrap_err();
-    assert_eq!(error.kind(), crate::error::ErrorKind::Failed);
+    assert_eq!(error.kind(), ErrorKind::Failed);
+}
+
+/// Which manifest is in force is unknown then: nothing may be written to either.
+#[test]
+fn nothing_is_written_after_a_replacement_that_failed() {
+    let disk = FaultFs::new(Arc::new(MemFs::new()));
+    disk.create_dir_all(dir()).unwrap();
+    let shared: Arc<dyn Fs> = Arc::new(disk.clone());
+    let set = create(&shared, new_catalog(), TINY).unwrap();
+    disk.inject(Fault::error(Op::Rename, std::io::ErrorKind::Other));
+    let edit = |number: u64| change(&[], vec![meta(1000 + number, b"key")]);
+    let failed = (0..100).find_map(|n| Some((n, set.apply(edit(n), |_| {}).err()?)));
+    let (last, error) = failed.expect("the manifest is replaced");
+    assert_eq!(error.kind(), ErrorKind::Io);
+    assert_eq!(set.apply(edit(last + 1), |_| {}).unwrap_err().kind(), ErrorKind::Failed);
+    assert_eq!(tables(&load(&disk).unwrap().unwrap()).len() as u64, last + 1, "it was durable");
+}
+
+#[test]
+fn a_number_that_was_given_out_is_used_for_good_with_the_next_edit() {
+    let shared: Arc<dyn Fs> = Arc::new(MemFs::new());
+    shared.create_dir_all(dir()).unwrap();
+    let set = create(&shared, new_catalog(), TINY).unwrap();
+    let numbers = [0; 5].map(|_| set.new_file_number());
+    set.apply(change(&[], vec![]), |_| {}).unwrap();
+    let next_file = load(&*shared).unwrap().unwrap().next_file;
+    assert!(numbers.iter().all(|number| *number < next_file));
 }

@@ -67,6 +67,7 @@ fn build() -> (Folder, Vec<String>) {
     db.drop_keyspace("gone").unwrap();
     db.put("", "the empty key").unwrap();
     db.put([0xff; 9], "behind all prefixes").unwrap();
+    db.put("key007", "seen by the snapshot only").unwrap();
     let snapshot = db.snapshot();
     for i in (0..60_u32).step_by(5) {
         db.put(format!("key{i:03}"), format!("second {i}")).unwrap();

@@ -280,7 +280,9 @@ mod tests {
         };
         // Also one that has lost its most important file.
         for lost in [None, Some("CURRENT")] {
-            lost.map(|name| fs.remove(&dir.join(name)).unwrap());
+            if let Some(name) = lost {
+                fs.remove(&dir.join(name)).unwrap();
+            }
             let before = names();
             let error = options(&fs).open_folder(dir).unwrap_err().to_string();
             assert!(error.contains("lsm_core") && error.contains("of its own"), "{error}");
