@@ -76,7 +76,7 @@ impl Engine {
         dropped.map_err(|error| self.fail(error))?;
         self.trees.remove(&tree);
         self.changed(&tree);
-        self.end_rests_of(|resting| resting.tree == tree.id);
+        self.release_put_off(|plan| plan.tree == tree.id);
         // With its memtables gone, everything may be flushed further than before. A flush finds
         // out, if need be one of nothing: the first in the queue may have looked already.
         if was_unflushed && self.jobs.lock().flushes.len() < 2 {
@@ -137,7 +137,7 @@ impl Engine {
         let _job = self.begin_job()?;
         tree.check_not_dropped()?;
         self.flush_all()?;
-        self.end_rests_of(|resting| resting.tree == tree.id);
+        self.release_put_off(|plan| plan.tree == tree.id);
         let mut sweep = RangeSweep::new(&tree.view().version, range);
         loop {
             self.check_writable()?;

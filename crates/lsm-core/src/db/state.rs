@@ -156,14 +156,14 @@ pub(crate) struct Jobs {
     pub(crate) last_tree: KeyspaceId,
     pub(crate) segment_wanted: bool,
     /// Compactions that failed; their tables stay taken until they are tried again.
-    pub(crate) resting: Vec<Resting>,
+    pub(crate) put_off: Vec<PutOffPlan>,
     /// Logs given up by the manifest, kept to be used again.
     pub(crate) spare_logs: Vec<FileNumber>,
 }
 
 /// A compaction that failed without harm.
 #[derive(Debug)]
-pub(crate) struct Resting {
+pub(crate) struct PutOffPlan {
     pub(crate) tree: KeyspaceId,
     pub(crate) plan: Plan,
     /// In the time of the database's clock.

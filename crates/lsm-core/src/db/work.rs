@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::retry::Failure;
-use super::state::{Engine, FlushGroup, FlushPart, Resting};
+use super::state::{Engine, FlushGroup, FlushPart, PutOffPlan};
 use super::tree::Tree;
 use crate::compaction::{self, Job, Plan, PlanKind};
 use crate::error::{Error, ErrorKind, Result};
@@ -312,7 +312,7 @@ impl Engine {
     /// Runs the most urgent compaction of the keyspace that needs one most: writers to all of
     /// them are held back by the worst.
     pub(crate) fn compact_one(&self) -> Result<bool> {
-        self.end_rests();
+        self.retry_put_off();
         let Some((tree, plan)) = self.next_plan() else { return Ok(false) };
         self.compact_planned(&tree, plan)
     }
@@ -328,21 +328,21 @@ impl Engine {
         // Its tables stay taken for a while, so that others get their turn.
         let ended = self.plan_ended(tree, done);
         let until = self.retries.lock().retry_at(BackgroundJob::Compaction);
-        self.jobs.lock().resting.push(Resting { tree: tree.id, plan, until });
+        self.jobs.lock().put_off.push(PutOffPlan { tree: tree.id, plan, until });
         ended
     }
 
-    /// Gives the tables back of failed compactions that have rested long enough.
-    fn end_rests(&self) {
+    /// Gives the tables back of compactions that were put off for long enough.
+    fn retry_put_off(&self) {
         let now = self.options.clock.now();
-        self.end_rests_of(|resting| resting.until <= now);
+        self.release_put_off(|plan| plan.until <= now);
     }
 
-    /// Gives the tables back of failed compactions that `ends` says so of.
-    pub(crate) fn end_rests_of(&self, ends: impl Fn(&Resting) -> bool) {
+    /// Gives the tables back of those compactions that were put off of which `ends` says so.
+    pub(crate) fn release_put_off(&self, ends: impl Fn(&PutOffPlan) -> bool) {
         let mut jobs = self.jobs.lock();
-        let ended: Vec<_> = jobs.resting.extract_if(.., |resting| ends(resting)).collect();
-        ended.iter().for_each(|resting| jobs.finish(resting.tree, &resting.plan));
+        let ended: Vec<_> = jobs.put_off.extract_if(.., |plan| ends(plan)).collect();
+        ended.iter().for_each(|put_off| jobs.finish(put_off.tree, &put_off.plan));
         drop(jobs);
         if !ended.is_empty() {
             self.announce();
@@ -392,7 +392,7 @@ impl Engine {
     fn plan_ended(&self, tree: &Tree, done: Ended) -> Result<bool> {
         let ended = match done {
             Ok(()) => {
-                if self.jobs.lock().resting.is_empty() {
+                if self.jobs.lock().put_off.is_empty() {
                     self.job_done(BackgroundJob::Compaction);
                 }
                 Ok(true)
