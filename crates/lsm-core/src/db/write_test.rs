@@ -156,11 +156,14 @@ fn waiting_for_a_turn_ends_with_the_database() {
             batch.put("key", "value");
             engine.write(&mut batch, durability)
         };
-        let threads = [Durability::Buffered, Durability::None, Durability::Sync, Durability::None]
+        // The first raises the barrier, behind which the others wait.
+        let first = scope.spawn(move || write(Durability::Buffered));
+        wait_for_waiting(&engine, 1, 0);
+        let others = [Durability::None, Durability::Sync, Durability::None]
             .map(|durability| scope.spawn(move || write(durability)));
         wait_for_waiting(&engine, 2, 2);
         engine.begin_close();
-        for thread in threads {
+        for thread in others.into_iter().chain([first]) {
             assert_eq!(thread.join().unwrap().unwrap_err().kind(), ErrorKind::Closed);
         }
     });
