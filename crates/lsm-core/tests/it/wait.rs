@@ -5,7 +5,7 @@ use std::time::Duration;
 use lsm_core::{Clock, SystemClock};
 
 /// How long whatever is waited for may take.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Returns once `done`.
 ///
