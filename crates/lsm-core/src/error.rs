@@ -72,6 +72,12 @@ impl Error {
         self.inner.source.as_deref()
     }
 
+    /// Whether the system had no room: nothing else is wrong.
+    pub(crate) fn found_no_room(&self) -> bool {
+        let kind = self.io_error().map(io::Error::kind);
+        matches!(kind, Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+    }
+
     fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         let inner = Inner { kind, message: message.into(), file: None, offset: None, source: None };
         Self { inner: Arc::new(inner) }

@@ -53,7 +53,7 @@ impl Engine {
         }
         let id = KeyspaceId(self.set.with(|catalog| catalog.next_keyspace));
         let create = Edit { create_keyspaces: vec![(id, name.to_owned())], ..Edit::default() };
-        self.set.apply(create, |_| {}).map_err(|error| self.fail(error))?;
+        self.set.apply(create, |_| {}).map_err(|error| self.fail_with_manifest(error))?;
         let tree = Arc::new(Tree::new(id, name, options, Arc::default(), true, &self.memory));
         self.trees.insert(&tree);
         Ok(tree)
@@ -73,7 +73,7 @@ impl Engine {
         // Marked in the moment the edit takes effect: a job whose edit comes next and finds no
         // such keyspace must see that it was dropped.
         let dropped = self.set.apply(edit, |_| tree.mark_dropped());
-        dropped.map_err(|error| self.fail(error))?;
+        dropped.map_err(|error| self.fail_with_manifest(error))?;
         self.trees.remove(&tree);
         self.changed(&tree);
         self.release_put_off(|plan| plan.tree == tree.id);

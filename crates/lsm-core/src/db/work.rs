@@ -187,7 +187,31 @@ impl Engine {
         {
             self.syncer().sync_through(end).map_err(Failure::Fatal)?;
         }
-        self.install_flush(group, &tables).map_err(Failure::Fatal)
+        self.install_flush(group, &tables).map_err(|error| {
+            let built: Vec<_> = tables.into_iter().flatten().collect();
+            self.edit_refused(error, &built)
+        })
+    }
+
+    /// What it means that an edit was refused which was to name `tables`.
+    fn edit_refused(&self, error: Error, tables: &[TableMeta]) -> Failure {
+        match error.found_no_room() && !self.set.is_failed() {
+            // The manifest is as it was.
+            true => {
+                self.remove_unnamed(tables);
+                Failure::Harmless(error)
+            }
+            // It may name them.
+            false => Failure::Fatal(error),
+        }
+    }
+
+    /// Fails the database if the manifest has failed, which refused an edit.
+    pub(crate) fn fail_with_manifest(&self, error: Error) -> Error {
+        match self.edit_refused(error, &[]) {
+            Failure::Fatal(error) => self.fail(error),
+            Failure::Harmless(error) => error,
+        }
     }
 
     fn install_flush(&self, group: &FlushGroup, tables: &[Option<TableMeta>]) -> Result<()> {
@@ -304,7 +328,13 @@ impl Engine {
             }
         })?;
         let edit = Edit { add_logs: vec![(number, segment.bytes)], ..Edit::default() };
-        self.set.apply(edit, |_| {}).map_err(Failure::Fatal)?;
+        self.set.apply(edit, |_| {}).map_err(|error| {
+            let failure = self.edit_refused(error, &[]);
+            if let Failure::Harmless(_) = &failure {
+                self.set.obsolete_files().push(FileName::Log(number));
+            }
+            failure
+        })?;
         self.job_done(BackgroundJob::LogSegment);
         Ok(segment)
     }
@@ -444,7 +474,10 @@ impl Engine {
                 }
                 Failure::Harmless(error)
             }
-            false => Failure::Fatal(error),
+            false => {
+                let built = if plan.kind == PlanKind::Merge { &*added } else { &[] };
+                self.edit_refused(error, built)
+            }
         })
     }
 

@@ -11,7 +11,8 @@
 //!   snapshot, which is several records if it is long, is there to its end.
 //! * The manifest is the first file of a new database, and `CURRENT` the second. So a folder
 //!   with tables or logs but no `CURRENT` is damaged, and one with neither was never used.
-//! * After a failed write or sync nothing is written again.
+//! * After a failed write or sync nothing is written again, but for a write that found no room:
+//!   nothing was synced since, and not all of its record is there.
 //!
 //! Threads: one at a time, under the caller's lock, which is held over I/O.
 
@@ -132,11 +133,21 @@ impl Manifest {
         }
         let mut bytes = Vec::new();
         self.encode_record(if edit.is_empty() { &PROOF } else { edit }, &mut bytes)?;
-        let written = self.write_record(&bytes).and_then(|()| self.sync_and_prove());
+        let written = self.write_record(&bytes);
+        if written.as_ref().is_err_and(Error::found_no_room) {
+            return written;
+        }
+        let written = written.and_then(|()| self.sync_and_prove());
         if let Err(error) = &written {
             self.failure = Some(error.clone());
         }
         written
+    }
+
+    /// Whether it is unknown what the file holds. It is not after an edit that found no room: a part
+    /// of its record is no record, and the next one takes its place.
+    pub(crate) fn is_failed(&self) -> bool {
+        self.failure.is_some()
     }
 
     /// Length of the file.
@@ -161,7 +172,11 @@ impl Manifest {
         self.synced = Lsn(self.end as u64);
         let mut proof = Vec::new();
         self.encode_record(&PROOF, &mut proof)?;
-        self.write_record(&proof)
+        match self.write_record(&proof) {
+            // What it would prove is true without it.
+            Err(error) if error.found_no_room() => Ok(()),
+            written => written,
+        }
     }
 
     fn write_record(&mut self, bytes: &[u8]) -> Result<()> {

@@ -3,7 +3,8 @@
 //! Invariants:
 //! * An edit is synced to the manifest before anyone sees its effect.
 //! * Effects become visible in the order of the manifest: they are handed out under the lock.
-//! * A manifest that failed once takes no further edit: what reached the disk is unknown.
+//! * A manifest that failed once takes no further edit: what reached the disk is unknown. One that
+//!   has no room for an edit refuses that edit and no other.
 //!
 //! Threads: any; one edit at a time. The lock is held over the manifest's sync.
 
@@ -123,6 +124,11 @@ impl VersionSet {
         &self.obsolete_files
     }
 
+    /// Whether no edit is taken any more.
+    pub(crate) fn is_failed(&self) -> bool {
+        self.state.lock().failed.is_some()
+    }
+
     /// Looks at the catalog in force.
     pub(crate) fn with<T>(&self, look: impl FnOnce(&Catalog) -> T) -> T {
         look(&self.state.lock().catalog)
@@ -154,16 +160,19 @@ impl VersionSet {
         };
         let mut encoded = Vec::new();
         edit.encode(&mut encoded);
-        let written = match encoded.len() <= self.limits.edit_bytes {
-            true => writing.manifest.append(&encoded),
-            false => {
-                let mut next = state.catalog.clone();
-                next.replace(&edit, part.clone());
-                self.switch_manifest(&mut next, &mut state.manifest)
+        if encoded.len() <= self.limits.edit_bytes {
+            if let Err(error) = writing.manifest.append(&encoded) {
+                // Else nothing has changed.
+                let is_unknown = writing.manifest.is_failed();
+                state.failed = is_unknown.then(|| error.clone());
+                return Err(error);
             }
-        };
-        // What reached the disk is unknown.
-        written.inspect_err(|error| state.failed = Some(error.clone()))?;
+        } else {
+            let mut next = state.catalog.clone();
+            next.replace(&edit, part.clone());
+            let switched = self.switch_manifest(&mut next, &mut state.manifest);
+            switched.inspect_err(|error| state.failed = Some(error.clone()))?;
+        }
         state.catalog.retire(&part, &edit);
         state.catalog.replace(&edit, part);
         install(&state.catalog);

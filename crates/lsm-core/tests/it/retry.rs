@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use lsm_core::fs::{Fault, FaultFs, MemFs, Op, corrupt};
+use lsm_core::fs::{Fault, FaultFs, Fs, MemFs, Op, corrupt};
 use lsm_core::{BackgroundJob, Db, ErrorKind, Event, KeyspaceOptions, Options};
 
 use crate::folder::DIR;
@@ -87,6 +87,35 @@ fn a_flush_that_finds_no_room_is_tried_again_and_writes_go_on() {
         // Nobody asks: the thread tries again by itself.
         wait::until("the flush is done", || it.recovered(BackgroundJob::Flush));
         it.db.flush().unwrap();
+        it.check(2);
+    }
+}
+
+/// A part of its record may be in the manifest: the next one takes its place.
+#[test]
+fn an_edit_that_finds_no_room_in_the_manifest_is_tried_again() {
+    for part in [0, 1, 30, 60] {
+        let it = Watched::open();
+        it.db.put(0u32.to_be_bytes(), "before").unwrap();
+        it.faults.inject(refuse(Op::Write, ".manifest").short(part).times(2));
+        assert_eq!(it.db.flush().unwrap_err().kind(), ErrorKind::Io);
+        it.db.put(1u32.to_be_bytes(), "meanwhile").unwrap();
+        wait::until("the flush is done", || it.recovered(BackgroundJob::Flush));
+        it.db.flush().unwrap();
+        // The call itself may ask again, too.
+        it.faults.inject(refuse(Op::Write, ".manifest").short(part));
+        let options = KeyspaceOptions::default();
+        assert_eq!(it.db.keyspace("new", options.clone()).unwrap_err().kind(), ErrorKind::Io);
+        it.db.keyspace("new", options).unwrap();
+        it.faults.inject(refuse(Op::Write, ".manifest").short(part));
+        assert_eq!(it.db.drop_keyspace("new").unwrap_err().kind(), ErrorKind::Io);
+        it.db.drop_keyspace("new").unwrap();
+        let left = it.db.levels().iter().map(|level| level.tables.len()).sum::<usize>();
+        let disk = it.disk.clone();
+        wait::until("what was made in vain is removed", || {
+            let names = disk.list(Path::new(DIR)).unwrap();
+            names.iter().filter(|name| name.ends_with(".table")).count() == left
+        });
         it.check(2);
     }
 }
