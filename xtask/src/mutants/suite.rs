@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::command::{Result, Step};
 
 /// A test that takes so long hangs: far longer than any does on a busy machine.
-const SILENCE_MAX: Duration = Duration::from_secs(240);
+const SILENCE_MAX: Duration = Duration::from_secs(150);
 /// A mutant that allocates without end must not take the machine with it. In KiB.
 const MEMORY_MAX: u32 = 12 << 20;
 
