@@ -50,13 +50,17 @@ fn new_options_release_writers() {
         assert!(engine.flush_one().unwrap());
     }
     let stopped = engine.metrics.read().stops;
+    let (tell, told) = std::sync::mpsc::channel();
     std::thread::scope(|scope| {
-        let writer = scope.spawn(put);
-        engine.options.clock.sleep(Duration::from_millis(50));
-        assert!(!writer.is_finished(), "it is held back");
+        scope.spawn(|| tell.send(put()).unwrap());
+        let early = told.recv_timeout(Duration::from_millis(50));
+        assert!(early.is_err(), "it is held back");
         engine.keyspace("default", few.l0_tables_compact(64)).unwrap();
-        // Hangs if nobody tells it.
-        writer.join().unwrap().unwrap();
+        let written = told.recv_timeout(Duration::from_secs(60));
+        if written.is_err() {
+            engine.begin_close();
+        }
+        written.expect("nobody told it").unwrap();
     });
     assert_eq!(engine.metrics.read().stops, stopped + 1);
 }

@@ -1,11 +1,13 @@
 //! Dropping a keyspace: what survives it, and who waits for what it held.
 
 use std::sync::Arc;
+use std::sync::mpsc::channel;
 
 use lsm_core::fs::{CrashFs, CrashImage, MemFs};
 use lsm_core::{Db, Durability, ErrorKind, KeyspaceOptions, Options};
 
 use crate::folder::DIR;
+use crate::wait;
 
 fn open(disk: &CrashFs) -> Db {
     Options::default().fs(Arc::new(disk.clone())).open(DIR).unwrap()
@@ -38,10 +40,15 @@ fn nobody_waits_for_writes_that_went_with_their_keyspace() {
     let gone = db.keyspace("gone", KeyspaceOptions::default()).unwrap();
     gone.put("key", "value").unwrap();
     let last = db.last_sequence();
+    let (tell, told) = channel();
     std::thread::scope(|scope| {
-        let waits = scope.spawn(|| db.wait_flushed(last));
+        scope.spawn(|| tell.send(db.wait_flushed(last)).unwrap());
         db.drop_keyspace("gone").unwrap();
-        waits.join().unwrap().unwrap();
+        let waited = told.recv_timeout(wait::PATIENCE);
+        if waited.is_err() {
+            db.clone().close().unwrap();
+        }
+        waited.expect("it waits for ever").unwrap();
     });
     assert!(db.flushed_sequence() >= last);
     db.close().unwrap();
