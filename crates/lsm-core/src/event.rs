@@ -1,7 +1,8 @@
 //! What an open database tells its application about itself, as it happens.
 //!
 //! For logs and alarms: nothing depends on who listens. Listeners are called from background
-//! and callers' threads, outside of all locks, and should return soon.
+//! and callers' threads, some of which hold locks: they must not call the database, and should
+//! return soon.
 
 use std::fmt;
 use std::sync::Arc;

@@ -252,7 +252,8 @@ impl Options {
     }
 
     /// Calls `listen` when something happens that an operator should know: see [`Event`]. It is
-    /// called from background and callers' threads, and holds up their work until it returns.
+    /// called from background and callers' threads, and holds up their work until it returns: it
+    /// must not call the database.
     #[must_use]
     pub fn on_event(mut self, listen: impl Fn(&Event) + Send + Sync + 'static) -> Self {
         self.listener = Listener::new(listen);

@@ -6,8 +6,8 @@
 //! the version set, in the order of the manifest.
 //!
 //! A job that fails before its edit is written has changed nothing: it is put off and tried
-//! again (see `retry`). A failure of the edit itself, of the log or of the folder's names fails
-//! the database.
+//! again (see `retry`), and so has one whose edit found no room. Any other failure of the edit, of
+//! the log or of the folder's names fails the database.
 
 use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
@@ -177,8 +177,16 @@ impl Engine {
             let view = part.tree.pinned();
             compaction::flush(&self.job(&view.options, &snapshots), &part.memtables)
         };
-        let built: Result<Vec<_>> = group.parts.iter().map(flush).collect();
-        let tables = built.map_err(Failure::Harmless)?;
+        let mut tables = Vec::with_capacity(group.parts.len());
+        for part in &group.parts {
+            let built = flush(part).map_err(|error| {
+                // The next attempt makes all of them anew.
+                let vain: Vec<_> = tables.iter().flatten().cloned().collect();
+                self.remove_unnamed(&vain);
+                Failure::Harmless(error)
+            });
+            tables.push(built?);
+        }
         if tables.iter().any(Option::is_some) {
             compaction::sync_names(&*self.options.fs, &self.dir).map_err(Failure::Fatal)?;
         }

@@ -121,6 +121,23 @@ fn an_edit_that_finds_no_room_in_the_manifest_is_tried_again() {
 }
 
 #[test]
+fn a_flush_that_fails_half_way_leaves_no_table_behind() {
+    let it = Watched::open();
+    let other = it.db.keyspace("other", small()).unwrap();
+    it.db.put(0u32.to_be_bytes(), "value").unwrap();
+    other.put("key", "value").unwrap();
+    // The table of the first keyspace is there, that of the second is not.
+    it.faults.inject(refuse(Op::Create, ".table").after(1).times(1));
+    assert_eq!(it.db.flush().unwrap_err().kind(), ErrorKind::Io);
+    wait::until("the flush is done", || it.recovered(BackgroundJob::Flush));
+    wait::until("two tables are left", || {
+        let names = it.disk.list(Path::new(DIR)).unwrap();
+        names.iter().filter(|name| name.ends_with(".table")).count() == 2
+    });
+    it.check(1);
+}
+
+#[test]
 fn a_segment_that_cannot_be_made_ahead_costs_nothing() {
     let it = Watched::with_segments(1 << 20);
     it.faults.inject(refuse(Op::Allocate, ".log").times(2));
