@@ -24,17 +24,17 @@ fn small() -> KeyspaceOptions {
 
 impl Watched {
     fn open() -> Self {
-        Self::with_segments(64 << 10)
+        Self::with(small(), 64 << 10)
     }
 
-    fn with_segments(bytes: u64) -> Self {
+    fn with(keyspace: KeyspaceOptions, segment_bytes: u64) -> Self {
         let disk = MemFs::new();
         let faults = FaultFs::new(Arc::new(disk.clone()));
         let events = Arc::new(Mutex::new(Vec::new()));
         let told = Arc::clone(&events);
         let db = Options::default()
-            .default_keyspace(small())
-            .log_segment_bytes(bytes)
+            .default_keyspace(keyspace)
+            .log_segment_bytes(segment_bytes)
             .log_bytes_max(1 << 30)
             .fs(Arc::new(faults.clone()))
             .on_event(move |event| told.lock().unwrap().push(event.clone()))
@@ -95,7 +95,8 @@ fn a_flush_that_finds_no_room_is_tried_again_and_writes_go_on() {
 #[test]
 fn an_edit_that_finds_no_room_in_the_manifest_is_tried_again() {
     for part in [0, 1, 30, 60] {
-        let it = Watched::open();
+        // No compaction, whose edit would meet the fault that is meant for another.
+        let it = Watched::with(small().l0_tables_compact(16), 64 << 10);
         it.db.put(0u32.to_be_bytes(), "before").unwrap();
         it.faults.inject(refuse(Op::Write, ".manifest").short(part).times(2));
         assert_eq!(it.db.flush().unwrap_err().kind(), ErrorKind::Io);
@@ -139,7 +140,7 @@ fn a_flush_that_fails_half_way_leaves_no_table_behind() {
 
 #[test]
 fn a_segment_that_cannot_be_made_ahead_costs_nothing() {
-    let it = Watched::with_segments(1 << 20);
+    let it = Watched::with(small(), 1 << 20);
     it.faults.inject(refuse(Op::Allocate, ".log").times(2));
     let mut keys = 0u32;
     // The first segment is large enough for all until the next one is there.
