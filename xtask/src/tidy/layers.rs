@@ -39,6 +39,7 @@ db/                 L6
     rest.rs
     removal.rs
     work.rs
+    flush.rs
     write.rs
     reads.rs
     range_iter.rs

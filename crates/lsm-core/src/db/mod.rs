@@ -3,6 +3,7 @@
 
 mod admin;
 mod checkpoint;
+mod flush;
 mod handle;
 mod health;
 mod idle;

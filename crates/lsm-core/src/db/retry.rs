@@ -32,6 +32,9 @@ pub(crate) enum Failure {
     Harmless(Error),
 }
 
+/// How a job ended.
+pub(crate) type Ended = Result<(), Failure>;
+
 /// The failures of each kind of work.
 #[derive(Debug, Default)]
 pub(crate) struct Retries {

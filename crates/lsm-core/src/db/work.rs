@@ -1,4 +1,4 @@
-//! The background work, a piece at a time: flush a group, make a log segment, compact.
+//! The background work, a piece at a time: make a log segment, compact; see `flush` for flushes.
 //!
 //! Each function does one piece and tells whether there was one. Threads call them in a loop,
 //! a simulation calls them by hand: the order is then the caller's, and one seed replays one
@@ -13,8 +13,8 @@ use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::retry::Failure;
-use super::state::{Engine, FlushGroup, FlushPart, PutOffPlan};
+use super::retry::{Ended, Failure};
+use super::state::{Engine, PutOffPlan};
 use super::tree::Tree;
 use crate::compaction::{self, Job, Plan, PlanKind};
 use crate::error::{Error, ErrorKind, Result};
@@ -22,14 +22,8 @@ use crate::event::{BackgroundJob, Event};
 use crate::file_name::{FileName, FileNumber};
 use crate::key::SeqNo;
 use crate::options::{Background, KeyspaceOptions};
-use crate::version::{Catalog, Edit, KeyspaceEdit, TableMeta};
-use crate::wal::{self, Lsn, Writer};
-
-/// How a job ended.
-type Ended = std::result::Result<(), Failure>;
-
-/// Logs kept to be used again; more are removed.
-const SPARE_LOGS_MAX: usize = 4;
+use crate::version::{Edit, KeyspaceEdit, TableMeta};
+use crate::wal;
 
 impl Engine {
     /// Does one piece of background work; false if there is none left, and none will be before
@@ -117,21 +111,21 @@ impl Engine {
     }
 
     /// Notes that a job was done.
-    fn job_done(&self, job: BackgroundJob) {
+    pub(crate) fn job_done(&self, job: BackgroundJob) {
         if self.retries.lock().done(job) {
             self.options.listener.tell(&Event::JobRecovered { job });
         }
     }
 
     /// Whether a job need not be put off any longer. Who steps by hand decides that.
-    fn may_start(&self, job: BackgroundJob) -> bool {
+    pub(crate) fn may_start(&self, job: BackgroundJob) -> bool {
         self.options.background == Background::Stepped
             || self.retries.lock().may_start(job, self.options.clock.now())
     }
 
     /// What a failed job means: nothing, if it was told to stop; else it is put off, or the
     /// database fails.
-    fn ended(&self, job: BackgroundJob, failure: Failure) -> Result<bool> {
+    pub(crate) fn ended(&self, job: BackgroundJob, failure: Failure) -> Result<bool> {
         match failure {
             Failure::Harmless(error) if is_given_up(&error) => Ok(false),
             Failure::Harmless(error) => Err(self.put_off(job, error)),
@@ -139,7 +133,11 @@ impl Engine {
         }
     }
 
-    fn job<'a>(&'a self, options: &'a KeyspaceOptions, snapshots: &'a [SeqNo]) -> Job<'a> {
+    pub(crate) fn job<'a>(
+        &'a self,
+        options: &'a KeyspaceOptions,
+        snapshots: &'a [SeqNo],
+    ) -> Job<'a> {
         Job {
             fs: &self.options.fs,
             dir: &self.dir,
@@ -151,58 +149,8 @@ impl Engine {
         }
     }
 
-    /// Turns the oldest group of sealed memtables into tables of level 0.
-    pub(crate) fn flush_one(&self) -> Result<bool> {
-        let _one_at_a_time = self.flushing.lock();
-        if !self.may_start(BackgroundJob::Flush) {
-            return Ok(false);
-        }
-        let Some(group) = self.jobs.lock().flushes.front().cloned() else { return Ok(false) };
-        match self.flush(&group) {
-            Ok(()) => self.job_done(BackgroundJob::Flush),
-            Err(failure) => return self.ended(BackgroundJob::Flush, failure),
-        }
-        self.jobs.lock().flushes.pop_front();
-        self.update_pressure();
-        self.announce();
-        Ok(true)
-    }
-
-    fn flush(&self, group: &FlushGroup) -> Ended {
-        let snapshots = self.snapshots.list(&self.published);
-        let flush = |part: &FlushPart| {
-            if part.tree.is_dropped() {
-                return Ok(None);
-            }
-            let view = part.tree.pinned();
-            compaction::flush(&self.job(&view.options, &snapshots), &part.memtables)
-        };
-        let mut tables = Vec::with_capacity(group.parts.len());
-        for part in &group.parts {
-            let built = flush(part).map_err(|error| {
-                // The next attempt makes all of them anew.
-                let vain: Vec<_> = tables.iter().flatten().cloned().collect();
-                self.remove_unnamed(&vain);
-                Failure::Harmless(error)
-            });
-            tables.push(built?);
-        }
-        if tables.iter().any(Option::is_some) {
-            compaction::sync_names(&*self.options.fs, &self.dir).map_err(Failure::Fatal)?;
-        }
-        if let Some(end) = group.log_end
-            && self.trees.len() > 1
-        {
-            self.syncer().sync_through(end).map_err(Failure::Fatal)?;
-        }
-        self.install_flush(group, &tables).map_err(|error| {
-            let built: Vec<_> = tables.into_iter().flatten().collect();
-            self.edit_refused(error, &built)
-        })
-    }
-
     /// What it means that an edit was refused which was to name `tables`.
-    fn edit_refused(&self, error: Error, tables: &[TableMeta]) -> Failure {
+    pub(crate) fn edit_refused(&self, error: Error, tables: &[TableMeta]) -> Failure {
         match error.found_no_room() && !self.set.is_failed() {
             // The manifest is as it was.
             true => {
@@ -220,71 +168,6 @@ impl Engine {
             Failure::Fatal(error) => self.fail(error),
             Failure::Harmless(error) => error,
         }
-    }
-
-    fn install_flush(&self, group: &FlushGroup, tables: &[Option<TableMeta>]) -> Result<()> {
-        let bytes: u64 = tables.iter().flatten().map(|meta| meta.bytes).sum();
-        let flushed = self.flushed_through(group);
-        let (drop_logs, log_start) = self.useless_logs(flushed);
-        let given_up = drop_logs.clone();
-        let mut unnamed = Vec::new();
-        let edit = |catalog: &Catalog| {
-            let parts = group.parts.iter().zip(tables);
-            let (named, dropped): (Vec<_>, Vec<_>) =
-                parts.partition(|(part, _)| catalog.keyspaces.contains_key(&part.tree.id));
-            unnamed.extend(dropped.iter().filter_map(|(_, meta)| meta.as_ref()).cloned());
-            let keyspace = |(part, meta): (&FlushPart, &Option<TableMeta>)| KeyspaceEdit {
-                id: part.tree.id,
-                flushed_seq: Some(group.sealed_at),
-                removed: Vec::new(),
-                added: meta.iter().map(|meta| (0, meta.clone())).collect(),
-            };
-            let keyspaces = named.into_iter().map(keyspace).collect();
-            Edit { flushed_seq: Some(flushed), drop_logs, log_start, keyspaces, ..Edit::default() }
-        };
-        self.set.apply_with(edit, |catalog| {
-            for part in &group.parts {
-                self.install(catalog, &part.tree, &part.memtables);
-            }
-            if let Some(capture) = &group.capture {
-                *capture.lock() = Some(catalog.clone());
-            }
-        })?;
-        self.flushed.store(flushed.0, Ordering::Release);
-        self.metrics.flushes.add(1);
-        self.metrics.flush_bytes.add(bytes);
-        self.give_up_logs(&given_up);
-        self.remove_unnamed(&unnamed);
-        Ok(())
-    }
-
-    /// Full logs that hold nothing but flushed operations, and where the log begins without
-    /// them.
-    fn useless_logs(&self, flushed: SeqNo) -> (Vec<FileNumber>, Option<Lsn>) {
-        let commit = self.commit.lock();
-        let useless = commit.full_logs.iter().take_while(|log| log.last_seq <= flushed);
-        let useless: Vec<FileNumber> = useless.map(|log| log.number).collect();
-        let next = commit.full_logs.get(useless.len()).map(|log| log.base);
-        (useless, next.or(commit.log.as_ref().map(Writer::base)))
-    }
-
-    /// Keeps logs that the manifest no longer names to be used again, or has them removed.
-    fn give_up_logs(&self, numbers: &[FileNumber]) {
-        let mut commit = self.commit.lock();
-        if let Some(last) = numbers.last() {
-            self.syncer().forget_below(FileNumber(last.0 + 1));
-        }
-        let mut jobs = self.jobs.lock();
-        commit.full_logs.retain(|log| {
-            let is_given_up = numbers.contains(&log.number);
-            let usual = log.bytes == self.options.log_segment_bytes;
-            if is_given_up && usual && jobs.spare_logs.len() < SPARE_LOGS_MAX {
-                jobs.spare_logs.push(log.number);
-            } else if is_given_up {
-                self.set.obsolete_files().push(FileName::Log(log.number));
-            }
-            !is_given_up
-        });
     }
 
     /// Makes the segment that the log will go on in.
@@ -491,7 +374,7 @@ impl Engine {
 
     /// Has tables removed that were written for a keyspace that was dropped meanwhile: no edit
     /// names them.
-    fn remove_unnamed(&self, tables: &[TableMeta]) {
+    pub(crate) fn remove_unnamed(&self, tables: &[TableMeta]) {
         for meta in tables {
             self.set.obsolete_files().push(FileName::Table(meta.number));
         }
