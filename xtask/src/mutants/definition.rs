@@ -20,6 +20,8 @@ use crate::command::Result;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Mutant {
     pub(crate) name: String,
+    /// The crate whose tests are to notice.
+    pub(crate) package: String,
     /// The promise that it breaks: why it is wrong.
     pub(crate) breaks: String,
     /// Words of the paths of tests that are likely to notice: these run first.
@@ -30,7 +32,7 @@ pub(crate) struct Mutant {
 /// One place of the source that a mutant changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
-    /// Below the sources of the engine.
+    /// From the root of the workspace.
     pub(crate) file: String,
     pub(crate) pieces: Vec<Piece>,
 }
@@ -46,8 +48,8 @@ pub(crate) enum Piece {
     },
 }
 
-/// Reads the definitions of one file.
-pub(crate) fn parse(text: &str) -> Result<Vec<Mutant>> {
+/// Reads the definitions of one file; they name files below the sources of `package`.
+pub(crate) fn parse(package: &str, text: &str) -> Result<Vec<Mutant>> {
     let mut mutants: Vec<Mutant> = Vec::new();
     let (mut file, mut code) = (String::new(), String::new());
     // One line more, so that the last place is ended too.
@@ -70,13 +72,14 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Mutant>> {
         let (word, rest) = line.split_once(' ').ok_or_else(|| wrong("a word is alone"))?;
         let rest = rest.trim().to_owned();
         if word == "mutant" {
-            let (breaks, tests, places) = (String::new(), Vec::new(), Vec::new());
-            mutants.push(Mutant { name: rest, breaks, tests, places });
+            let (package, breaks) = (package.to_owned(), String::new());
+            let (tests, places) = (Vec::new(), Vec::new());
+            mutants.push(Mutant { name: rest, package, breaks, tests, places });
             continue;
         }
         let mutant = mutants.last_mut().ok_or_else(|| wrong("no mutant was begun"))?;
         match word {
-            "file" => file = rest,
+            "file" => file = format!("crates/{package}/src/{rest}"),
             "breaks" => mutant.breaks = rest,
             "tests" => mutant.tests = rest.split_whitespace().map(str::to_owned).collect(),
             _ => return Err(wrong("an unknown word").into()),

@@ -10,10 +10,8 @@ use super::definition::{Mutant, parse};
 use super::weave::weave;
 use crate::command::{Result, Step};
 
-/// Where the definitions are.
+/// Where the definitions are, in a folder for each crate.
 const DEFINITIONS: &str = "xtask/mutants";
-/// The sources that are mutated.
-const SOURCES: &str = "crates/lsm-core/src";
 /// Tells which mutant is on. Read once: tests of one process share it.
 const SWITCH: &str = "//! Which mutant is on.
 
@@ -29,13 +27,16 @@ pub(crate) fn is(number: usize) -> bool {
 /// All mutants, in the order of their files and lines: the first is number 1.
 pub(crate) fn definitions() -> Result<Vec<Mutant>> {
     let mut paths = Vec::new();
-    for entry in fs::read_dir(DEFINITIONS)? {
-        paths.push(entry?.path());
+    for folder in fs::read_dir(DEFINITIONS)? {
+        let folder = folder?;
+        for entry in fs::read_dir(folder.path())? {
+            paths.push((folder.file_name().to_string_lossy().into_owned(), entry?.path()));
+        }
     }
     paths.sort();
     let mut mutants: Vec<Mutant> = Vec::new();
-    for path in paths {
-        let more = parse(&fs::read_to_string(&path)?);
+    for (package, path) in paths {
+        let more = parse(&package, &fs::read_to_string(&path)?);
         let more = more.map_err(|error| format!("{}: {error}", path.display()))?;
         for mutant in more {
             if mutants.iter().any(|other| other.name == mutant.name) {
@@ -57,10 +58,9 @@ pub(crate) fn woven(mutants: &[Mutant]) -> Result<Vec<(String, String)>> {
         mutants.iter().flat_map(|mutant| &mutant.places).map(|place| &*place.file).collect();
     let (mut woven, mut stale) = (Vec::new(), Vec::new());
     for file in files {
-        let path = format!("{SOURCES}/{file}");
-        let source = fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
+        let source = fs::read_to_string(file).map_err(|error| format!("{file}: {error}"))?;
         match weave(file, &source, mutants) {
-            Ok(text) => woven.push((path, text)),
+            Ok(text) => woven.push((file.to_owned(), text)),
             Err(error) => stale.push(error),
         }
     }
@@ -77,16 +77,23 @@ pub(crate) fn update(copy: &Path, woven: Vec<(String, String)>) -> Result {
             files.push((name.to_owned(), bytes));
         }
     }
+    let mut crates = BTreeSet::new();
     for (path, text) in woven {
+        let (krate, _) = path.split_once("src/").ok_or_else(|| format!("{path} is no source"))?;
+        crates.insert(format!("{krate}src/"));
         let file = files.iter_mut().find(|(name, _)| *name == path);
         file.ok_or_else(|| format!("{path} is not known to git"))?.1 = text.into();
     }
-    let root = format!("{SOURCES}/lib.rs");
-    for (_, bytes) in files.iter_mut().filter(|(name, _)| *name == root) {
-        let text = String::from_utf8(std::mem::take(bytes))?;
-        *bytes = format!("#![allow(warnings)]\n{text}\nmod mutant;\n").into();
+    for sources in &crates {
+        let is_root = |name: &str| {
+            ["lib.rs", "main.rs"].iter().any(|root| name == format!("{sources}{root}"))
+        };
+        for (_, bytes) in files.iter_mut().filter(|(name, _)| is_root(name)) {
+            let text = String::from_utf8(std::mem::take(bytes))?;
+            *bytes = format!("#![allow(warnings)]\n{text}\nmod mutant;\n").into();
+        }
+        files.push((format!("{sources}mutant.rs"), SWITCH.into()));
     }
-    files.push((format!("{SOURCES}/mutant.rs"), SWITCH.into()));
     for (name, bytes) in &files {
         let path = copy.join(name);
         if fs::read(&path).is_ok_and(|there| there == *bytes) {

@@ -26,6 +26,9 @@ pub(crate) struct Args {
     /// Run only those whose name holds this; may be given more than once
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
+    /// Run only those of this crate; may be given more than once
+    #[arg(long, short, value_name = "CRATE")]
+    package: Vec<String>,
     /// Run only the tests that are likely to notice: for a first look, not for a claim
     #[arg(long)]
     quick: bool,
@@ -48,12 +51,15 @@ pub(crate) fn run(args: &Args) -> Result {
     let home = PathBuf::from(env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".into()));
     let home = env::current_dir()?.join(home).join("mutants");
     mirror::update(&home.join("src"), woven)?;
-    let suite = Suite::build(&home)?;
+    let packages = chosen.iter().map(|&number| &*mutants[number - 1].package).collect();
+    let suite = Suite::build(&home, &packages)?;
     let whole = args.sample.is_none() && args.only.is_empty() && !args.quick;
     if whole {
         println!("without a mutant: all tests");
-        if let Some(failure) = suite.first_failure(0, &[Which::All])? {
-            return Err(format!("{} {} without a mutant", failure.test, failure.how).into());
+        for package in packages {
+            if let Some(failure) = suite.first_failure(package, 0, &[Which::All])? {
+                return Err(format!("{} {} without a mutant", failure.test, failure.how).into());
+            }
         }
     }
     let outcomes = run_all(&suite, &mutants, &chosen, args.quick)?;
@@ -71,7 +77,8 @@ pub(crate) fn check() -> Result {
 /// The numbers of the mutants to run.
 fn choose(args: &Args, mutants: &[Mutant]) -> Result<Vec<usize>> {
     let named = |mutant: &Mutant| {
-        args.only.is_empty() || args.only.iter().any(|word| mutant.name.contains(word.as_str()))
+        (args.only.is_empty() || args.only.iter().any(|word| mutant.name.contains(word.as_str())))
+            && (args.package.is_empty() || args.package.contains(&mutant.package))
     };
     let mut chosen: Vec<usize> = (1..=mutants.len()).filter(|&n| named(&mutants[n - 1])).collect();
     if chosen.is_empty() {
@@ -145,7 +152,7 @@ fn run_all(
 fn try_to_kill(suite: &Suite, number: usize, mutant: &Mutant, quick: bool) -> Result<End> {
     let likely = Which::Like(&mutant.tests);
     let tests = if quick { &[likely][..] } else { &[likely, Which::All] };
-    let Some(failure) = suite.first_failure(number, tests)? else { return Ok(End::Survived) };
+    let Some(failure) = suite.first_failure(&mutant.package, number, tests)? else { return Ok(End::Survived) };
     Ok(match suite.run(failure.binary, 0, Which::Only(&failure.test))? {
         None => End::Killed(failure),
         Some(again) => End::Unknown(again),

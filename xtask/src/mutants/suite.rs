@@ -1,7 +1,8 @@
-//! The tests of the copy: built once, and run with one mutant or none until one fails.
+//! The tests of the copy, of all crates that have mutants: built once, and run with one mutant or none until one fails.
 //!
 //! A test runs alone in its process's one thread, so that the last line tells which one it is.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -17,15 +18,25 @@ const SILENCE_MAX: Duration = Duration::from_secs(150);
 /// A mutant that allocates without end must not take the machine with it. In KiB.
 const MEMORY_MAX: u32 = 12 << 20;
 
-/// The binaries with tests, the fastest first.
+/// Crates whose tests run a crate in earnest, beside its own.
+const TESTED_BESIDE: [(&str, &str); 2] = [("lsm-raft", "lsm-server"), ("lsm-client", "lsm-server")];
+/// Compiles the examples anew, and finds nothing by it.
+const LEFT_OUT: &str = "examples";
+
+/// The binaries with tests, the fastest of each crate first.
 #[derive(Debug)]
 pub(crate) struct Suite {
-    binaries: Vec<PathBuf>,
-    /// What cargo starts tests in.
-    dir: PathBuf,
+    binaries: Vec<Binary>,
+    copy: PathBuf,
     scratch: PathBuf,
     /// How many runs were begun: each has a folder of its own for its files.
     runs: AtomicUsize,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Binary {
+    package: String,
+    path: PathBuf,
 }
 
 /// Some tests of one binary.
@@ -47,12 +58,17 @@ pub(crate) struct Failure {
 }
 
 impl Suite {
-    /// Builds the tests of the engine in the workspace below `home`, beside which their scratch
+    /// Builds what tests these crates in the workspace below `home`, beside which their scratch
     /// files go.
-    pub(crate) fn build(home: &Path) -> Result<Self> {
+    pub(crate) fn build(home: &Path, packages: &BTreeSet<&str>) -> Result<Self> {
         let copy = home.join("src");
-        let line = "cargo test --no-run --locked -p lsm-core --lib --test it";
-        let step = Step::new(line)
+        let beside = TESTED_BESIDE.iter().filter(|(tested, _)| packages.contains(tested));
+        let all: BTreeSet<_> = packages.iter().copied().chain(beside.map(|(_, by)| *by)).collect();
+        let mut step = Step::new("cargo test --no-run --locked --lib --bins --tests");
+        for package in &all {
+            step = step.arg("-p").arg(package);
+        }
+        let step = step
             .arg("--message-format=json-render-diagnostics")
             .arg("--manifest-path")
             .arg(&copy.join("Cargo.toml").display())
@@ -61,27 +77,35 @@ impl Suite {
         println!("$ {step}");
         let messages = step.output()?;
         let is_test = |line: &&str| line.contains("\"reason\":\"compiler-artifact\"");
-        let binaries: Vec<PathBuf> =
+        let mut binaries: Vec<Binary> =
             messages.lines().filter(is_test).filter_map(executable).collect();
-        if binaries.len() != 2 {
-            return Err(format!("the build made {} test binaries, not 2", binaries.len()).into());
+        if let Some(package) = all.iter().find(|&&p| binaries.iter().all(|b| b.package != p)) {
+            return Err(format!("the build made no test binary of {package}").into());
         }
-        let (dir, scratch) = (copy.join("crates/lsm-core"), home.join("scratch"));
-        let mut suite = Self { binaries, dir, scratch, runs: AtomicUsize::new(0) };
-        // Integration tests take longer than those of the library.
-        let is_it = |path: &PathBuf| path.to_string_lossy().contains("/it-");
-        suite.binaries.sort_by_key(is_it);
-        Ok(suite)
+        // Whole systems and simulations take longer than the rest.
+        let is_slow = |binary: &Binary| {
+            ["/it-", "/sim-"].iter().any(|name| binary.path.to_string_lossy().contains(name))
+        };
+        binaries.sort_by_key(is_slow);
+        Ok(Self { binaries, copy, scratch: home.join("scratch"), runs: AtomicUsize::new(0) })
     }
 
-    /// The first test that fails of these, taken in turn.
+    /// The first test that fails of these, taken in turn: of the crate's own, then of those that
+    /// run it in earnest.
     pub(crate) fn first_failure(
         &self,
+        package: &str,
         mutant: usize,
         tests: &[Which<'_>],
     ) -> Result<Option<Failure>> {
+        let beside = TESTED_BESIDE.iter().filter(|(tested, _)| *tested == package);
+        let packages: Vec<_> = std::iter::once(package).chain(beside.map(|(_, by)| *by)).collect();
         for which in tests {
-            for binary in 0..self.binaries.len() {
+            let of = |package| {
+                let is_of = move |&i: &usize| self.binaries[i].package == package;
+                (0..self.binaries.len()).filter(is_of)
+            };
+            for binary in packages.iter().flat_map(|package| of(*package)) {
                 if let Some(failure) = self.run(binary, mutant, *which)? {
                     return Ok(Some(failure));
                 }
@@ -103,14 +127,17 @@ impl Suite {
         fs::create_dir_all(&scratch)?;
         let mut command = Command::new("sh");
         command.arg("-c").arg(format!("ulimit -v {MEMORY_MAX}; exec \"$0\" \"$@\""));
-        command.arg(&self.binaries[binary]).arg("--test-threads=1");
+        let Binary { package, path } = &self.binaries[binary];
+        // What cargo starts tests in.
+        let dir = self.copy.join("crates").join(package);
+        command.arg(path).arg("--test-threads=1");
         match which {
             Which::All => {}
             Which::Like(words) => drop(command.args(words)),
             Which::Only(test) => drop(command.arg("--exact").arg(test)),
         }
-        command.current_dir(&self.dir).env("LSM_MUTANT", mutant.to_string());
-        command.env("CARGO_MANIFEST_DIR", &self.dir).env("TMPDIR", &scratch);
+        command.current_dir(&dir).env("LSM_MUTANT", mutant.to_string());
+        command.env("CARGO_MANIFEST_DIR", &dir).env("TMPDIR", &scratch);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn()?;
         let ended = watch(&mut child);
@@ -130,10 +157,15 @@ impl Suite {
 }
 
 /// The executable of a message about what was built, if it is one of tests.
-fn executable(message: &str) -> Option<PathBuf> {
-    let (_, behind) = message.split_once("\"executable\":\"")?;
-    let path = behind.split('"').next()?;
-    message.contains("\"test\":true},").then(|| PathBuf::from(path))
+fn executable(message: &str) -> Option<Binary> {
+    let field = |name: &str| {
+        let (_, behind) = message.split_once(&format!("\"{name}\":\""))?;
+        behind.split('"').next()
+    };
+    let (path, target, manifest) = (field("executable")?, field("name")?, field("manifest_path")?);
+    let package = Path::new(manifest).parent()?.file_name()?.to_string_lossy().into_owned();
+    let is_test = message.contains("\"test\":true},") && target != LEFT_OUT;
+    is_test.then(|| Binary { package, path: path.into() })
 }
 
 /// How the output of a run of tests ended.
@@ -196,8 +228,10 @@ mod tests {
 
     #[test]
     fn the_binaries_are_found_in_cargos_messages() {
-        let message = r#"{"reason":"compiler-artifact","target":{"kind":["test"],"name":"it","test":true},"profile":{"opt_level":"1","test":true},"features":[],"executable":"/t/it-1"}"#;
-        assert_eq!(executable(message), Some(PathBuf::from("/t/it-1")));
+        let message = r#"{"reason":"compiler-artifact","manifest_path":"/w/crates/p/Cargo.toml","target":{"kind":["test"],"name":"it","test":true},"profile":{"opt_level":"1","test":true},"features":[],"executable":"/t/it-1"}"#;
+        let it = Binary { package: "p".to_owned(), path: "/t/it-1".into() };
+        assert_eq!(executable(message), Some(it));
+        assert_eq!(executable(&message.replace("it\"", "examples\"")), None);
         assert_eq!(executable(&message.replace("\"test\":true},", "\"test\":false},")), None);
         assert_eq!(executable(r#"{"executable":null}"#), None);
     }

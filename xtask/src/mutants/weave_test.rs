@@ -7,22 +7,22 @@ const SOURCE: &str = "fn f(a: u8) -> u8 {\n    log.sync()?; // Durable.\n    if 
 
 fn mutants(text: &str) -> Vec<Mutant> {
     let head = "mutant m\nfile x.rs\nbreaks all\ntests t\n";
-    parse(&format!("{head}{text}")).unwrap()
+    parse("p", &format!("{head}{text}")).unwrap()
 }
 
 fn woven(text: &str) -> Result<String, String> {
-    weave("x.rs", SOURCE, &mutants(text))
+    weave("crates/p/src/x.rs", SOURCE, &mutants(text))
 }
 
 #[test]
 fn definitions_are_read() {
     let text = "# a comment\nmutant one\nfile a.rs\nbreaks order\ntests it::x lib\n| «a ⇒ b» c\n\n\
         mutant two\nbreaks more\ntests u\n| x\n| «⇒ y;»\nfile b.rs\n| «z; ⇒»\n";
-    let mutants = parse(text).unwrap();
+    let mutants = parse("p", text).unwrap();
     assert_eq!((&*mutants[0].name, &*mutants[0].breaks), ("one", "order"));
     assert_eq!(mutants[0].tests, ["it::x", "lib"]);
     let files: Vec<_> = mutants[1].places.iter().map(|place| &*place.file).collect();
-    assert_eq!(files, ["a.rs", "b.rs"], "the file stays until another is named");
+    assert_eq!(files, ["crates/p/src/a.rs", "crates/p/src/b.rs"], "the file stays until another is named");
 }
 
 #[test]
@@ -36,7 +36,7 @@ fn what_cannot_be_read_is_named_with_its_line() {
         ("mutant m\n| «a ⇒ b»\n", "m lacks a promise, tests or"),
         ("mutant m\nbreaks b\n", "m lacks a promise, tests or"),
     ] {
-        let error = parse(text).unwrap_err().to_string();
+        let error = parse("p", text).unwrap_err().to_string();
         assert!(error.contains(want), "{error}");
     }
 }
@@ -80,7 +80,7 @@ fn mutants_share_a_place_or_are_refused() {
 #[test]
 fn stale_definitions_are_named() {
     let gone = woven("| «a < 4 ⇒ true»").unwrap_err();
-    assert_eq!(gone, "mutant m went stale: in x.rs its text is not there");
+    assert_eq!(gone, "mutant m went stale: in crates/p/src/x.rs its text is not there");
     let twice = woven("| «a ⇒ b»").unwrap_err();
-    assert_eq!(twice, "mutant m went stale: in x.rs its text is there more than once");
+    assert_eq!(twice, "mutant m went stale: in crates/p/src/x.rs its text is there more than once");
 }
