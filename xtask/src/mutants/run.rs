@@ -130,8 +130,11 @@ fn run_all(
         while let Some(&number) = chosen.get(next.fetch_add(1, Ordering::Relaxed)) {
             let mutant = &mutants[number - 1];
             let start = Instant::now();
-            let end = try_to_kill(suite, number, mutant, quick)
-                .map_err(|error| format!("mutant {}: {error}", mutant.name))?;
+            let end = try_to_kill(suite, number, mutant, quick).map_err(|error| {
+                // The others end first.
+                next.store(chosen.len(), Ordering::Relaxed);
+                format!("mutant {}: {error}", mutant.name)
+            })?;
             let outcome = Outcome { number, end, time: start.elapsed() };
             let mut outcomes = outcomes.lock().map_err(|_| "another worker panicked")?;
             outcomes.push(outcome);
@@ -152,8 +155,14 @@ fn run_all(
 fn try_to_kill(suite: &Suite, number: usize, mutant: &Mutant, quick: bool) -> Result<End> {
     let likely = Which::Like(&mutant.tests);
     let tests = if quick { &[likely][..] } else { &[likely, Which::All] };
-    let Some(failure) = suite.first_failure(&mutant.package, number, tests)? else { return Ok(End::Survived) };
-    Ok(match suite.run(failure.binary, 0, Which::Only(&failure.test))? {
+    let Some(failure) = suite.first_failure(&mutant.package, number, tests)? else {
+        return Ok(End::Survived);
+    };
+    let same = match &*failure.test {
+        "" => Which::All,
+        test => Which::Only(test),
+    };
+    Ok(match suite.run(failure.binary, 0, same)? {
         None => End::Killed(failure),
         Some(again) => End::Unknown(again),
     })

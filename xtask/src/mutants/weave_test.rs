@@ -22,7 +22,11 @@ fn definitions_are_read() {
     assert_eq!((&*mutants[0].name, &*mutants[0].breaks), ("one", "order"));
     assert_eq!(mutants[0].tests, ["it::x", "lib"]);
     let files: Vec<_> = mutants[1].places.iter().map(|place| &*place.file).collect();
-    assert_eq!(files, ["crates/p/src/a.rs", "crates/p/src/b.rs"], "the file stays until another is named");
+    assert_eq!(
+        files,
+        ["crates/p/src/a.rs", "crates/p/src/b.rs"],
+        "the file stays until another is named"
+    );
 }
 
 #[test]

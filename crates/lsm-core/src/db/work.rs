@@ -151,7 +151,7 @@ impl Engine {
 
     /// What it means that an edit was refused which was to name `tables`.
     pub(crate) fn edit_refused(&self, error: Error, tables: &[TableMeta]) -> Failure {
-        match error.found_no_room() && !self.set.is_failed() {
+        match error.kind() == ErrorKind::Io && !self.set.is_failed() {
             // The manifest is as it was.
             true => {
                 self.remove_unnamed(tables);

@@ -67,9 +67,21 @@ pub(crate) struct Loaded {
 }
 
 impl Manifest {
-    /// Writes manifest `number`, which begins with `snapshot`, and puts it in force. One piece of the
-    /// snapshot is in memory at a time.
+    /// Writes manifest `number`, which begins with `snapshot`, and puts it in force.
     pub(crate) fn create(
+        fs: &dyn Fs,
+        dir: &Path,
+        named: (FileNumber, Nonce),
+        snapshot: impl Iterator<Item = Edit>,
+    ) -> Result<Self> {
+        let manifest = Self::prepare(fs, dir, named, snapshot)?;
+        manifest.put_in_force(fs, dir)?;
+        Ok(manifest)
+    }
+
+    /// Writes manifest `number`, which begins with `snapshot`: a failure leaves the one in force
+    /// as it is. One piece of the snapshot is in memory at a time.
+    pub(crate) fn prepare(
         fs: &dyn Fs,
         dir: &Path,
         (number, nonce): (FileNumber, Nonce),
@@ -85,9 +97,18 @@ impl Manifest {
         let (synced, failure) = (Lsn(0), None);
         let mut manifest = Self { number, nonce, path, file, end: 0, synced, sequence: 0, failure };
         manifest.begin(snapshot)?;
-        fs.sync_dir(dir).map_err(|e| Error::io("sync the folder", dir, e))?;
-        switch_current(fs, dir, number)?;
+        prepare_current(fs, dir, number)?;
         Ok(manifest)
+    }
+
+    /// Has `CURRENT` name this manifest, which was prepared right before. After a failure it is
+    /// unknown which one is in force.
+    pub(crate) fn put_in_force(&self, fs: &dyn Fs, dir: &Path) -> Result<()> {
+        let sync_dir = || fs.sync_dir(dir).map_err(|e| Error::io("sync the folder", dir, e));
+        let (new, current) = (FileName::CurrentNew.in_dir(dir), FileName::Current.in_dir(dir));
+        sync_dir()?;
+        fs.rename(&new, &current).map_err(|e| Error::io("rename", &new, e))?;
+        sync_dir()
     }
 
     /// Writes header and snapshot.
@@ -264,15 +285,14 @@ fn decode_current(bytes: &[u8]) -> Option<FileNumber> {
     }
 }
 
-fn switch_current(fs: &dyn Fs, dir: &Path, number: FileNumber) -> Result<()> {
-    let (new, current) = (FileName::CurrentNew.in_dir(dir), FileName::Current.in_dir(dir));
+/// Writes what `CURRENT` is to be, under another name.
+fn prepare_current(fs: &dyn Fs, dir: &Path, number: FileNumber) -> Result<()> {
+    let new = FileName::CurrentNew.in_dir(dir);
     remove_if_there(fs, &new)?;
     let file = fs.create(&new).map_err(|e| Error::io("create", &new, e))?;
     file.write_at(0, encode_current(number).as_bytes())
         .and_then(|()| file.sync())
-        .map_err(|e| Error::io("write", &new, e))?;
-    fs.rename(&new, &current).map_err(|e| Error::io("rename", &new, e))?;
-    fs.sync_dir(dir).map_err(|e| Error::io("sync the folder", dir, e))
+        .map_err(|e| Error::io("write", &new, e))
 }
 
 fn remove_if_there(fs: &dyn Fs, path: &Path) -> Result<()> {

@@ -100,10 +100,10 @@ fn each_step_of_creation_is_durable_before_the_next() {
         "sync 000001.manifest",
         // The proof, which is not waited for.
         "write 000001.manifest",
-        "sync folder db",
         "create CURRENT.new",
         "write CURRENT.new",
         "sync CURRENT.new",
+        "sync folder db",
         "rename to CURRENT",
         "sync folder db",
     ];

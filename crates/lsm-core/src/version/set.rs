@@ -4,7 +4,8 @@
 //! * An edit is synced to the manifest before anyone sees its effect.
 //! * Effects become visible in the order of the manifest: they are handed out under the lock.
 //! * A manifest that failed once takes no further edit: what reached the disk is unknown. One that
-//!   has no room for an edit refuses that edit and no other.
+//!   has no room for an edit refuses that edit and no other; and one that cannot be replaced when
+//!   it is full grows on.
 //!
 //! Threads: any; one edit at a time. The lock is held over the manifest's sync.
 
@@ -66,7 +67,8 @@ struct State {
 struct Writing {
     manifest: Manifest,
     number: FileNumber,
-    snapshot_bytes: u64,
+    /// Once it is longer than this it is replaced.
+    full_at: u64,
 }
 
 impl VersionSet {
@@ -96,8 +98,8 @@ impl VersionSet {
 
     /// Begins a new manifest, which holds all of the catalog: from here on there may be edits.
     pub(crate) fn start_writing(&self) -> Result<()> {
-        let State { catalog, manifest, .. } = &mut *self.state.lock();
-        self.switch_manifest(catalog, manifest)
+        let State { catalog, manifest, failed } = &mut *self.state.lock();
+        self.switch_manifest(catalog, manifest, failed)
     }
 
     /// Tells this database from every other, for good.
@@ -170,30 +172,47 @@ impl VersionSet {
         } else {
             let mut next = state.catalog.clone();
             next.replace(&edit, part.clone());
-            let switched = self.switch_manifest(&mut next, &mut state.manifest);
-            switched.inspect_err(|error| state.failed = Some(error.clone()))?;
+            self.switch_manifest(&mut next, &mut state.manifest, &mut state.failed)?;
         }
         state.catalog.retire(&part, &edit);
         state.catalog.replace(&edit, part);
         install(&state.catalog);
-        let State { catalog, manifest, failed } = state;
-        let limit = |snapshot_bytes: u64| self.limits.manifest_bytes.max(2 * snapshot_bytes);
-        let is_full = |w: &Writing| w.manifest.bytes() > limit(w.snapshot_bytes);
-        if manifest.as_ref().is_some_and(is_full) {
-            let switched = self.switch_manifest(catalog, manifest);
-            switched.inspect_err(|error| *failed = Some(error.clone()))?;
-        }
-        Ok(())
+        self.replace_if_full(state)
     }
 
-    /// Puts a new manifest in force, which begins with all of `catalog`.
-    fn switch_manifest(&self, catalog: &mut Catalog, writing: &mut Option<Writing>) -> Result<()> {
+    /// Begins a new manifest if that in force is long enough.
+    fn replace_if_full(&self, state: &mut State) -> Result<()> {
+        let State { catalog, manifest, failed } = state;
+        if !manifest.as_ref().is_some_and(|w| w.manifest.bytes() > w.full_at) {
+            return Ok(());
+        }
+        let switched = self.switch_manifest(catalog, manifest, failed);
+        if let (Err(_), None, Some(writing)) = (&switched, failed, manifest) {
+            // The edit is durable, and the old one serves. Not with each edit: a snapshot is long.
+            writing.full_at = writing.manifest.bytes() + self.limits.manifest_bytes / 4;
+            return Ok(());
+        }
+        switched
+    }
+
+    /// Puts a new manifest in force, which begins with all of `catalog`. An error changes nothing,
+    /// unless it is unknown which one is in force: then the set has `failed`.
+    fn switch_manifest(
+        &self,
+        catalog: &mut Catalog,
+        writing: &mut Option<Writing>,
+        failed: &mut Option<Error>,
+    ) -> Result<()> {
         let (number, nonce) = self.new_framed_file();
         catalog.next_file = FileNumber(self.next_file.load(Ordering::Relaxed));
         let snapshot = catalog.snapshot(self.limits.piece_bytes);
-        let manifest = Manifest::create(&*self.fs, &self.dir, (number, nonce), snapshot)?;
-        let snapshot_bytes = manifest.bytes();
-        let old = writing.replace(Writing { manifest, number, snapshot_bytes });
+        let prepared = Manifest::prepare(&*self.fs, &self.dir, (number, nonce), snapshot);
+        let manifest =
+            prepared.inspect_err(|_| self.obsolete_files.push(FileName::Manifest(number)))?;
+        let in_force = manifest.put_in_force(&*self.fs, &self.dir);
+        in_force.inspect_err(|error| *failed = Some(error.clone()))?;
+        let full_at = self.limits.manifest_bytes.max(2 * manifest.bytes());
+        let old = writing.replace(Writing { manifest, number, full_at });
         if let Some(old) = old {
             self.obsolete_files.push(FileName::Manifest(old.number));
         }

@@ -2,6 +2,7 @@
 //! loses an edit.
 
 use std::collections::BTreeMap;
+use std::io;
 
 use super::*;
 use crate::error::ErrorKind;
@@ -73,6 +74,15 @@ fn create(fs: &Arc<dyn Fs>, catalog: Catalog, limits: Limits) -> Result<VersionS
     set.start_writing().map(|()| set)
 }
 
+/// A set, and a disk that fails when told.
+fn on_faults(limits: Limits) -> (FaultFs, VersionSet) {
+    let disk = FaultFs::new(Arc::new(MemFs::new()));
+    disk.create_dir_all(dir()).unwrap();
+    let shared: Arc<dyn Fs> = Arc::new(disk.clone());
+    let set = create(&shared, new_catalog(), limits).unwrap();
+    (disk, set)
+}
+
 fn manifests(fs: &dyn Fs) -> Vec<FileNumber> {
     let names = fs.list(dir()).unwrap();
     let number = |name: &String| match FileName::parse(name) {
@@ -87,7 +97,11 @@ fn remove_obsolete(fs: &dyn Fs, set: &VersionSet) -> Result<()> {
     while let Some(name) = set.obsolete_files().pop() {
         if matches!(name, FileName::Manifest(_)) {
             let path = name.in_dir(dir());
-            fs.remove(&path).map_err(|error| Error::io("remove a manifest", &path, error))?;
+            match fs.remove(&path) {
+                // It was never made.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                removed => removed.map_err(|e| Error::io("remove a manifest", &path, e))?,
+            }
         }
     }
     Ok(())
@@ -263,25 +277,61 @@ fn long_keys_make_a_snapshot_of_several_pieces() {
 
 #[test]
 fn a_failed_switch_takes_no_further_edit() {
-    let fs = CrashFs::new();
-    fs.create_dir_all(dir()).unwrap();
-    let shared: Arc<dyn Fs> = Arc::new(fs.clone());
-    let set = create(&shared, new_catalog(), TINY).unwrap();
-    fs.crash_after(fs.events() + 2);
+    let (disk, set) = on_faults(TINY);
+    disk.inject(Fault::error(Op::Rename, io::ErrorKind::Other));
     let long = (200..220).map(|number| meta(number, &[7; 100])).collect();
     assert!(set.apply(change(&[], long), |_| panic!("it is not in force")).is_err());
     let error = set.apply(change(&[], vec![]), |_| {}).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Failed);
 }
 
+/// The old one is in force, and complete: it takes the edits that come, until there is room.
+#[test]
+fn a_full_manifest_that_cannot_be_replaced_grows_on() {
+    let full = io::ErrorKind::StorageFull;
+    for (op, file) in [
+        (Op::Create, ".manifest"),
+        (Op::Write, ".manifest"),
+        (Op::Sync, ".manifest"),
+        (Op::Create, "CURRENT.new"),
+        (Op::Write, "CURRENT.new"),
+        (Op::Sync, "CURRENT.new"),
+    ] {
+        let (disk, set) = on_faults(Limits { manifest_bytes: 1400, ..TINY });
+        let before = set.manifest_number();
+        let first = set.new_file_number().0 + 1;
+        match file {
+            // That in force is left alone.
+            ".manifest" => (0..100).for_each(|n| {
+                let name = FileName::Manifest(FileNumber(first + n));
+                disk.inject(Fault::error(op, full).on(&name.to_string()).forever());
+            }),
+            _ => disk.inject(Fault::error(op, full).on(file).forever()),
+        }
+        for n in 0..100 {
+            set.apply(change(&[], vec![meta(1000 + n, b"key")]), |_| {}).unwrap();
+        }
+        assert_eq!(set.manifest_number(), before);
+        let attempts = disk.count(Op::Create);
+        assert!(attempts < 80, "{attempts} attempts, and each writes a whole snapshot");
+        let long: Vec<_> = (200..220).map(|number| meta(number, &[7; 100])).collect();
+        let error = set.apply(change(&[], long.clone()), |_| panic!("not in force")).unwrap_err();
+        assert_eq!(error.io_error().unwrap().kind(), full, "an edit that needs a new one");
+        assert!(!set.is_failed());
+        disk.clear();
+        set.apply(change(&[], long), |_| {}).unwrap();
+        assert_ne!(set.manifest_number(), before);
+        remove_obsolete(&disk, &set).unwrap();
+        assert_eq!(manifests(&disk).len(), 1);
+        assert_eq!(tables(&load(&disk).unwrap().unwrap()).len(), 120);
+    }
+}
+
 /// Which manifest is in force is unknown then: nothing may be written to either.
 #[test]
 fn nothing_is_written_after_a_replacement_that_failed() {
-    let disk = FaultFs::new(Arc::new(MemFs::new()));
-    disk.create_dir_all(dir()).unwrap();
-    let shared: Arc<dyn Fs> = Arc::new(disk.clone());
-    let set = create(&shared, new_catalog(), TINY).unwrap();
-    disk.inject(Fault::error(Op::Rename, std::io::ErrorKind::Other));
+    let (disk, set) = on_faults(TINY);
+    disk.inject(Fault::error(Op::Rename, io::ErrorKind::Other));
     let edit = |number: u64| change(&[], vec![meta(1000 + number, b"key")]);
     let failed = (0..100).find_map(|n| Some((n, set.apply(edit(n), |_| {}).err()?)));
     let (last, error) = failed.expect("the manifest is replaced");
