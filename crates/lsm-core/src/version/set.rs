@@ -183,7 +183,7 @@ impl VersionSet {
     /// Begins a new manifest if that in force is long enough.
     fn replace_if_full(&self, state: &mut State) -> Result<()> {
         let State { catalog, manifest, failed } = state;
-        if !manifest.as_ref().is_some_and(|w| w.manifest.bytes() > w.full_at) {
+        if manifest.as_ref().is_none_or(|w| w.manifest.bytes() <= w.full_at) {
             return Ok(());
         }
         let switched = self.switch_manifest(catalog, manifest, failed);
