@@ -1,29 +1,35 @@
-//! Linearizable reads: one confirmation on its way, all that come meanwhile behind it.
+//! Linearizable reads: rounds of questions to a quorum, and who waits for which.
 //!
 //! A read may be answered from a state that holds everything committed when the read began.
 //! ReadIndex (Ongaro's thesis, 6.4) asks a quorum whether the leader still leads. The answer to
-//! a round says nothing about reads that began after it, so these form the next round.
+//! a round says nothing about reads that began after it: these form the next round, which does not
+//! wait for that answer for longer than a heartbeat. So there may be many rounds on their way when
+//! round trips are long, and the answer to one serves those before it, too.
 //!
 //! Lease (the same, 6.4.1): a quorum that answered a round begun at `t` will not vote for
 //! another leader before `t` + the least election timeout; until then the leader may answer on
 //! its own, if no clock runs much faster than its own. [`LEASE_PERCENT`] is the allowance.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::config::Config;
 
 /// Part of the election timeout for which a lease is trusted.
 const LEASE_PERCENT: u32 = 80;
-/// Rounds that may go unanswered before those who wait are sent away.
-const ROUNDS_MAX: u32 = 8;
+/// Election timeouts after which those who wait are sent away. Far longer than a round trip may
+/// take, and than callers wait: this is for callers that have gone.
+const TIMEOUTS_MAX: usize = 10;
 
 #[derive(Debug)]
 pub(super) struct Reads<W> {
     /// Tells the rounds of this process from those of any other.
     nonce: u64,
-    rounds: u64,
+    begun: u64,
     waiting: Vec<W>,
-    round: Option<Round<W>>,
+    /// On their way, the oldest first.
+    rounds: VecDeque<Round<W>>,
+    ticks: usize,
     lease_end: Option<Duration>,
 }
 
@@ -31,76 +37,67 @@ pub(super) struct Reads<W> {
 struct Round<W> {
     context: [u8; 16],
     began: Duration,
-    ticks: usize,
-    unanswered: u32,
+    tick: usize,
     waiters: Vec<W>,
 }
 
 impl<W> Reads<W> {
     pub(super) fn new(nonce: u64) -> Self {
-        Self { nonce, rounds: 0, waiting: Vec::new(), round: None, lease_end: None }
+        let (waiting, rounds) = (Vec::new(), VecDeque::new());
+        Self { nonce, begun: 0, waiting, rounds, ticks: 0, lease_end: None }
     }
 
     pub(super) fn len(&self) -> usize {
-        self.waiting.len() + self.round.as_ref().map_or(0, |round| round.waiters.len())
+        self.waiting.len() + self.rounds.iter().map(|round| round.waiters.len()).sum::<usize>()
     }
 
-    /// Whether a round is on its way: what comes now waits for the next.
-    pub(super) fn is_asking(&self) -> bool {
-        self.round.is_some()
+    /// Whether a read that came now would be asked for at once.
+    pub(super) fn may_begin(&self, config: &Config) -> bool {
+        self.is_quiet_for(config.heartbeat_ticks)
     }
 
     pub(super) fn push(&mut self, waiter: W) {
         self.waiting.push(waiter);
     }
 
-    /// Begins a round, if one is due: the context to ask the quorum with.
-    pub(super) fn begin(&mut self, now: Duration) -> Option<Vec<u8>> {
-        if self.round.is_some() || self.waiting.is_empty() {
-            return None;
-        }
-        let context = self.next_context();
-        let waiters = std::mem::take(&mut self.waiting);
-        self.round = Some(Round { context, began: now, ticks: 0, unanswered: 0, waiters });
-        Some(context.to_vec())
+    /// Begins a round for those who wait, if one is due: the context to ask the quorum with.
+    pub(super) fn begin(&mut self, now: Duration, config: &Config) -> Option<Vec<u8>> {
+        let is_due = !self.waiting.is_empty() && self.may_begin(config);
+        is_due.then(|| self.ask(now))
     }
 
     /// The round with this context is answered: who may read now. An answer to anything else
     /// is old news.
     pub(super) fn answered(&mut self, context: &[u8], config: &Config) -> Option<Vec<W>> {
-        let round = self.round.take_if(|round| round.context == context)?;
+        let at = self.rounds.iter().position(|round| round.context == context)?;
         let ticks = config.election_ticks_min.saturating_sub(1) as u32;
-        self.lease_end = Some(round.began + config.tick * ticks * LEASE_PERCENT / 100);
-        Some(round.waiters)
+        let lease = config.tick * ticks * LEASE_PERCENT / 100;
+        self.lease_end = Some(self.rounds[at].began + lease);
+        Some(self.rounds.drain(..=at).flat_map(|round| round.waiters).collect())
     }
 
-    /// Counts a tick; a round that takes too long is asked again under a fresh context.
+    /// Counts a tick. If nothing was asked for a while and no answer has come, the question may have
+    /// been lost: the context to ask again with.
     pub(super) fn tick(&mut self, now: Duration, config: &Config) -> Option<Vec<u8>> {
-        let round = self.round.as_mut()?;
-        round.ticks += 1;
-        if round.ticks < 2 * config.heartbeat_ticks {
-            return None;
-        }
-        let context = self.next_context();
-        let round = self.round.as_mut().expect("it was there");
-        (round.context, round.began, round.ticks) = (context, now, 0);
-        round.unanswered += 1;
-        Some(context.to_vec())
+        self.ticks += 1;
+        let is_due = !self.rounds.is_empty() && self.is_quiet_for(2 * config.heartbeat_ticks);
+        is_due.then(|| self.ask(now))
     }
 
-    /// Gives up on a round that was asked too often.
-    pub(super) fn take_hopeless(&mut self) -> Vec<W> {
-        match self.round.take_if(|round| round.unanswered >= ROUNDS_MAX) {
-            Some(round) => round.waiters,
-            None => Vec::new(),
+    /// Gives up on rounds that are on their way for too long.
+    pub(super) fn take_hopeless(&mut self, config: &Config) -> Vec<W> {
+        let mut hopeless = Vec::new();
+        let ticks_max = TIMEOUTS_MAX * config.election_ticks_min;
+        while self.rounds.front().is_some_and(|round| self.ticks - round.tick > ticks_max) {
+            hopeless.extend(self.rounds.pop_front().into_iter().flat_map(|round| round.waiters));
         }
+        hopeless
     }
 
     /// Everyone who waits.
     pub(super) fn take_all(&mut self) -> Vec<W> {
-        let mut all = self.round.take().map_or_else(Vec::new, |round| round.waiters);
-        all.append(&mut self.waiting);
-        all
+        let asked = self.rounds.drain(..).flat_map(|round| round.waiters);
+        asked.chain(self.waiting.drain(..)).collect()
     }
 
     /// Those who wait for the next round.
@@ -117,12 +114,18 @@ impl<W> Reads<W> {
         self.lease_end = None;
     }
 
-    fn next_context(&mut self) -> [u8; 16] {
-        self.rounds += 1;
+    fn is_quiet_for(&self, ticks: usize) -> bool {
+        self.rounds.back().is_none_or(|last| self.ticks - last.tick >= ticks)
+    }
+
+    fn ask(&mut self, now: Duration) -> Vec<u8> {
+        self.begun += 1;
         let mut context = [0; 16];
         context[..8].copy_from_slice(&self.nonce.to_le_bytes());
-        context[8..].copy_from_slice(&self.rounds.to_le_bytes());
-        context
+        context[8..].copy_from_slice(&self.begun.to_le_bytes());
+        let waiters = std::mem::take(&mut self.waiting);
+        self.rounds.push_back(Round { context, began: now, tick: self.ticks, waiters });
+        context.to_vec()
     }
 }
 
@@ -132,48 +135,91 @@ mod tests {
 
     const NOW: Duration = Duration::from_secs(5);
 
+    fn reads() -> (Reads<i32>, Config) {
+        (Reads::new(7), Config::new(1))
+    }
+
+    /// Ticks until the next context.
+    fn tick(reads: &mut Reads<i32>, config: &Config) -> Vec<u8> {
+        (0..100).find_map(|_| reads.tick(NOW, config)).expect("the question may have been lost")
+    }
+
     #[test]
     fn reads_that_come_during_a_round_wait_for_the_next() {
-        let (mut reads, config) = (Reads::new(7), Config::new(1));
+        let (mut reads, config) = reads();
         reads.push(1);
-        let first = reads.begin(NOW).unwrap();
+        let first = reads.begin(NOW, &config).unwrap();
         reads.push(2);
-        assert_eq!(reads.begin(NOW), None);
+        assert_eq!(reads.begin(NOW, &config), None);
         assert_eq!(reads.answered(b"other", &config), None);
         assert_eq!(reads.answered(&first, &config), Some(vec![1]));
-        let second = reads.begin(NOW).unwrap();
+        let second = reads.begin(NOW, &config).unwrap();
         assert_ne!(first, second);
         assert_eq!(reads.answered(&first, &config), None);
         assert_eq!(reads.answered(&second, &config), Some(vec![2]));
     }
 
     #[test]
-    fn a_slow_round_is_asked_afresh_and_the_old_answer_is_not_taken() {
-        let (mut reads, config) = (Reads::new(7), Config::new(1));
-        reads.push(1);
-        let first = reads.begin(NOW).unwrap();
-        let again = (0..100).find_map(|_| reads.tick(NOW, &config)).unwrap();
-        assert_eq!(reads.answered(&first, &config), None);
-        assert_eq!(reads.answered(&again, &config), Some(vec![1]));
+    fn any_answer_to_a_question_that_was_repeated_serves_those_who_waited_before_it() {
+        for answered in 0..3 {
+            let (mut reads, config) = reads();
+            reads.push(1);
+            let mut asked = vec![reads.begin(NOW, &config).unwrap()];
+            asked.push(tick(&mut reads, &config));
+            reads.push(2);
+            asked.push(tick(&mut reads, &config));
+            reads.push(3);
+            let served = if answered < 2 { vec![1] } else { vec![1, 2] };
+            assert_eq!(reads.answered(&asked[answered], &config), Some(served));
+            for old in &asked[..=answered] {
+                assert_eq!(reads.answered(old, &config), None, "it is over");
+            }
+            let later = asked.get(answered + 1..).and_then(|later| later.last());
+            let last = later.map(|last| reads.answered(last, &config).unwrap());
+            assert_eq!(last, later.map(|_| vec![2]));
+        }
     }
 
     #[test]
-    fn nobody_waits_for_ever() {
-        let (mut reads, config) = (Reads::new(7), Config::new(1));
+    fn a_long_round_trip_does_not_hold_up_those_who_come_later() {
+        let (mut reads, config) = reads();
         reads.push(1);
-        reads.begin(NOW).unwrap();
-        for _ in 0..100 {
-            reads.tick(NOW, &config);
+        let mut asked = vec![reads.begin(NOW, &config).unwrap()];
+        for waiter in 2..6 {
+            reads.push(waiter);
+            assert!(!reads.may_begin(&config) && reads.begin(NOW, &config).is_none());
+            for _ in 0..config.heartbeat_ticks {
+                assert_eq!(reads.tick(NOW, &config), None);
+            }
+            assert!(reads.may_begin(&config));
+            asked.push(reads.begin(NOW, &config).unwrap());
         }
-        assert_eq!(reads.take_hopeless(), [1]);
+        for (context, waiter) in asked.iter().zip(1..) {
+            assert_eq!(reads.answered(context, &config), Some(vec![waiter]));
+        }
+    }
+
+    #[test]
+    fn nobody_waits_for_ever_and_questions_do_not_pile_up() {
+        let (mut reads, config) = reads();
+        reads.push(1);
+        reads.begin(NOW, &config).unwrap();
+        let patience = TIMEOUTS_MAX * config.election_ticks_min;
+        for tick in 0..10 * patience {
+            reads.tick(NOW, &config);
+            let expected = if tick == patience { vec![1] } else { vec![] };
+            assert_eq!(reads.take_hopeless(&config), expected, "{tick}");
+            assert!(reads.rounds.len() <= 2 + patience / (2 * config.heartbeat_ticks));
+        }
         assert_eq!(reads.len(), 0);
     }
 
     #[test]
     fn a_lease_counts_from_the_begin_of_its_round() {
-        let (mut reads, config) = (Reads::new(7), Config::new(1));
+        let (mut reads, config) = reads();
         reads.push(1);
-        let context = reads.begin(NOW).unwrap();
+        let context = reads.begin(NOW, &config).unwrap();
+        while reads.tick(NOW + Duration::from_secs(1), &config).is_none() {}
         reads.answered(&context, &config);
         assert!(reads.has_lease(NOW + Duration::from_millis(700)));
         assert!(!reads.has_lease(NOW + Duration::from_millis(720)));

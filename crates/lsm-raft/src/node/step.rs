@@ -123,7 +123,7 @@ impl<S: NodeStorage, W> Node<S, W> {
         let log = &self.raw.raft.raft_log;
         Wants {
             proposal_bytes: if self.leads() { self.proposals.missing(&self.config) } else { 0 },
-            reads: self.config.lease_reads || !self.reads.is_asking(),
+            reads: self.config.lease_reads || self.reads.may_begin(&self.config),
             persisted: self.leads() || log.committed > log.persisted || self.promising.is_some(),
         }
     }
@@ -219,7 +219,7 @@ impl<S: NodeStorage, W> Node<S, W> {
         if let Some(context) = self.reads.tick(now, &self.config) {
             self.raw.read_index(context);
         }
-        for waiter in self.reads.take_hopeless() {
+        for waiter in self.reads.take_hopeless(&self.config) {
             self.refuse_as_follower(waiter);
         }
         if self.ticks.is_multiple_of(TRUNCATE_TICKS) {
@@ -403,7 +403,7 @@ impl<S: NodeStorage, W> Node<S, W> {
                 self.outputs.push(Output::Read { index, waiters });
             }
         }
-        if let Some(context) = self.reads.begin(now) {
+        if let Some(context) = self.reads.begin(now, &self.config) {
             self.raw.read_index(context);
         }
     }

@@ -356,6 +356,49 @@ fn reads_wait_for_a_quorum_and_not_for_a_disk() {
     assert_eq!(group.readable, [(committed, vec![5]), (committed, vec![6])]);
 }
 
+/// Many rounds are on their way by then, and each answer counts.
+#[test]
+fn reads_are_answered_within_two_round_trips_however_long_these_are() {
+    const LAST: u32 = 40;
+    for one_way in 0..=7 {
+        let mut group = Group::with_leader(3, |_| {});
+        let (mut on_their_way, mut asked, mut late) = (VecDeque::new(), 0, 0);
+        for tick in 0.. {
+            let due = on_their_way.partition_point(|&(at, _): &(u32, Message)| at <= tick);
+            let due: Vec<_> = on_their_way.drain(..due).map(|(_, message)| message).collect();
+            let mut sent = Vec::new();
+            for message in due {
+                sent.extend(group.step(message.to, Input::Message(message)));
+            }
+            for id in 1..=3 {
+                sent.extend(group.step(id, Input::Tick));
+                if tick < LAST {
+                    // Its number tells when and where it was asked.
+                    let waiter = 10 * tick + id as u32;
+                    sent.extend(group.step(id, Input::Read { waiter }));
+                    asked += 1;
+                }
+                sent.extend(group.sync(id));
+            }
+            on_their_way.extend(sent.into_iter().map(|message| (tick + one_way, message)));
+            for waiter in group.readable.drain(..).flat_map(|(_, waiters)| waiters) {
+                let (began, node) = (waiter / 10, waiter % 10);
+                // A follower asks its leader, who asks the others. A read waits for a heartbeat
+                // until it is asked for.
+                let round_trips = if node == 1 { 1 } else { 2 };
+                let most = round_trips * (2 * one_way + 2) + 2;
+                late += u32::from(tick - began > most);
+                asked -= 1;
+            }
+            if tick > LAST && asked == 0 {
+                break;
+            }
+            assert!(tick < 3 * LAST, "{asked} reads have no answer, one way {one_way}");
+        }
+        assert_eq!((late, &group.refused), (0, &vec![]), "one way {one_way}");
+    }
+}
+
 #[test]
 fn a_read_of_a_leader_that_is_alone_is_not_answered() {
     let mut group = Group::with_leader(3, |_| {});
