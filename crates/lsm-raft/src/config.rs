@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use raft::ReadOnlyOption;
+
 use crate::error::{Error, Result};
 
 /// How a node takes part in its group. Times are counted in ticks, which the runtime makes.
@@ -90,5 +92,26 @@ impl Config {
             return fail("at least one entry must be on its way at a time".into());
         }
         Ok(())
+    }
+
+    /// What raft is to know of it.
+    pub(crate) fn to_raft(&self, applied: u64) -> raft::Config {
+        raft::Config {
+            id: self.node,
+            election_tick: self.election_ticks_min,
+            heartbeat_tick: self.heartbeat_ticks,
+            applied,
+            max_size_per_msg: self.append_bytes,
+            max_inflight_msgs: self.appends_in_flight_max,
+            check_quorum: true,
+            pre_vote: true,
+            min_election_tick: self.election_ticks_min,
+            max_election_tick: self.election_ticks_max,
+            read_only_option: ReadOnlyOption::Safe,
+            batch_append: true,
+            max_uncommitted_size: (self.pending_bytes_max as u64).max(64 << 20),
+            max_committed_size_per_ready: 16 << 20,
+            ..raft::Config::default()
+        }
     }
 }

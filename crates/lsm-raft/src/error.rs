@@ -4,6 +4,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The result of work that a node's life depends on.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -36,6 +37,12 @@ pub enum Error {
         dir: PathBuf,
         /// What is wrong, and what to do.
         reason: String,
+    },
+    /// The disk does not answer. What was given to it may be there or not.
+    #[error("the disk has not answered for {} seconds", time.as_secs())]
+    Silent {
+        /// For how long.
+        time: Duration,
     },
     /// A setting that cannot be used.
     #[error("{0}")]

@@ -117,7 +117,7 @@ impl Group {
     }
 
     fn stop(self) {
-        self.nodes.values().for_each(Replica::stop);
+        self.nodes.values().for_each(|node| node.stop().unwrap());
     }
 }
 
@@ -165,6 +165,70 @@ fn a_follower_whose_disk_is_full_stops_and_the_others_go_on() {
     group.stop();
 }
 
+/// Until this node holds the value.
+fn catches_up(group: &Group, node: u64, value: &[u8]) {
+    let begun = Instant::now();
+    while group.nodes[&node].reader().get("key").unwrap().as_deref() != Some(value) {
+        assert!(begun.elapsed() < PATIENCE, "node {node} does not catch up");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_leader_whose_disk_hangs_hands_over_and_follows_once_it_answers() {
+    let group = Group::start();
+    let leader = group.leader(None);
+    group.put(leader, b"before").unwrap();
+    let hang = Duration::from_secs(8);
+    let begun = Instant::now();
+    group.disks[&leader].inject(Fault::delay(FsOp::Sync, hang).on(".log"));
+    let refusal = group.put(leader, b"meanwhile").unwrap_err();
+    assert_eq!(refusal, Refusal::Unknown, "the others may have it");
+    let next = group.leader(Some(leader));
+    group.put(next, b"after").unwrap();
+    assert!(begun.elapsed() < hang, "they go on meanwhile");
+    assert!(group.nodes[&leader].disk_silence() > Duration::from_secs(1));
+    catches_up(&group, leader, b"after");
+    assert!(begun.elapsed() >= hang);
+    group.stop();
+}
+
+#[test]
+fn a_leader_whose_disk_is_slow_hands_over_once() {
+    let group = Group::start();
+    let leader = group.leader(None);
+    let slow = Fault::delay(FsOp::Sync, Duration::from_millis(300)).on(".log");
+    group.disks[&leader].inject(slow.forever());
+    let begun = Instant::now();
+    while group.nodes[&leader].status().leads() {
+        assert!(begun.elapsed() < PATIENCE, "it leads on");
+        // One that comes while another takes over may be refused.
+        let _ = group.put(leader, b"slow");
+    }
+    let next = group.leader(Some(leader));
+    let term = group.nodes[&next].status().term;
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(5) {
+        group.put(next, b"fast").unwrap();
+    }
+    assert_eq!(group.nodes[&next].status().term, term, "nobody takes it away");
+    group.disks[&leader].clear();
+    group.stop();
+}
+
+#[test]
+fn a_node_whose_disk_hangs_can_be_told_to_stop() {
+    let group = Group::start();
+    let leader = group.leader(None);
+    group.disks[&leader].inject(Fault::delay(FsOp::Sync, PATIENCE).on(".log").forever());
+    group.put(leader, b"lost in the disk").unwrap_err();
+    let begun = Instant::now();
+    let error = group.nodes[&leader].stop().unwrap_err().to_string();
+    assert!(error.contains("the disk has not answered for"), "{error}");
+    assert!(begun.elapsed() < PATIENCE / 4, "{:?}", begun.elapsed());
+    group.nodes.iter().filter(|&(&id, _)| id != leader).for_each(|(_, node)| node.stop().unwrap());
+}
+
 /// A follower comes back and needs entries that its leader holds on disk only, and cannot read.
 fn come_back_to_a_log_that_is_lost(spoil: impl Fn(&FaultFs), why: &str) {
     let group = Group::start();
@@ -180,11 +244,7 @@ fn come_back_to_a_log_that_is_lost(spoil: impl Fn(&FaultFs), why: &str) {
     group.assert_stopped(leader, why);
     let next = group.leader(Some(leader));
     assert!(matches!(group.put(next, b"after").unwrap(), Outcome::Written { .. }));
-    let begun = Instant::now();
-    while group.nodes[&away].reader().get("key").unwrap().as_deref() != Some(&b"after"[..]) {
-        assert!(begun.elapsed() < PATIENCE, "node {away} does not catch up");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    catches_up(&group, away, b"after");
     group.stop();
 }
 

@@ -62,6 +62,8 @@ pub(crate) enum Error {
     Serve(String),
     #[error("asked twice to stop; what was going on is left as it is")]
     AskedTwice,
+    #[error("the folder is not closed, but nothing acknowledged is lost: {0}")]
+    NotClosed(lsm_raft::Error),
     #[error("the folder could not be closed within {} seconds", CLOSE_TIME_MAX.as_secs())]
     CloseTimeout,
     #[error("the system refuses what the node needs: {0}")]
@@ -242,7 +244,8 @@ impl Node {
         let closed = timeout(CLOSE_TIME_MAX, spawn_blocking(move || replica.stop())).await;
         self.transport.close();
         self.peer_server.abort();
-        closed.map_err(|_| Error::CloseTimeout)?.map_err(io::Error::other)?;
+        let closed = closed.map_err(|_| Error::CloseTimeout)?.map_err(io::Error::other)?;
+        closed.map_err(Error::NotClosed)?;
         // The replica may have failed while it closed.
         self.replica.wait_stopped().await.map_or(Ok(()), |error| Err(Error::Stopped(error)))
     }
@@ -251,8 +254,10 @@ impl Node {
     async fn abandon(self) {
         self.client_server.abort();
         let replica = self.replica.clone();
-        if timeout(CLOSE_TIME_MAX, spawn_blocking(move || replica.stop())).await.is_err() {
-            tracing::error!("the folder could not be closed in time");
+        match timeout(CLOSE_TIME_MAX, spawn_blocking(move || replica.stop())).await {
+            Ok(Ok(Err(error))) => tracing::error!(%error, "the folder is not closed"),
+            Ok(_) => {}
+            Err(_) => tracing::error!("the folder could not be closed in time"),
         }
         self.transport.close();
         self.peer_server.abort();

@@ -176,6 +176,7 @@ runtime/            L4
     log_thread.rs
     apply_thread.rs
     shared.rs
+    busy.rs
     hashes.rs
     inbox.rs
     jobs.rs
@@ -185,8 +186,10 @@ storage.rs          L3
 node/               L2
     step_test.rs
     step.rs
+    status.rs
     guard.rs
     heard.rs
+    disk.rs
     changes.rs
     catching_up.rs
     proposals.rs

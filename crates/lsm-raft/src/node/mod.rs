@@ -19,11 +19,13 @@
 
 mod catching_up;
 mod changes;
+mod disk;
 mod guard;
 mod heard;
 mod io;
 mod proposals;
 mod reads;
+mod status;
 mod step;
 #[cfg(test)]
 mod step_test;

@@ -1,22 +1,21 @@
 //! The node itself: raft's `RawNode`, fed with judged inputs, its readies turned into outputs.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use raft::eraftpb::{ConfChangeV2, ConfState, Entry, HardState, Message, MessageType, Snapshot};
-use raft::{Progress, ProgressState, RawNode, ReadOnlyOption, StateRole};
+use raft::{Progress, RawNode, StateRole};
 
 use super::catching_up::{CatchingUp, Seen};
 use super::changes::Changes;
+use super::disk::{self, Disk};
 use super::guard::{self, Verdict};
 use super::heard::Heard;
-use super::io::{
-    Apply, Input, NodeStatus, NodeStorage, Output, PeerStatus, Persist, Restore, Wants,
-};
+use super::io::{Apply, Input, NodeStatus, NodeStorage, Output, Persist, Restore, Wants};
 use super::proposals::Proposals;
 use super::reads::Reads;
+use super::status;
 use crate::config::Config;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::members::{Change, Members, decode_changes, encode_changes, to_raft};
 use crate::outcome::Refusal;
 
@@ -50,8 +49,8 @@ pub struct Node<S: NodeStorage, W> {
     hand_over_term: u64,
     ticks: u64,
     flushed: u64,
-    /// Readies given out to be persisted and not yet done.
-    persisting: VecDeque<u64>,
+    /// What was given out to be persisted and is not yet done.
+    disk: Disk,
     /// The last of those that changes the term or vote.
     promising: Option<u64>,
     /// Term and vote as last given out to be persisted.
@@ -81,7 +80,7 @@ impl<S: NodeStorage, W> Node<S, W> {
     ) -> Result<Self> {
         config.validate()?;
         let logger = slog::Logger::root(slog::Discard, slog::o!());
-        let raw = RawNode::new(&to_raft_config(&config, applied), storage, &logger)?;
+        let raw = RawNode::new(&config.to_raft(applied), storage, &logger)?;
         let mut node = Self {
             raw,
             members,
@@ -96,7 +95,7 @@ impl<S: NodeStorage, W> Node<S, W> {
             hand_over_term: 0,
             ticks: 0,
             flushed: 0,
-            persisting: VecDeque::new(),
+            disk: Disk::default(),
             promising: None,
             promised: (0, 0),
             failed: None,
@@ -104,13 +103,13 @@ impl<S: NodeStorage, W> Node<S, W> {
         };
         let hard_state = node.raw.raft.hard_state();
         node.promised = (hard_state.term, hard_state.vote);
-        node.status = node.read_status();
+        node.status = node.status();
         Ok(node)
     }
 
     /// What the node knows of itself, as of now.
     pub fn status(&self) -> NodeStatus {
-        self.read_status()
+        status::read(&self.raw.raft, &self.heard, self.flushed)
     }
 
     /// Where its log lives.
@@ -144,11 +143,11 @@ impl<S: NodeStorage, W> Node<S, W> {
     fn take(&mut self, input: Input<W>, now: Duration) -> Result<()> {
         match input {
             Input::Tick => self.tick(now)?,
-            Input::Message(message) => self.receive(message)?,
+            Input::Message(message) => self.receive(message, now)?,
             Input::Propose { command, waiter } => self.propose(command, waiter),
             Input::ChangeMembers { changes, waiter } => self.change(changes, waiter),
             Input::Read { waiter } => self.read(waiter, now),
-            Input::Persisted { ready } => self.persisted(ready),
+            Input::Persisted { ready } => self.persisted(ready, now),
             // News from before a restore may come after it.
             Input::Applied { index } => {
                 if index > self.raw.raft.raft_log.applied {
@@ -157,7 +156,7 @@ impl<S: NodeStorage, W> Node<S, W> {
             }
             Input::Flushed { index } => self.flushed = self.flushed.max(index),
             Input::Restored { ready, index, members } => {
-                self.persisted(ready);
+                self.persisted(ready, now);
                 self.raw.advance_apply_to(index);
                 self.flushed = self.flushed.max(index);
                 self.members = members;
@@ -193,7 +192,7 @@ impl<S: NodeStorage, W> Node<S, W> {
                 break;
             }
             let (led, before) = (self.leads(), self.outputs.len());
-            self.take_ready()?;
+            self.take_ready(now)?;
             self.watch(led)?;
             // Entries that cannot be read are ready for ever.
             if self.failed.is_some() && self.outputs.len() == before {
@@ -203,6 +202,7 @@ impl<S: NodeStorage, W> Node<S, W> {
         if self.raw.mut_store().take_snapshot_wanted() && self.failed.is_none() {
             self.outputs.push(Output::MakeSnapshot);
         }
+        self.disk.committed(self.raw.raft.raft_log.committed, now);
         self.watch_leadership();
         Ok(std::mem::take(&mut self.outputs))
     }
@@ -222,9 +222,31 @@ impl<S: NodeStorage, W> Node<S, W> {
         for waiter in self.reads.take_hopeless(&self.config) {
             self.refuse_as_follower(waiter);
         }
+        self.watch_disk()?;
         if self.ticks.is_multiple_of(TRUNCATE_TICKS) {
             self.truncate();
             self.leave_joint()?;
+        }
+        Ok(())
+    }
+
+    fn watch_disk(&mut self) -> Result<()> {
+        let verdict = self.disk.tick(&self.config);
+        let silent = self.config.tick * self.disk.silent_ticks() as u32;
+        match verdict {
+            disk::Verdict::Fine => {}
+            disk::Verdict::Slow if self.leads() => {
+                tracing::warn!("the disk is much slower than those of others; handing over");
+                self.transfer(None);
+            }
+            disk::Verdict::Silent if self.leads() => {
+                if self.raw.raft.lead_transferee.is_none() {
+                    tracing::warn!(?silent, "the disk does not answer; handing over");
+                }
+                self.transfer(None);
+            }
+            disk::Verdict::Slow | disk::Verdict::Silent => {}
+            disk::Verdict::Dead => return Err(Error::Silent { time: silent }),
         }
         Ok(())
     }
@@ -238,7 +260,7 @@ impl<S: NodeStorage, W> Node<S, W> {
         self.heard.note(self.ticks, ticks_max, active.map(|(&id, _)| id));
     }
 
-    fn receive(&mut self, message: Message) -> Result<()> {
+    fn receive(&mut self, message: Message, now: Duration) -> Result<()> {
         if self.failed.is_some() && message.get_msg_type() == MessageType::MsgSnapshot {
             return Ok(());
         }
@@ -261,7 +283,7 @@ impl<S: NodeStorage, W> Node<S, W> {
         }
         // A snapshot stands alone in its ready: what follows it comes after the switch.
         if is_snapshot && self.raw.has_ready() {
-            self.take_ready()?;
+            self.take_ready(now)?;
         }
         Ok(())
     }
@@ -408,10 +430,8 @@ impl<S: NodeStorage, W> Node<S, W> {
         }
     }
 
-    fn persisted(&mut self, ready: u64) {
-        while self.persisting.front().is_some_and(|&first| first <= ready) {
-            self.persisting.pop_front();
-        }
+    fn persisted(&mut self, ready: u64, now: Duration) {
+        self.disk.done(ready, now);
         self.promising.take_if(|promise| *promise <= ready);
         self.raw.on_persist_ready(ready);
     }
@@ -458,7 +478,7 @@ impl<S: NodeStorage, W> Node<S, W> {
         self.transfer(None);
     }
 
-    fn take_ready(&mut self) -> Result<()> {
+    fn take_ready(&mut self, now: Duration) -> Result<()> {
         let mut ready = self.raw.ready();
         let number = ready.number();
         let mut messages = ready.take_messages();
@@ -491,10 +511,10 @@ impl<S: NodeStorage, W> Node<S, W> {
         let read_states = ready.take_read_states();
         let persisted = if snapshot.get_metadata().index > 0 {
             assert!(entries.is_empty(), "a snapshot stands alone in its ready");
-            self.restore(number, &snapshot, late);
+            self.restore(number, &snapshot, late, now);
             false
         } else {
-            self.persist(number, entries, late)
+            self.persist(number, entries, late, now)
         };
         self.raw.advance_append_async(ready);
         if persisted {
@@ -509,7 +529,7 @@ impl<S: NodeStorage, W> Node<S, W> {
         Ok(())
     }
 
-    fn restore(&mut self, ready: u64, snapshot: &Snapshot, messages: Vec<Message>) {
+    fn restore(&mut self, ready: u64, snapshot: &Snapshot, messages: Vec<Message>, now: Duration) {
         let metadata = snapshot.get_metadata();
         let (index, term) = (metadata.index, metadata.term);
         self.raw.mut_store().reset(index, term);
@@ -518,14 +538,20 @@ impl<S: NodeStorage, W> Node<S, W> {
         }
         let hard_state = self.raw.raft.hard_state();
         self.note_promise(ready, &hard_state);
-        self.persisting.push_back(ready);
+        self.disk.begin(ready, None, now);
         let conf_state = metadata.get_conf_state().clone();
         let restore = Restore { ready, index, term, conf_state, hard_state, messages };
         self.outputs.push(Output::Restore(restore));
     }
 
     /// True if there is nothing to wait for.
-    fn persist(&mut self, ready: u64, entries: Vec<Entry>, mut messages: Vec<Message>) -> bool {
+    fn persist(
+        &mut self,
+        ready: u64,
+        entries: Vec<Entry>,
+        mut messages: Vec<Message>,
+        now: Duration,
+    ) -> bool {
         let hard_state = self.raw.raft.hard_state();
         // A commit index alone is not worth a write: it is found again from what is applied,
         // or from the leader.
@@ -540,7 +566,7 @@ impl<S: NodeStorage, W> Node<S, W> {
             self.send_early(&mut messages);
         }
         let writes = promises || !entries.is_empty();
-        if !writes && self.persisting.is_empty() {
+        if !writes && self.disk.is_idle() {
             if !messages.is_empty() {
                 self.outputs.push(Output::Send(messages));
             }
@@ -550,7 +576,8 @@ impl<S: NodeStorage, W> Node<S, W> {
         if !writes && messages.is_empty() {
             return false;
         }
-        self.persisting.push_back(ready);
+        let last = entries.last().filter(|_| self.leads()).map(|entry| entry.index);
+        self.disk.begin(ready, last, now);
         let hard_state = writes.then_some(hard_state);
         self.outputs.push(Output::Persist(Persist { ready, hard_state, entries, messages }));
         false
@@ -714,14 +741,22 @@ impl<S: NodeStorage, W> Node<S, W> {
     }
 
     fn watch_leadership(&mut self) {
-        let status = self.read_status();
+        let status = self.status();
         let led = self.status.leads();
         if led && !status.leads() {
             let queued = self.proposals.take_queued().chain(self.changes.take_waiting());
             for waiter in queued.collect::<Vec<_>>() {
                 self.refuse_as_follower(waiter);
             }
+            // What the others decide is not applied here before the disk answers.
+            if self.disk.silent_ticks() >= self.config.election_ticks_min {
+                let undecided = self.proposals.take_in_flight().chain(self.changes.take_proposed());
+                for waiter in undecided {
+                    self.outputs.push(Output::Refuse { waiter, refusal: Refusal::Unknown });
+                }
+            }
             self.reads.drop_lease();
+            self.disk.forget();
         }
         if status.leader != self.status.leader || status.term != self.status.term {
             for waiter in self.reads.take_all() {
@@ -741,56 +776,5 @@ impl<S: NodeStorage, W> Node<S, W> {
         let leader = Some(self.raw.raft.leader_id).filter(|&id| id != raft::INVALID_ID);
         let refusal = Refusal::NotLeader { leader };
         self.outputs.push(Output::Refuse { waiter, refusal });
-    }
-
-    fn read_status(&self) -> NodeStatus {
-        let raft = &self.raw.raft;
-        let log = &raft.raft_log;
-        let peers = if self.leads() {
-            let others = raft.prs().iter().filter(|&(&id, _)| id != raft.id);
-            let mut peers: Vec<_> = others
-                .map(|(&node, progress)| PeerStatus {
-                    node,
-                    matched: progress.matched,
-                    active: progress.recent_active || self.heard.has(node),
-                    snapshot: progress.state == ProgressState::Snapshot,
-                })
-                .collect();
-            peers.sort_by_key(|peer| peer.node);
-            peers
-        } else {
-            Vec::new()
-        };
-        NodeStatus {
-            node: raft.id,
-            leader: Some(raft.leader_id).filter(|&id| id != raft::INVALID_ID),
-            term: raft.term,
-            first: log.first_index(),
-            last: log.last_index(),
-            committed: log.committed,
-            applied: log.applied,
-            flushed: self.flushed.max(log.first_index() - 1),
-            peers,
-        }
-    }
-}
-
-fn to_raft_config(config: &Config, applied: u64) -> raft::Config {
-    raft::Config {
-        id: config.node,
-        election_tick: config.election_ticks_min,
-        heartbeat_tick: config.heartbeat_ticks,
-        applied,
-        max_size_per_msg: config.append_bytes,
-        max_inflight_msgs: config.appends_in_flight_max,
-        check_quorum: true,
-        pre_vote: true,
-        min_election_tick: config.election_ticks_min,
-        max_election_tick: config.election_ticks_max,
-        read_only_option: ReadOnlyOption::Safe,
-        batch_append: true,
-        max_uncommitted_size: (config.pending_bytes_max as u64).max(64 << 20),
-        max_committed_size_per_ready: 16 << 20,
-        ..raft::Config::default()
     }
 }

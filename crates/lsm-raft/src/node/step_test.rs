@@ -536,6 +536,51 @@ fn a_node_that_fails_hands_over_and_promises_nothing_more() {
 }
 
 #[test]
+fn a_leader_whose_disk_is_silent_hands_over_and_in_the_end_stops() {
+    let mut group = Group::with_leader(3, |_| {});
+    group.slow = vec![1];
+    group.propose(1, 1);
+    let ticks = Config::new(1).election_ticks_min;
+    (0..ticks - 2).for_each(|_| group.input(1, Input::Tick));
+    assert!(group.node(1).status().leads(), "it may be a slow sync");
+    group.propose(1, 2);
+    (0..3).for_each(|_| group.input(1, Input::Tick));
+    assert!(!group.node(1).status().leads());
+    let leader = (2..=3).find(|&id| group.node(id).status().leads());
+    let leader = leader.expect("another one leads, without an election timeout");
+    // Whether it took effect the old leader learns when its disk answers: nobody waits for that.
+    // The other one was not in the log yet.
+    group.refused.sort_by_key(|&(waiter, _)| waiter);
+    let not_leader = Refusal::NotLeader { leader: None };
+    assert_eq!(group.refused, [(1, Refusal::Unknown), (2, not_leader)]);
+    group.propose(leader, 3);
+    let answered = group.applied[leader as usize - 1].iter().any(|(_, waiters)| waiters == &[3]);
+    assert!(answered, "the others go on");
+    // It never leads like this.
+    group.input(leader, Input::Transfer { to: Some(1) });
+    (0..3 * ticks).for_each(|_| (1..=3).for_each(|id| group.input(id, Input::Tick)));
+    assert!(!group.node(1).status().leads() && group.ended.is_empty());
+    (0..30 * ticks).for_each(|_| group.input(1, Input::Tick));
+    let told = "the disk has not answered for 33 seconds".to_owned();
+    assert_eq!(group.ended, [(1, told)]);
+}
+
+#[test]
+fn a_disk_that_answers_in_time_costs_no_leadership() {
+    let mut group = Group::with_leader(3, |_| {});
+    for waiter in 0..20 {
+        group.slow = vec![1];
+        group.propose(1, waiter);
+        (0..Config::new(1).election_ticks_min - 2).for_each(|_| group.input(1, Input::Tick));
+        group.slow.clear();
+        group.input(1, Input::Tick);
+        (0..20).for_each(|_| group.input(1, Input::Tick));
+    }
+    assert!(group.node(1).status().leads() && group.refused.is_empty());
+    assert_eq!(group.node(1).status().term, 1);
+}
+
+#[test]
 fn a_node_says_what_it_would_act_on() {
     let mut group = Group::with_leader(3, |_| {});
     group.input(1, Input::Tick);

@@ -21,8 +21,11 @@ use crate::snapshot::{Header, Incoming, Staged};
 use crate::state_machine::StateReader;
 use crate::storage::snapshot_message;
 
-/// How often a stopping leader looks whether another has taken over.
-const HAND_OVER_LOOK: Duration = Duration::from_millis(20);
+/// How often whoever stops looks whether another node has taken over, and the threads have ended.
+const STOP_LOOK: Duration = Duration::from_millis(5);
+/// A disk that is silent for so long is not waited for: longer than writing all that may be under
+/// way takes on a slow one.
+const STOP_SILENCE_MAX: Duration = Duration::from_secs(10);
 
 /// A node that runs. Cheap to clone; any thread or task may call it.
 #[derive(Clone)]
@@ -199,20 +202,44 @@ impl Replica {
         }
     }
 
+    /// For how long the log has been waiting for the disk, or writing a lot to it. Past an
+    /// [election timeout](Self::election_time) a leader hands over.
+    pub fn disk_silence(&self) -> Duration {
+        self.shared.log_busy.time()
+    }
+
+    /// The longest election timeout of this node.
+    pub fn election_time(&self) -> Duration {
+        self.hand_over_time
+    }
+
     /// Stops: hands over the leadership if it can within an election timeout, makes the state
     /// durable, and closes the folder. Blocks until then.
-    pub fn stop(&self) {
+    ///
+    /// # Errors
+    ///
+    /// `Silent` if the disk does not answer: then a thread is left behind that waits for it, and the
+    /// folder is not free before the process has ended. Nothing that was acknowledged is lost.
+    pub fn stop(&self) -> crate::Result<()> {
         let end = self.clock.now() + self.hand_over_time;
         if self.shared.status.borrow().leads() {
             self.transfer(None);
             while self.shared.status.borrow().leads() && self.clock.now() < end {
-                self.clock.sleep(HAND_OVER_LOOK);
+                self.clock.sleep(STOP_LOOK);
             }
         }
         self.shared.inbox.tell(Event::Stop);
         for thread in self.threads.lock().drain(..) {
+            while !thread.is_finished() {
+                let time = self.disk_silence();
+                if time > STOP_SILENCE_MAX {
+                    return Err(Error::Silent { time });
+                }
+                self.clock.sleep(STOP_LOOK);
+            }
             // A panic was told when it happened.
             let _ = thread.join();
         }
+        Ok(())
     }
 }

@@ -61,6 +61,7 @@ impl LogThread {
 
     fn persist(&mut self, group: &mut Vec<Persist>) -> Result<()> {
         let Some(last) = group.last().map(|persist| persist.ready) else { return Ok(()) };
+        let working = self.shared.log_busy.begin();
         let mut written = false;
         for persist in group.iter() {
             if persist.hard_state.is_some() || !persist.entries.is_empty() {
@@ -71,6 +72,7 @@ impl LogThread {
         if written {
             self.writer.sync()?;
         }
+        drop(working);
         let messages: Vec<_> = group.drain(..).flat_map(|persist| persist.messages).collect();
         if !messages.is_empty() {
             self.shared.transport.send(messages);
@@ -80,6 +82,7 @@ impl LogThread {
     }
 
     fn other(&mut self, job: LogJob) -> Result<()> {
+        let _working = self.shared.log_busy.begin();
         match job {
             LogJob::Persist(_) => unreachable!("persists are grouped"),
             LogJob::Truncate { index, term } => self.writer.truncate(index, term),

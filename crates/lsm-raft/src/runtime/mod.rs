@@ -19,6 +19,7 @@
 //! Threads: any number of callers of [`Replica`]; every queue is bounded.
 
 mod apply_thread;
+mod busy;
 mod handle;
 mod hashes;
 mod inbox;

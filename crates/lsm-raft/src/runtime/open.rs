@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::apply_thread::ApplyThread;
+use super::busy::Busy;
 use super::handle::Replica;
 use super::hashes::Hashes;
 use super::inbox::Inbox;
@@ -158,6 +159,7 @@ impl ReplicaOptions {
             transport,
             inbox: Inbox::default(),
             hashes: Mutex::new(Hashes::new(applied)),
+            log_busy: Busy::new(Arc::clone(&self.clock)),
         });
         let hand_over_time = self.config.tick * self.config.election_ticks_max as u32;
         let (log_jobs, log_worker) = jobs::queue(JOBS_MAX);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use super::busy::Busy;
 use super::hashes::Hashes;
 use super::inbox::Inbox;
 use super::queues::Event;
@@ -36,6 +37,8 @@ pub(super) struct Shared {
     /// What waits for the raft thread.
     pub(super) inbox: Inbox,
     pub(super) hashes: Mutex<Hashes>,
+    /// What the log thread has under way.
+    pub(super) log_busy: Busy,
 }
 
 impl Shared {

@@ -229,7 +229,7 @@ impl Cluster {
 impl Running {
     async fn stop(self) {
         let replica = self.replica.clone();
-        spawn_blocking(move || replica.stop()).await.unwrap();
+        spawn_blocking(move || replica.stop()).await.unwrap().unwrap();
         self.transport.close();
         for task in self.tasks {
             task.abort();

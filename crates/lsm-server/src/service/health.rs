@@ -1,6 +1,6 @@
 //! Whether this node serves, as gRPC's health service tells it.
 //!
-//! It serves while it knows a leader and does not stop. That holds for the node as a whole, which
+//! It serves while it knows a leader, its disk answers, and it does not stop. That holds for the node as a whole, which
 //! is what probes ask about if they are told nothing else, as for KVService.
 //!
 //! Threads: one task, until the health is closed or the replica has stopped.
@@ -59,7 +59,9 @@ async fn look(context: Context, reporter: HealthReporter) {
             _ = &mut stopped => break,
             _ = looks.tick() => {}
         }
-        let serves = context.leader().is_some();
+        let replica = &context.replica;
+        let answers = replica.disk_silence() <= replica.election_time();
+        let serves = context.leader().is_some() && answers;
         if served != serves {
             served = serves;
             tell(&reporter, serves).await;

@@ -233,7 +233,7 @@ impl Drop for Group {
         let replicas = std::mem::take(&mut *self.net.replicas.lock());
         let stops =
             replicas.into_values().map(|replica| std::thread::spawn(move || replica.stop()));
-        stops.collect::<Vec<_>>().into_iter().for_each(|stop| stop.join().unwrap());
+        stops.collect::<Vec<_>>().into_iter().for_each(|stop| stop.join().unwrap().unwrap());
     }
 }
 

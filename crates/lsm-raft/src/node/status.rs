@@ -1,0 +1,36 @@
+//! What a node tells of itself, read from raft.
+
+use raft::{ProgressState, Raft};
+
+use super::heard::Heard;
+use super::io::{NodeStatus, NodeStorage, PeerStatus};
+
+pub(super) fn read<S: NodeStorage>(raft: &Raft<S>, heard: &Heard, flushed: u64) -> NodeStatus {
+    let log = &raft.raft_log;
+    let leader = Some(raft.leader_id).filter(|&id| id != raft::INVALID_ID);
+    NodeStatus {
+        node: raft.id,
+        leader,
+        term: raft.term,
+        first: log.first_index(),
+        last: log.last_index(),
+        committed: log.committed,
+        applied: log.applied,
+        flushed: flushed.max(log.first_index() - 1),
+        peers: if leader == Some(raft.id) { peers(raft, heard) } else { Vec::new() },
+    }
+}
+
+fn peers<S: NodeStorage>(raft: &Raft<S>, heard: &Heard) -> Vec<PeerStatus> {
+    let others = raft.prs().iter().filter(|&(&id, _)| id != raft.id);
+    let mut peers: Vec<_> = others
+        .map(|(&node, progress)| PeerStatus {
+            node,
+            matched: progress.matched,
+            active: progress.recent_active || heard.has(node),
+            snapshot: progress.state == ProgressState::Snapshot,
+        })
+        .collect();
+    peers.sort_by_key(|peer| peer.node);
+    peers
+}
