@@ -7,6 +7,9 @@ use lsm_client::proto::v1;
 /// Longest work of an operator: a compaction, a hash of everything.
 pub(crate) const MAINTENANCE_TIME_MAX: Duration = Duration::from_secs(3600);
 
+/// Connections from nodes: a few from each.
+pub(crate) const NODE_CONNECTIONS_MAX: usize = 256;
+
 /// Bounds of one node. The defaults are for production; `config` lets people change some.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Limits {
@@ -24,7 +27,7 @@ pub(crate) struct Limits {
     pub(crate) scans_max: usize,
     /// Requests of one connection that run at the same time.
     pub(crate) streams_max: u32,
-    /// Connections from clients, and as many from nodes.
+    /// Connections from clients.
     pub(crate) connections_max: usize,
     /// Requests of clients that are served at the same time.
     pub(crate) requests_max: usize,

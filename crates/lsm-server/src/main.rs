@@ -6,6 +6,7 @@ mod convert;
 mod fields;
 mod framing;
 mod gather;
+mod handles;
 mod intake;
 mod limits;
 mod listener;

@@ -29,8 +29,9 @@ use tokio::time::timeout;
 use tonic::transport::Server;
 
 use crate::config::Settings;
+use crate::handles;
 use crate::intake::Intake;
-use crate::limits::Limits;
+use crate::limits::{Limits, NODE_CONNECTIONS_MAX};
 use crate::listener;
 use crate::peer::{self, PeerTransport};
 use crate::service::{self, Context, Health, Peers};
@@ -50,6 +51,8 @@ const HEADERS_BYTES_MAX: u32 = 16 << 10;
 /// Why a node could not start, or has ended.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
+    #[error(transparent)]
+    Handles(#[from] handles::TooFew),
     #[error(transparent)]
     Listen(#[from] listener::Error),
     #[error("the node cannot start: {0}")]
@@ -83,6 +86,8 @@ impl From<io::Error> for Error {
 ///
 /// If it could not start, or did not end as it should.
 pub(crate) fn run(settings: &Settings, stop_with_stdin: bool) -> Result<(), Error> {
+    let mut settings = settings.clone();
+    handles::provide(&mut settings.limits)?;
     let runtime = Builder::new_multi_thread()
         .worker_threads(settings.threads)
         .thread_name("serve")
@@ -91,7 +96,7 @@ pub(crate) fn run(settings: &Settings, stop_with_stdin: bool) -> Result<(), Erro
     let ended = runtime.block_on(async {
         let stop = StopSignal::listen(stop_with_stdin)?;
         tokio::select! {
-            ended = run_node(settings, &stop) => ended,
+            ended = run_node(&settings, &stop) => ended,
             () = stop.asked_again() => Err(Error::AskedTwice),
         }
     });
@@ -207,7 +212,8 @@ impl Node {
         let for_nodes = tls.as_ref().map(|tls| Arc::clone(&tls.nodes));
         let incoming = listener::incoming(clients, &limits, for_clients);
         let client_server = server(&limits).serve_with_incoming_shutdown(intake, incoming, closed);
-        let incoming = listener::incoming(peers, &limits, for_nodes);
+        let few = Limits { connections_max: NODE_CONNECTIONS_MAX, ..(*limits).clone() };
+        let incoming = listener::incoming(peers, &few, for_nodes);
         let peer_server = server(&limits)
             .add_service(peer::server(replica.clone(), &transport))
             .serve_with_incoming(incoming);

@@ -332,6 +332,7 @@ convert.rs          L1
 framing.rs          L1
 fields.rs           L1
 listener.rs         L1
+handles.rs          L1
 signals.rs          L1
 logging.rs          L1
 config/             L0

@@ -54,6 +54,7 @@ pub(crate) struct Report {
     pub(crate) crashes: u64,
     pub(crate) cuts: u64,
     pub(crate) pauses: u64,
+    pub(crate) stalls: u64,
     pub(crate) terms: u64,
     pub(crate) done: u64,
     pub(crate) unknown: u64,
@@ -70,6 +71,7 @@ impl Report {
         self.crashes += other.crashes;
         self.cuts += other.cuts;
         self.pauses += other.pauses;
+        self.stalls += other.stalls;
         self.terms += other.terms;
         self.done += other.done;
         self.unknown += other.unknown;
@@ -85,6 +87,7 @@ impl Report {
             self.crashes,
             self.cuts,
             self.pauses,
+            self.stalls,
             self.terms,
             self.done,
             self.unknown,
@@ -108,6 +111,9 @@ pub(crate) struct Host {
     /// Counts its starts; events of an earlier life are void.
     pub(crate) life: u64,
     pub(crate) paused_until: u64,
+    /// The disk of its log takes no sync to its end before that, and then each longer by this.
+    pub(crate) stalled_until: u64,
+    pub(crate) sync_time: u64,
     pub(crate) running: Option<Running>,
     persist_due: bool,
     apply_due: bool,
@@ -177,6 +183,8 @@ impl Cluster {
             clock_set_at: self.now,
             life: 0,
             paused_until: 0,
+            stalled_until: 0,
+            sync_time: 0,
             running: None,
             persist_due: false,
             apply_due: false,
@@ -370,7 +378,9 @@ impl Cluster {
         }
         let life = self.hosts[&node].life;
         if effects.log_work && !std::mem::replace(&mut self.host(node).persist_due, true) {
-            let delay = self.rng.u64(200..15_000);
+            let host = &self.hosts[&node];
+            let stalled = host.stalled_until.saturating_sub(self.now) + host.sync_time;
+            let delay = stalled + self.rng.u64(200..15_000);
             self.schedule(delay, Event::Persist { node, life });
         }
         if effects.apply_work && !std::mem::replace(&mut self.host(node).apply_due, true) {
@@ -505,7 +515,7 @@ impl Cluster {
         self.network.heal();
         for node in self.nodes() {
             let host = self.host(node);
-            host.paused_until = 0;
+            (host.paused_until, host.stalled_until, host.sync_time) = (0, 0, 0);
             if host.running.is_none() {
                 self.start(node);
             }

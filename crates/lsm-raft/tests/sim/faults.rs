@@ -22,7 +22,7 @@ pub(crate) fn strike(cluster: &mut Cluster) {
         Some(leader) if cluster.rng.bool() => leader,
         _ => nodes[cluster.rng.usize(..nodes.len())],
     };
-    match cluster.rng.u8(..16) {
+    match cluster.rng.u8(..18) {
         0..3 => crash(cluster, victim),
         3 => blackout(cluster),
         4 => isolate(cluster, victim),
@@ -32,7 +32,9 @@ pub(crate) fn strike(cluster: &mut Cluster) {
         9 => {
             cluster.network.drop_percent = cluster.rng.u8(..30);
             cluster.network.twice_percent = cluster.rng.u8(..30);
-            cluster.network.delay = cluster.rng.u64(100..40_000);
+            // Most networks are fast; some take seconds.
+            let delay_max = if cluster.rng.u8(..4) == 0 { 4_500_000 } else { 40_000 };
+            cluster.network.delay = cluster.rng.u64(100..delay_max);
         }
         10 | 11 => {
             let now = cluster.now;
@@ -40,12 +42,25 @@ pub(crate) fn strike(cluster: &mut Cluster) {
             cluster.host(victim).paused_until = now + pause;
             cluster.report.pauses += 1;
         }
-        12 => {
+        12 | 13 => stall(cluster, victim),
+        14 => {
             let to = Some(nodes[cluster.rng.usize(..nodes.len())]);
             cluster.with(victim, |running, now| running.step(Input::Transfer { to }, now));
         }
         _ => change(cluster),
     }
+}
+
+/// The disk of a node's log does not answer for a while, or is slow from now on.
+fn stall(cluster: &mut Cluster, victim: u64) {
+    let (now, stall) = (cluster.now, cluster.rng.u64(100_000..5_000_000));
+    let slow = cluster.rng.bool().then(|| cluster.rng.u64(20_000..400_000));
+    let host = cluster.host(victim);
+    match slow {
+        Some(time) => host.sync_time = time,
+        None => host.stalled_until = now + stall,
+    }
+    cluster.report.stalls += 1;
 }
 
 fn crash(cluster: &mut Cluster, victim: u64) {

@@ -5,6 +5,7 @@
 mod admin;
 mod away;
 mod crash;
+mod handles;
 mod harness;
 mod history;
 mod local;

@@ -36,6 +36,7 @@ pub(crate) struct Builder {
     count: u16,
     flags: Vec<String>,
     certificates: Option<Arc<Certificates>>,
+    open_files_max: Option<u32>,
 }
 
 impl Builder {
@@ -51,6 +52,12 @@ impl Builder {
         self.flags(&certificates.flags("node"))
     }
 
+    /// No process may ever have more files open than this.
+    pub(crate) fn open_files_max(mut self, count: u32) -> Self {
+        self.open_files_max = Some(count);
+        self
+    }
+
     /// Starts the nodes, and returns when one leads.
     pub(crate) async fn start(self) -> Cluster {
         let permit = GATE.acquire().await.unwrap();
@@ -60,6 +67,7 @@ impl Builder {
             founders: (1..=u64::from(self.count)).collect(),
             flags: self.flags,
             certificates: self.certificates,
+            open_files_max: self.open_files_max,
             running: BTreeMap::new(),
             known: 0,
             _permit: permit,
@@ -80,6 +88,7 @@ pub(crate) struct Cluster {
     founders: Vec<u64>,
     flags: Vec<String>,
     certificates: Option<Arc<Certificates>>,
+    open_files_max: Option<u32>,
     first_port: u16,
     /// The highest number in use.
     known: u64,
@@ -92,7 +101,7 @@ impl Cluster {
     /// A cluster of founding nodes.
     pub(crate) fn builder(count: u16) -> Builder {
         assert!(count <= NODES_MAX);
-        Builder { count, flags: Vec::new(), certificates: None }
+        Builder { count, flags: Vec::new(), certificates: None, open_files_max: None }
     }
 
     /// A cluster with the default settings, and a leader.
@@ -126,7 +135,8 @@ impl Cluster {
         assert!(!self.running.contains_key(&node), "node {node} runs");
         assert!((1..=u64::from(NODES_MAX)).contains(&node));
         self.known = self.known.max(node);
-        let process = Process::start(&self.arguments(node), &self.log(node));
+        let (arguments, log) = (self.arguments(node), self.log(node));
+        let process = Process::start_within(self.open_files_max, &arguments, &log);
         self.running.insert(node, process);
     }
 

@@ -35,8 +35,26 @@ pub(crate) struct Process {
 impl Process {
     /// Starts a node; what it says is added to `log`. It ends when this process does.
     pub(crate) fn start(arguments: &[String], log: &Path) -> Self {
+        Self::start_within(None, arguments, log)
+    }
+
+    /// As [`start`](Self::start); it may have so many open files and no more.
+    pub(crate) fn start_within(
+        open_files_max: Option<u32>,
+        arguments: &[String],
+        log: &Path,
+    ) -> Self {
         let file = OpenOptions::new().create(true).append(true).open(log).unwrap();
         let mut command = program();
+        if let Some(count) = open_files_max {
+            // The shell becomes the program.
+            let limited = format!("ulimit -n {count} && exec \"$0\" \"$@\"");
+            let program = std::mem::replace(&mut command, Command::new("sh"));
+            command.args(["-c", &limited]).arg(program.get_program());
+            for (name, _) in program.get_envs() {
+                command.env_remove(name);
+            }
+        }
         command.args(arguments).arg("--stop-with-stdin").stdin(Stdio::piped());
         command.stdout(file.try_clone().unwrap()).stderr(file);
         Self { child: command.spawn().unwrap(), log: log.to_owned() }
