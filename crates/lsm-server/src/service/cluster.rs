@@ -25,9 +25,7 @@ const TRANSFER_TIME_MAX: Duration = Duration::from_secs(5);
 const TRANSFER_PAUSE: Duration = Duration::from_millis(250);
 /// A learner that lacks no more entries than this counts as caught up.
 const LAG_MAX: u64 = 10_000;
-/// Looks at what the leader knows of the others, and the time between two: it may be as old as
-/// its last commit.
-const LOOKS: u32 = 4;
+/// Between two looks at what the leader knows of the others.
 const LOOK_PAUSE: Duration = Duration::from_millis(150);
 
 pub(super) struct Cluster(pub(super) Context);
@@ -113,24 +111,34 @@ impl Context {
         }
     }
 
-    /// Refuses a change that would harm the group, by what the leader knows of the others.
+    /// Refuses a change that would harm the group. What the leader knows of the others may be from
+    /// before one of them died: so it writes an empty entry first, and counts on those who take
+    /// that. `harm` gets its index.
     async fn check_others(
         &self,
-        harm: impl Fn(&NodeStatus) -> Result<(), String>,
+        harm: impl Fn(&NodeStatus, u64) -> Result<(), String>,
     ) -> Result<(), Miss> {
-        let mut look = 1;
+        let end = Instant::now() + self.replica.election_time();
+        let first = self.write_nothing().await?;
         loop {
-            // A commit makes the leader look at its followers.
-            self.propose(&Command::Write { session: None, ops: Vec::new() }).await?;
-            match harm(&self.replica.status()) {
+            match harm(&self.replica.status(), first) {
                 Ok(()) => return Ok(()),
-                Err(reason) if look == LOOKS => {
+                Err(reason) if Instant::now() >= end => {
                     let code = Code::FailedPrecondition;
                     return Err(convert::status(code, convert::INVALID, reason).into());
                 }
                 Err(_) => sleep(LOOK_PAUSE).await,
             }
-            look += 1;
+            // A commit makes the leader look at its followers.
+            self.write_nothing().await?;
+        }
+    }
+
+    /// The index of an entry that changes nothing, once it is applied.
+    async fn write_nothing(&self) -> Result<u64, Miss> {
+        match self.propose(&Command::Write { session: None, ops: Vec::new() }).await? {
+            Outcome::Written { index } => Ok(index),
+            other => Err(convert::unexpected(&other).into()),
         }
     }
 
@@ -160,21 +168,24 @@ fn progress(peer: &lsm_raft::PeerStatus) -> Progress {
     Progress { id: peer.node, matched: peer.matched, active: peer.active, snapshot: peer.snapshot }
 }
 
-/// Fine if most of the voters among `members` are active, who could not decide anything
-/// otherwise; why not, if not.
-fn check_quorum(status: &NodeStatus, members: &Members) -> Result<(), String> {
+/// Whether a node is known to hold this entry of the log.
+fn holds(status: &NodeStatus, node: u64, index: u64) -> bool {
+    let peer = status.peers.iter().find(|peer| peer.node == node);
+    node == status.node || peer.is_some_and(|peer| peer.matched >= index)
+}
+
+/// Fine if most of the voters among `members` hold the entry `index`, who could not decide
+/// anything otherwise; why not, if not.
+fn check_quorum(status: &NodeStatus, members: &Members, index: u64) -> Result<(), String> {
     let voters = members.nodes.iter().filter(|(_, member)| member.role == Role::Voter);
-    let is_active = |node: u64| {
-        node == status.node || status.peers.iter().any(|peer| peer.node == node && peer.active)
-    };
-    let (active, silent): (Vec<u64>, Vec<u64>) =
-        voters.map(|(&node, _)| node).partition(|&node| is_active(node));
-    let (count, needed) = (active.len() + silent.len(), (active.len() + silent.len()) / 2 + 1);
-    if active.len() >= needed {
+    let (answer, silent): (Vec<u64>, Vec<u64>) =
+        voters.map(|(&node, _)| node).partition(|&node| holds(status, node, index));
+    let (count, needed) = (answer.len() + silent.len(), (answer.len() + silent.len()) / 2 + 1);
+    if answer.len() >= needed {
         return Ok(());
     }
     Err(format!(
-        "of the {count} voters that would remain {needed} must run, but {silent:?} do not answer: \
+        "of the {count} voters that there would be {needed} must run, but {silent:?} do not answer: \
          the group would stand still. Remove those first, or start them; or use force"
     ))
 }
@@ -262,9 +273,13 @@ impl LeaderCall for PromoteRequest {
     async fn serve(&self, context: &Context, _asked: &Asked) -> Result<ChangeResponse, Miss> {
         let change = Change::Promote { node: self.id };
         let members = context.replica.members();
-        members.after(std::slice::from_ref(&change)).map_err(convert::invalid)?;
+        let members = members.after(std::slice::from_ref(&change)).map_err(convert::invalid)?;
         if !self.force {
-            context.check_others(|status| check_caught_up(status, self.id)).await?;
+            let harm = |status: &NodeStatus, index| {
+                check_caught_up(status, self.id)?;
+                check_quorum(status, &members, index)
+            };
+            context.check_others(harm).await?;
         }
         context.change(change).await
     }
@@ -276,7 +291,8 @@ impl LeaderCall for RemoveRequest {
         let members = context.replica.members();
         let members = members.after(std::slice::from_ref(&change)).map_err(convert::invalid)?;
         if !self.force {
-            context.check_others(|status| check_quorum(status, &members)).await?;
+            let harm = |status: &NodeStatus, index| check_quorum(status, &members, index);
+            context.check_others(harm).await?;
         }
         if self.id == context.node {
             // A node that removes itself could not tell when that is done.
@@ -296,6 +312,12 @@ impl LeaderCall for TransferLeadershipRequest {
         let to = (self.to != 0).then_some(self.to);
         if let Some(to) = to {
             check_heir(&context.replica.members(), to)?;
+            // Nothing is decided while the leadership is on its way to a node that is dead.
+            let harm = |status: &NodeStatus, index| match holds(status, to, index) {
+                true => Ok(()),
+                false => Err(format!("node {to} does not answer: it cannot lead")),
+            };
+            context.check_others(harm).await?;
         }
         let leader =
             if to == Some(context.node) { context.node } else { context.hand_over(to).await? };
@@ -319,12 +341,15 @@ mod tests {
         Members { nodes: nodes.collect(), ..Members::default() }
     }
 
-    /// Of node 1, which leads, when these others answer.
-    fn status(active: &[u64]) -> NodeStatus {
+    /// The entry that is asked for.
+    const INDEX: u64 = 7;
+
+    /// Of node 1, which leads, when these others hold the entry. The rest answered a moment ago.
+    fn status(answer: &[u64]) -> NodeStatus {
         let peers = (2..10).map(|node| PeerStatus {
             node,
-            matched: 1,
-            active: active.contains(&node),
+            matched: if answer.contains(&node) { INDEX } else { INDEX - 1 },
+            active: true,
             snapshot: false,
         });
         NodeStatus { node: 1, peers: peers.collect(), ..NodeStatus::default() }
@@ -332,14 +357,16 @@ mod tests {
 
     #[test]
     fn most_voters_that_remain_must_answer() {
-        let three_run = status(&[2, 4]);
-        let stands_still = check_quorum(&three_run, &members(&[1, 2, 3, 5], &[])).unwrap_err();
+        let check = |answer: &[u64], voters: &[u64], learners: &[u64]| {
+            check_quorum(&status(answer), &members(voters, learners), INDEX)
+        };
+        let stands_still = check(&[2, 4], &[1, 2, 3, 5], &[]).unwrap_err();
         assert!(stands_still.contains("[3, 5] do not answer"), "{stands_still}");
-        assert!(check_quorum(&three_run, &members(&[2, 3, 4, 5], &[])).is_err(), "the leader goes");
-        assert!(check_quorum(&three_run, &members(&[1, 2, 4, 5], &[])).is_ok());
-        assert!(check_quorum(&three_run, &members(&[1, 2, 4], &[])).is_ok());
-        assert!(check_quorum(&status(&[]), &members(&[1], &[])).is_ok());
-        assert!(check_quorum(&status(&[]), &members(&[1, 2], &[])).is_err());
-        assert!(check_quorum(&status(&[3, 4]), &members(&[1, 2], &[3, 4])).is_err(), "learners");
+        assert!(check(&[2, 4], &[2, 3, 4, 5], &[]).is_err(), "the leader goes");
+        assert!(check(&[2, 4], &[1, 2, 4, 5], &[]).is_ok());
+        assert!(check(&[2, 4], &[1, 2, 4], &[]).is_ok());
+        assert!(check(&[], &[1], &[]).is_ok());
+        assert!(check(&[], &[1, 2], &[]).is_err());
+        assert!(check(&[3, 4], &[1, 2], &[3, 4]).is_err(), "learners");
     }
 }
