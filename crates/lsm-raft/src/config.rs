@@ -42,6 +42,9 @@ pub struct Config {
     /// Bytes of applied log that are kept for followers that are behind; one that needs more
     /// gets a snapshot.
     pub log_keep_bytes: u64,
+    /// Bytes of the disk that are held back; see [`Room`](crate::Room). None: a tenth of the disk,
+    /// but at least 64 MiB and at most 1 GiB.
+    pub disk_reserve_bytes: Option<u64>,
 }
 
 impl Config {
@@ -62,6 +65,7 @@ impl Config {
             append_bytes: 1 << 20,
             appends_in_flight_max: 64,
             log_keep_bytes: 64 << 20,
+            disk_reserve_bytes: None,
         }
     }
 

@@ -17,6 +17,7 @@ mod log_store;
 mod members;
 mod node;
 mod outcome;
+mod room;
 mod runtime;
 mod snapshot;
 mod state_machine;
@@ -37,6 +38,7 @@ pub use node::{
 };
 pub use outcome::{Outcome, Refusal, Reply};
 pub use raft;
+pub use room::Room;
 pub use runtime::{Opened, Replica, ReplicaOptions};
 pub use snapshot::{
     FILES_MAX, Header, Incoming, Outgoing, PIECE_BYTES_MAX, Piece, Pieces, SnapshotFile, Staged,

@@ -58,6 +58,9 @@ pub enum Refusal {
         /// Which limit was reached.
         what: String,
     },
+    /// The disk of the node that was asked is full, but for what is held back. Nothing was written.
+    #[error("the disk of this node is full: {0}")]
+    NoRoom(&'static str),
     /// The request can never work. Nothing was written.
     #[error("{0}")]
     Invalid(String),

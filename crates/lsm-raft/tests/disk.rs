@@ -15,7 +15,7 @@ use lsm_raft::command::{Command, Op};
 use lsm_raft::raft::eraftpb::Message;
 use lsm_raft::{
     Config, Member, Members, Outcome, Outgoing, Refusal, Replica, ReplicaOptions, Reply, Role,
-    Transport,
+    Room, Transport,
 };
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -51,7 +51,12 @@ struct Group {
 }
 
 impl Group {
+    /// Nothing is held back.
     fn start() -> Self {
+        Self::with_reserve(0)
+    }
+
+    fn with_reserve(disk_reserve_bytes: u64) -> Self {
         let wire = Wire::default();
         let member = |id: u64| Member {
             role: Role::Voter,
@@ -67,7 +72,11 @@ impl Group {
             // Not so short that a busy machine makes elections that no test wants.
             let tick = Duration::from_millis(100);
             let options = ReplicaOptions {
-                config: Config { tick, ..Config::new(id) },
+                config: Config {
+                    tick,
+                    disk_reserve_bytes: Some(disk_reserve_bytes),
+                    ..Config::new(id)
+                },
                 cluster: "disks".into(),
                 founders: Some(founders.clone()),
                 engine: lsm_core::Options::default(),
@@ -105,6 +114,14 @@ impl Group {
         let told = runtime
             .block_on(async { tokio::time::timeout(PATIENCE, replica.propose(command)).await });
         told.expect("every proposal is answered")
+    }
+
+    fn read(&self, node: u64) -> Option<Vec<u8>> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let replica = &self.nodes[&node];
+        let told = runtime.block_on(async { tokio::time::timeout(PATIENCE, replica.read()).await });
+        told.expect("every read is answered").unwrap();
+        replica.reader().get("key").unwrap().map(|value| value.to_vec())
     }
 
     fn assert_stopped(&self, node: u64, why: &str) {
@@ -162,6 +179,63 @@ fn a_follower_whose_disk_is_full_stops_and_the_others_go_on() {
     }
     group.assert_stopped(follower, "raft log");
     group.put(leader, b"after").unwrap();
+    group.stop();
+}
+
+/// Until a node has noticed how much room there is.
+fn notices(group: &Group, node: u64, room: Room) {
+    let begun = Instant::now();
+    while group.nodes[&node].room() != room {
+        assert!(begun.elapsed() < PATIENCE, "node {node} does not see {room:?}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_node_without_room_stays_a_member_and_catches_up_when_there_is_some() {
+    let group = Group::with_reserve(8 << 20);
+    let leader = group.leader(None);
+    let follower = leader % 3 + 1;
+    group.disks[&follower].set_free_bytes(Some(1 << 20));
+    notices(&group, follower, Room::None);
+    let value = vec![7; 16 << 10];
+    for _ in 0..200 {
+        group.put(leader, &value).unwrap();
+    }
+    let refusal = group.put(follower, b"no").unwrap_err();
+    assert!(matches!(refusal, Refusal::NoRoom(_)), "{refusal}");
+    group.disks[&follower].set_free_bytes(None);
+    group.put(leader, b"after").unwrap();
+    catches_up(&group, follower, b"after");
+    group.stop();
+}
+
+#[test]
+fn where_all_disks_are_full_all_nodes_serve_reads_and_go_on_when_there_is_room() {
+    let group = Group::with_reserve(8 << 20);
+    let leader = group.leader(None);
+    group.put(leader, b"before").unwrap();
+    group.disks.values().for_each(|disk| disk.set_free_bytes(Some(6 << 20)));
+    (1..=3).for_each(|node| notices(&group, node, Room::Little));
+    // The leadership went round, and stays where it is.
+    let leader = group.leader(None);
+    assert!(group.nodes[&leader].check_room(Room::Enough).is_err(), "puts are refused");
+    group.put(leader, b"like a delete").unwrap();
+    group.disks.values().for_each(|disk| disk.set_free_bytes(Some(1 << 20)));
+    (1..=3).for_each(|node| notices(&group, node, Room::None));
+    let leader = group.leader(None);
+    assert!(matches!(group.put(leader, b"no").unwrap_err(), Refusal::NoRoom(_)));
+    assert_eq!(group.read(leader).as_deref(), Some(&b"like a delete"[..]));
+    // One that comes to lead now may read as well: what it begins with takes no room.
+    let next = leader % 3 + 1;
+    group.nodes[&leader].transfer(Some(next));
+    group.leader(Some(leader));
+    assert_eq!(group.read(next).as_deref(), Some(&b"like a delete"[..]));
+    group.disks.values().for_each(|disk| disk.set_free_bytes(None));
+    (1..=3).for_each(|node| notices(&group, node, Room::Enough));
+    let leader = group.leader(None);
+    group.put(leader, b"after").unwrap();
+    (1..=3).for_each(|node| catches_up(&group, node, b"after"));
     group.stop();
 }
 

@@ -29,6 +29,8 @@ pub(crate) const FORWARDED_KEY: &str = "lsm-forwarded";
 pub(crate) const NOT_LEADER: &str = "not-leader";
 /// Too much is waiting.
 pub(crate) const BUSY: &str = "busy";
+/// The disk is full, but for what is held back.
+pub(crate) const NO_ROOM: &str = "no-room";
 /// The session was never opened, or given up.
 pub(crate) const SESSION_UNKNOWN: &str = "session-unknown";
 /// The session has gone on to a later request.
@@ -99,6 +101,7 @@ pub(crate) fn refused(refusal: &Refusal) -> Status {
     match refusal {
         Refusal::NotLeader { .. } => status(Code::Unavailable, NOT_LEADER, message),
         Refusal::Busy { .. } => busy(message),
+        Refusal::NoRoom(_) => status(Code::ResourceExhausted, NO_ROOM, message),
         Refusal::Invalid(_) => invalid(message),
         Refusal::Stopped(_) => stopped(message),
         // Of a kind that is not known here, as little is known.

@@ -164,7 +164,8 @@ fn executable(message: &str) -> Option<Binary> {
     };
     let (path, target, manifest) = (field("executable")?, field("name")?, field("manifest_path")?);
     let package = Path::new(manifest).parent()?.file_name()?.to_string_lossy().into_owned();
-    let is_test = message.contains("\"test\":true},") && target != LEFT_OUT;
+    // Of the profile: a target says the same if it has tests.
+    let is_test = message.contains("\"test\":true},\"features\"") && target != LEFT_OUT;
     is_test.then(|| Binary { package, path: path.into() })
 }
 
@@ -232,7 +233,8 @@ mod tests {
         let it = Binary { package: "p".to_owned(), path: "/t/it-1".into() };
         assert_eq!(executable(message), Some(it));
         assert_eq!(executable(&message.replace("it\"", "examples\"")), None);
-        assert_eq!(executable(&message.replace("\"test\":true},", "\"test\":false},")), None);
+        let program = message.replace("\"test\":true},\"features", "\"test\":false},\"features");
+        assert_eq!(executable(&program), None);
         assert_eq!(executable(r#"{"executable":null}"#), None);
     }
 

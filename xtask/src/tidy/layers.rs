@@ -228,6 +228,7 @@ transport.rs        L1
 command.rs          L1
 identity.rs         L0
 members.rs          L0
+room.rs             L0
 outcome.rs          L0
 snapshot.rs         L0
 config.rs           L0

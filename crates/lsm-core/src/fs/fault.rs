@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::fault_plan::{Fault, Op, Plan, Strike};
 use super::names::normal;
-use super::traits::{Access, Fs, Lock, LockMode, Mapping, ReadFile, WriteFile};
+use super::traits::{Access, Fs, Lock, LockMode, Mapping, ReadFile, Space, WriteFile};
 use crate::sync::Mutex;
 
 /// A file system that wraps another and fails on purpose; clones share their faults.
@@ -190,6 +190,13 @@ impl Fs for FaultFs {
             let _gone = self.disk.lock().files.insert(normal(to), space);
         }
         Ok(())
+    }
+
+    fn space(&self, dir: &Path) -> io::Result<Space> {
+        match self.free_bytes() {
+            Some(free) => Ok(Space { total: free, free }),
+            None => self.inner.space(dir),
+        }
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {

@@ -4,12 +4,13 @@ use std::fs::File;
 use std::io;
 use std::num::NonZeroU64;
 use std::ops::Range;
+use std::path::Path;
 
 use memmap2::{Advice, MmapMut, MmapRaw};
 use rustix::fs::{FallocateFlags, fadvise, fallocate, fstatfs};
 use rustix::io::{Errno, retry_on_intr};
 
-use super::traits::Access;
+use super::traits::{Access, Space};
 use crate::error::{Error, Result};
 
 /// File systems that write a reserved block in place, by the number `statfs` tells: ext4, XFS
@@ -59,6 +60,13 @@ pub(super) fn advise(file: &File, access: Access) {
     };
     // A hint: what the system makes of it changes no result.
     let _ = fadvise(file, 0, None, advice);
+}
+
+/// The room on the disk that holds this path.
+pub(super) fn space(path: &Path) -> io::Result<Space> {
+    let told = rustix::fs::statvfs(path)?;
+    let bytes = |blocks: u64| blocks.saturating_mul(told.f_frsize);
+    Ok(Space { total: bytes(told.f_blocks), free: bytes(told.f_bavail) })
 }
 
 /// Has the system read a range of the file, without waiting for it.

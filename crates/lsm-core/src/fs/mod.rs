@@ -32,4 +32,4 @@ pub use fault_plan::{Fault, Op};
 pub(crate) use linux::ProcessMark;
 pub use mem::MemFs;
 pub use os::OsFs;
-pub use traits::{Access, Fs, Lock, LockMode, Mapping, ReadFile, WriteFile};
+pub use traits::{Access, Fs, Lock, LockMode, Mapping, ReadFile, Space, WriteFile};

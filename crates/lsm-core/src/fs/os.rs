@@ -25,7 +25,7 @@ use bytes::Bytes;
 use memmap2::{Mmap, MmapOptions, MmapRaw};
 
 use super::linux;
-use super::traits::{Access, Fs, Lock, LockMode, Mapping, ReadFile, WriteFile};
+use super::traits::{Access, Fs, Lock, LockMode, Mapping, ReadFile, Space, WriteFile};
 use crate::sync::Mutex;
 
 /// How much of a mapping is made ready for writing at a time. Small, because all of it is
@@ -107,6 +107,10 @@ impl Fs for OsFs {
 
     fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
         fs::hard_link(from, to)
+    }
+
+    fn space(&self, dir: &Path) -> io::Result<Space> {
+        linux::space(or_current(dir))
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {

@@ -4,10 +4,11 @@
 use std::fs::File;
 use std::io;
 use std::ops::Range;
+use std::path::Path;
 
 use memmap2::MmapRaw;
 
-use super::traits::Access;
+use super::traits::{Access, Space};
 use crate::error::{Error, Result};
 
 /// Makes the file at least `len` bytes long. `false`: no blocks are reserved.
@@ -25,6 +26,11 @@ pub(super) fn prefault(_map: &MmapRaw, _range: Range<usize>) -> io::Result<()> {
 
 /// No hints here.
 pub(super) fn advise(_file: &File, _access: Access) {}
+
+/// Not told by the standard library.
+pub(super) fn space(_path: &Path) -> io::Result<Space> {
+    Err(io::ErrorKind::Unsupported.into())
+}
 
 /// Nor here.
 pub(super) fn will_need(_file: &File, _range: Range<u64>) {}

@@ -58,6 +58,11 @@ pub trait Fs: Debug + Send + Sync + 'static {
     /// Gives a file a second name; `AlreadyExists` if that is taken.
     fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()>;
 
+    /// The room on the disk that holds this folder; `Unsupported` where that cannot be told.
+    fn space(&self, _dir: &Path) -> io::Result<Space> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// Makes the names in a folder durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
 
@@ -67,6 +72,15 @@ pub trait Fs: Debug + Send + Sync + 'static {
     /// An exclusive lock creates the file if need be. A shared lock on media that cannot be
     /// written, where no lock file exists, is granted: nobody can write there.
     fn lock(&self, path: &Path, mode: LockMode) -> io::Result<Box<dyn Lock>>;
+}
+
+/// The room on a disk, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// All of it.
+    pub total: u64,
+    /// What this process may still fill.
+    pub free: u64,
 }
 
 /// Who else may hold the lock.

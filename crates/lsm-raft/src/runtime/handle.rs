@@ -1,6 +1,8 @@
 //! The handle of a running replica: what services and the transport call.
 
+use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -17,6 +19,7 @@ use crate::identity::Identity;
 use crate::members::{Change, Members};
 use crate::node::{Input, NodeStatus};
 use crate::outcome::{Refusal, Reply};
+use crate::room::Room;
 use crate::snapshot::{Header, Incoming, Staged};
 use crate::state_machine::StateReader;
 use crate::storage::snapshot_message;
@@ -55,6 +58,7 @@ impl Replica {
     ///
     /// See [`Refusal`]; only `Unknown` and `Stopped` leave open whether it takes effect.
     pub async fn propose(&self, command: Vec<u8>) -> Reply {
+        self.check_room(Room::Little)?;
         self.ask(|waiter| Input::Propose { command, waiter }).await
     }
 
@@ -65,7 +69,27 @@ impl Replica {
     ///
     /// See [`Refusal`]; `Invalid` says what is wrong with the change.
     pub async fn change_members(&self, changes: Vec<Change>) -> Reply {
+        self.check_room(Room::Little)?;
         self.ask(|waiter| Input::ChangeMembers { changes, waiter }).await
+    }
+
+    /// How much room there is on the disk of this node.
+    pub fn room(&self) -> Room {
+        self.shared.room()
+    }
+
+    /// Refuses what needs more room on the disk of this node than `least` stands for:
+    /// [`Room::Enough`] is for what adds to the state, such as puts.
+    ///
+    /// # Errors
+    ///
+    /// `NoRoom`.
+    pub fn check_room(&self, least: Room) -> Result<(), Refusal> {
+        match self.shared.room() {
+            room if room <= least => Ok(()),
+            Room::Little => Err(Refusal::NoRoom("only reads and deletes are served")),
+            _ => Err(Refusal::NoRoom("only reads are served")),
+        }
     }
 
     /// Returns once this node holds everything that was acknowledged before the call: what
@@ -166,8 +190,16 @@ impl Replica {
     ///
     /// # Errors
     ///
-    /// `Corrupt` for a description that cannot be true, `Storage` if there is no room.
+    /// `Corrupt` for a description that cannot be true, `Storage` if there is no room: by what the
+    /// header says, before anything is taken.
     pub fn begin_snapshot(&self, header: Header) -> crate::Result<Incoming> {
+        let free = self.shared.free.load(Ordering::Relaxed);
+        if header.bytes() > free {
+            let action = format!("take a snapshot of {} bytes; {free} are free", header.bytes());
+            let full = io::ErrorKind::StorageFull.into();
+            let cause = lsm_core::Error::io(&action, &self.shared.dir, full);
+            return Err(Error::Storage { action: "receive a snapshot", cause });
+        }
         self.shared.reader.receive(header)
     }
 

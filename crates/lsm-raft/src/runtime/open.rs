@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::thread::JoinHandle;
 
 use lsm_core::Clock;
@@ -151,6 +152,7 @@ impl ReplicaOptions {
         let node = Node::new(self.config.clone(), storage, applied, members, self.nonce)?;
         let shared = Arc::new(Shared {
             identity,
+            dir,
             status: watch::Sender::new(node.status()),
             life: watch::Sender::new(Life::Running),
             reader: machine.reader(),
@@ -160,6 +162,8 @@ impl ReplicaOptions {
             inbox: Inbox::default(),
             hashes: Mutex::new(Hashes::new(applied)),
             log_busy: Busy::new(Arc::clone(&self.clock)),
+            room: Mutex::default(),
+            free: AtomicU64::new(u64::MAX),
         });
         let hand_over_time = self.config.tick * self.config.election_ticks_max as u32;
         let (log_jobs, log_worker) = jobs::queue(JOBS_MAX);
@@ -172,6 +176,9 @@ impl ReplicaOptions {
             log: log_jobs,
             apply: apply_jobs,
             shared: Arc::clone(&shared),
+            fs: Arc::clone(&self.fs),
+            reserve_bytes: self.config.disk_reserve_bytes,
+            handed_over: false,
             checked: None,
             failed_at: None,
             ticks: 0,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lsm_core::Clock;
+use lsm_core::fs::{Fs, Space};
 use raft::eraftpb::{Message, MessageType};
 use tokio::sync::oneshot;
 
@@ -14,11 +15,14 @@ use super::shared::{PanicGuard, Shared};
 use crate::error::{Error, Result};
 use crate::node::{Input, Node, Output, Restore};
 use crate::outcome::Outcome;
+use crate::room::Room;
 use crate::state_machine::Checked;
 use crate::storage::GroupStorage;
 
 /// Ticks between two looks at whether the snapshot on offer is still needed.
 const RETIRE_TICKS: u64 = 100;
+/// Ticks between two looks at how much room there is on the disk.
+const ROOM_TICKS: u64 = 2;
 
 pub(super) struct RaftThread {
     pub(super) node: Node<GroupStorage, Waiter>,
@@ -29,6 +33,10 @@ pub(super) struct RaftThread {
     pub(super) log: Giver<LogJob>,
     pub(super) apply: Giver<ApplyJob>,
     pub(super) shared: Arc<Shared>,
+    pub(super) fs: Arc<dyn Fs>,
+    pub(super) reserve_bytes: Option<u64>,
+    /// The leadership was handed over since the disk became full.
+    pub(super) handed_over: bool,
     pub(super) checked: Option<Box<Checked>>,
     pub(super) failed_at: Option<Duration>,
     pub(super) ticks: u64,
@@ -72,6 +80,9 @@ impl RaftThread {
                 if self.ticks.is_multiple_of(RETIRE_TICKS) {
                     self.shared.slot.retire();
                 }
+                if self.ticks.is_multiple_of(ROOM_TICKS) {
+                    self.look_for_room(now)?;
+                }
             }
             let outputs = self.node.outputs(now)?;
             self.carry_out(outputs, now)?;
@@ -89,9 +100,13 @@ impl RaftThread {
                 }
                 self.node.step(input, now)
             }
-            Event::Messages(messages) => messages
-                .into_iter()
-                .try_for_each(|message| self.node.step(Input::Message(message), now)),
+            Event::Messages(messages) => {
+                let room = self.shared.room();
+                messages
+                    .into_iter()
+                    .filter(|message| room < Room::None || is_light(message))
+                    .try_for_each(|message| self.node.step(Input::Message(message), now))
+            }
             Event::Snapshot(message, checked) => {
                 self.checked = Some(checked);
                 self.node.step(Input::Message(*message), now)?;
@@ -135,6 +150,41 @@ impl RaftThread {
                     )));
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// A leader without room lets another one try, once. A follower without any takes no more
+    /// entries, and is sent them again: it stays a member, which a node that finds no room for its
+    /// log does not.
+    fn look_for_room(&mut self, now: Duration) -> Result<()> {
+        // Where it cannot be told, a full disk shows itself.
+        let endless = Space { total: u64::MAX, free: u64::MAX };
+        let space = self.fs.space(&self.shared.dir).unwrap_or(endless);
+        let before = self.shared.room();
+        let room = before.judge(space, self.reserve_bytes);
+        self.shared.set_room(room, space.free);
+        if room != before {
+            let (node, free) = (self.shared.identity.node, space.free);
+            match room {
+                Room::Enough => tracing::info!(node, free, "there is room on the disk again"),
+                Room::Little => tracing::warn!(
+                    node,
+                    free,
+                    "little room on the disk: only reads and deletes are served"
+                ),
+                Room::None => tracing::error!(
+                    node,
+                    free,
+                    "no room on the disk: only reads are served, and this node falls behind"
+                ),
+            }
+        }
+        if room == Room::Enough {
+            self.handed_over = false;
+        } else if self.node.status().leads() && !self.handed_over {
+            self.handed_over = true;
+            self.node.step(Input::Transfer { to: None }, now)?;
         }
         Ok(())
     }
@@ -194,6 +244,11 @@ impl RaftThread {
         self.failed_at
             .is_some_and(|at| !self.node.status().leads() || now > at + self.hand_over_time)
     }
+}
+
+/// Whether it brings nothing that takes room. The entry with which a leader begins is empty.
+fn is_light(message: &Message) -> bool {
+    message.entries.iter().all(|entry| entry.data.is_empty())
 }
 
 fn wait<T>(answer: oneshot::Receiver<Result<T>>) -> Result<T> {

@@ -1,6 +1,8 @@
 //! What all threads and callers of one replica see.
 
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -13,6 +15,7 @@ use crate::error::Error;
 use crate::identity::Identity;
 use crate::log_store::LogStore;
 use crate::node::{Input, NodeStatus};
+use crate::room::Room;
 use crate::state_machine::StateReader;
 use crate::storage::SnapshotSlot;
 use crate::transport::Transport;
@@ -28,6 +31,8 @@ pub(super) enum Life {
 
 pub(super) struct Shared {
     pub(super) identity: Identity,
+    /// The node's folder.
+    pub(super) dir: PathBuf,
     pub(super) status: watch::Sender<NodeStatus>,
     pub(super) life: watch::Sender<Life>,
     pub(super) reader: StateReader,
@@ -39,6 +44,10 @@ pub(super) struct Shared {
     pub(super) hashes: Mutex<Hashes>,
     /// What the log thread has under way.
     pub(super) log_busy: Busy,
+    /// On the disk, as of the last look.
+    pub(super) room: Mutex<Room>,
+    /// Bytes that may still be filled, as of that look.
+    pub(super) free: AtomicU64,
 }
 
 impl Shared {
@@ -57,6 +66,15 @@ impl Shared {
             self.inbox.tell(Event::Input(Input::Fail { reason: error.to_string() }));
             tracing::error!(node = self.identity.node, %error, "cannot go on; handing over and stopping");
         }
+    }
+
+    pub(super) fn room(&self) -> Room {
+        *self.room.lock()
+    }
+
+    pub(super) fn set_room(&self, room: Room, free: u64) {
+        *self.room.lock() = room;
+        self.free.store(free, Ordering::Relaxed);
     }
 
     /// The raft thread has ended.

@@ -169,6 +169,10 @@ pub(crate) struct Given {
     /// [default: 64MiB]
     #[arg(long, env = "LSM_LOG_KEEP_BYTES", value_name = "BYTES", help_heading = "Replication")]
     pub(crate) log_keep_bytes: Option<Bytes>,
+    /// Part of the disk that is held back: with less room than that only reads and deletes are
+    /// served [default: a tenth of the disk, from 64MiB to 1GiB]
+    #[arg(long, env = "LSM_DISK_RESERVE_BYTES", value_name = "BYTES", help_heading = "Storage")]
+    pub(crate) disk_reserve_bytes: Option<Bytes>,
 }
 
 impl Given {
@@ -210,6 +214,7 @@ impl Given {
             election_timeout: self.election_timeout.or(other.election_timeout),
             lease_reads: self.lease_reads.or(other.lease_reads),
             log_keep_bytes: self.log_keep_bytes.or(other.log_keep_bytes),
+            disk_reserve_bytes: self.disk_reserve_bytes.or(other.disk_reserve_bytes),
         }
     }
 

@@ -381,6 +381,10 @@ fn raft(given: &Given, node: u64, limits: &Limits) -> Result<Config, Error> {
         // Some batches of full size fit, whatever that is.
         pending_bytes_max: base.pending_bytes_max.max(4 * limits.batch_bytes_max),
         log_keep_bytes: size("log-keep-bytes", given.log_keep_bytes, 1 << 20, 1 << 40)?,
+        disk_reserve_bytes: given
+            .disk_reserve_bytes
+            .map(|bytes| size("disk-reserve-bytes", Some(bytes), 0, 1 << 60))
+            .transpose()?,
         ..base
     };
     // Ours are narrower; this says so if that ever changes.

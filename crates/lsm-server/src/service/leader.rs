@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lsm_client::proto::v1::Header;
 use lsm_raft::command::{Command, Op, Session};
-use lsm_raft::{Outcome, Refusal};
+use lsm_raft::{Outcome, Refusal, Room};
 use tokio::time::{sleep, timeout_at};
 use tonic::{Request, Response, Status};
 
@@ -203,6 +203,10 @@ impl Context {
         session: Option<Session>,
         ops: Vec<Op<'_>>,
     ) -> Result<u64, Miss> {
+        // What takes room away; a delete gives some back.
+        if ops.iter().any(|op| matches!(op, Op::Put { .. })) {
+            self.replica.check_room(Room::Enough)?;
+        }
         let command = Command::Write { session, ops }.to_bytes();
         Ok(convert::written(self.replica.propose(command).await?)?)
     }
