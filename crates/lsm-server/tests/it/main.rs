@@ -9,6 +9,7 @@ mod handles;
 mod harness;
 mod history;
 mod local;
+mod room;
 mod seed;
 mod start;
 mod stop;

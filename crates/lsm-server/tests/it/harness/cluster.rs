@@ -140,6 +140,11 @@ impl Cluster {
         self.running.insert(node, process);
     }
 
+    /// Other flags for nodes that are started from now on; see [`Builder::flags`].
+    pub(crate) fn set_flags(&mut self, flags: &str) {
+        self.flags = flags.split_whitespace().map(str::to_owned).collect();
+    }
+
     /// Starts a node that waits to be added to the cluster. Returns its number.
     pub(crate) fn run_joining_node(&mut self) -> u64 {
         let node = self.known + 1;
