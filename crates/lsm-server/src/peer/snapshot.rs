@@ -2,9 +2,10 @@
 //! their own so that messages do not wait behind them.
 //!
 //! Files are read and written on threads that may block. A transfer that makes no progress is
-//! given up; raft begins another one.
+//! given up; raft begins another one, after a pause that grows from one failure to the next: each
+//! costs both sides a whole state.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -16,7 +17,7 @@ use lsm_raft::{Error, Header, Incoming, Outgoing, Piece, SnapshotFile};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedMutexGuard, Semaphore, mpsc};
 use tokio::task::spawn_blocking;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::Status;
@@ -31,15 +32,22 @@ const PIECES_WAITING_MAX: usize = 4;
 /// Longest time without progress, at either end, until all pieces are there.
 const IDLE_TIME_MAX: Duration = Duration::from_secs(30);
 
+/// The pause after a failure, and the longest after several in a row.
+const PAUSE_MIN: Duration = Duration::from_secs(1);
+const PAUSE_MAX: Duration = Duration::from_secs(16);
+
 /// The snapshots that are being sent.
 pub(super) struct Senders {
     receivers: Mutex<HashSet<u64>>,
     turns: Semaphore,
+    /// How often in a row it failed, by node.
+    failures: Mutex<HashMap<u64, u32>>,
 }
 
 impl Default for Senders {
     fn default() -> Self {
-        Self { receivers: Mutex::default(), turns: Semaphore::new(SENT_MAX) }
+        let turns = Semaphore::new(SENT_MAX);
+        Self { receivers: Mutex::default(), turns, failures: Mutex::default() }
     }
 }
 
@@ -59,18 +67,33 @@ impl Senders {
             // All of it: a block takes only the fields it names, and copies those it can.
             let mut report = report;
             // The one before was given up by raft, not yet by us.
-            let Some(_place) = Place::take(&senders, node) else { return };
-            let Ok(_turn) = senders.turns.acquire().await else { return };
+            let Some(place) = Place::take(&senders, node) else { return };
+            let Ok(turn) = senders.turns.acquire().await else { return };
             let (index, bytes) = (snapshot.header().index, snapshot.header().bytes());
             tracing::info!(node, index, bytes, "sending a snapshot");
             match ship(&report.caller, node, term, snapshot).await {
                 Ok(()) => {
                     report.whole = true;
+                    senders.failures.lock().remove(&node);
                     tracing::info!(node, index, "the snapshot was received");
                 }
-                Err(reason) => tracing::warn!(node, index, reason, "the snapshot was not sent"),
+                Err(reason) => {
+                    let pause = senders.failed(node);
+                    tracing::warn!(node, index, reason, ?pause, "the snapshot was not sent");
+                    drop((place, turn));
+                    // raft begins the next when it hears of it.
+                    sleep(pause).await;
+                }
             }
         }
+    }
+
+    /// Counts a failure: how long to wait before the next attempt.
+    fn failed(&self, node: u64) -> Duration {
+        let mut failures = self.failures.lock();
+        let count = failures.entry(node).or_default();
+        *count += 1;
+        (PAUSE_MIN * 2_u32.pow((*count - 1).min(8))).min(PAUSE_MAX)
     }
 }
 
@@ -196,11 +219,7 @@ pub(super) async fn receive(
         };
         receipt = blocking(move || receipt.write(chunk)).await?;
     }
-    blocking(move || {
-        let staged = receipt.incoming.finish().map_err(|error| of_receiving(&error))?;
-        group.deliver_snapshot(from, term, staged).map_err(|error| of_receiving(&error))
-    })
-    .await
+    blocking(move || receipt.deliver(&*group, from, term)).await
 }
 
 /// A snapshot that is being received, and the right to receive one.
@@ -214,6 +233,16 @@ impl Receipt {
     fn write(mut self, chunk: proto::SnapshotChunk) -> Result<Self, Status> {
         self.incoming.write(&chunk_from_wire(chunk)).map_err(|error| of_receiving(&error))?;
         Ok(self)
+    }
+
+    /// Keeps the place until all is checked, also if the sender has gone by then. By methods and
+    /// not by closures, which take only those fields that they name.
+    fn deliver(self, group: &dyn Group, from: u64, term: u64) -> Result<(), Status> {
+        let Self { incoming, _place: place } = self;
+        let staged = incoming.finish().map_err(|error| of_receiving(&error))?;
+        let delivered = group.deliver_snapshot(from, term, staged);
+        drop(place);
+        delivered.map_err(|error| of_receiving(&error))
     }
 }
 
@@ -294,6 +323,16 @@ fn chunk_from_wire(wire: proto::SnapshotChunk) -> Piece {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pauses_grow_from_failure_to_failure_up_to_a_limit() {
+        let senders = Senders::default();
+        let pauses: Vec<_> = (0..7).map(|_| senders.failed(4).as_secs()).collect();
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 16, 16]);
+        assert_eq!(senders.failed(5).as_secs(), 1, "each node has its own");
+        senders.failures.lock().remove(&4);
+        assert_eq!(senders.failed(4).as_secs(), 1);
+    }
 
     #[test]
     fn descriptions_and_pieces_come_back_as_they_were() {
