@@ -14,6 +14,18 @@ fn main() -> Result<(), Box<dyn Error>> {
     #[allow(clippy::disallowed_methods, reason = "a build script writes where cargo says")]
     std::fs::write(out.join("descriptors.bin"), files.encode_to_vec())?;
     // Keys and values are slices of the received frame, not copies of it.
-    tonic_prost_build::configure().bytes(".").compile_fds(files)?;
+    let messages = tonic_prost_build::configure().bytes(".").build_server(false);
+    messages.compile_fds(files.clone())?;
+    // The services of a node read requests in a way of their own; messages are those above.
+    let servers = out.join("servers");
+    #[allow(clippy::disallowed_methods, reason = "a build script writes where cargo says")]
+    std::fs::create_dir_all(&servers)?;
+    tonic_prost_build::configure()
+        .build_client(false)
+        .codec_path("crate::codec::ServerCodec")
+        .extern_path(".lsm.v1", "crate::proto::v1")
+        .extern_path(".lsm.peer.v1", "crate::proto::peer")
+        .out_dir(servers)
+        .compile_fds(files)?;
     Ok(())
 }

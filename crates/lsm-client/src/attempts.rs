@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tonic::Status;
 
 use crate::backoff::Backoff;
-use crate::error::{Error, ErrorKind};
+use crate::error::{About, Error, ErrorKind};
 use crate::failure::{Failure, Next};
 use crate::route::Route;
 
@@ -29,6 +29,7 @@ pub(crate) enum Repeat {
 pub(crate) struct Attempts {
     /// How errors call the request.
     pub(crate) name: &'static str,
+    pub(crate) about: About,
     pub(crate) deadline: Instant,
     pub(crate) route: Route,
     pub(crate) backoff: Backoff,
@@ -51,9 +52,10 @@ pub(crate) enum Ended {
 
 impl Attempts {
     /// A request that may take so long.
-    pub(crate) fn new(name: &'static str, repeat: Repeat, time: Duration) -> Self {
+    pub(crate) fn new(name: &'static str, about: About, repeat: Repeat, time: Duration) -> Self {
         Self {
             name,
+            about,
             deadline: Instant::now() + time,
             route: Route::default(),
             backoff: Backoff::new(),
@@ -65,9 +67,11 @@ impl Attempts {
         }
     }
 
-    /// Another request on behalf of this one, within its time.
-    pub(crate) fn inner(&self, name: &'static str) -> Self {
-        Self { deadline: self.deadline, ..Self::new(name, Repeat::Freely, self.time) }
+    /// Another request on behalf of this one, within its time. Its errors are this one's: nobody
+    /// asked for anything else.
+    pub(crate) fn inner(&self) -> Self {
+        let new = Self::new(self.name, self.about, Repeat::Freely, self.time);
+        Self { deadline: self.deadline, ..new }
     }
 
     pub(crate) fn has_failed(&self) -> bool {
@@ -101,10 +105,7 @@ impl Attempts {
         let lost_before = self.may_have_applied;
         self.may_have_applied |= lost;
         let (next, timed_out) = (failure.next, failure.is_timeout());
-        // A try that was cut off by the end of the request's time says nothing: what failed before
-        // it says why there was no answer.
-        let cut_off = timed_out && self.repeat == Repeat::Freely && Instant::now() >= self.deadline;
-        if self.last.is_none() || !cut_off {
+        if self.says_more(address, &failure) {
             self.last = Some((Arc::clone(address), failure));
         }
         let kind = match next {
@@ -117,6 +118,21 @@ impl Attempts {
             _ => ErrorKind::Unknown,
         };
         Err(Ended::Failed(self.error(kind, "failed")))
+    }
+
+    /// Whether a failure says more about why there is no answer than the one before it.
+    fn says_more(&self, address: &Arc<str>, failure: &Failure) -> bool {
+        let Some((known, last)) = &self.last else { return true };
+        // A try that had all the time there was.
+        if failure.is_timeout() && self.repeat != Repeat::Freely {
+            return true;
+        }
+        // One that was cut off by the end of the request's time says nothing.
+        if failure.is_timeout() && Instant::now() >= self.deadline {
+            return false;
+        }
+        // What a living node says weighs more than the silence of another.
+        !failure.is_silence || last.is_silence || known == address
     }
 
     /// The error of a request whose time is over.
@@ -133,10 +149,11 @@ impl Attempts {
     fn error(&mut self, kind: ErrorKind, how: &str) -> Error {
         let name = self.name;
         match self.last.take() {
-            None => Error::new(kind, format!("{name} {how}")),
+            None => Error::new(kind, self.about, format!("{name} {how}")),
             Some((address, Failure { status, .. })) => {
                 let message = format!("{name} {how}: {}", reason(&status));
-                Error::of_node(kind, message, address, mem::take(&mut self.tried), status)
+                let tried = mem::take(&mut self.tried);
+                Error::of_node(kind, self.about, message, address, tried, status)
             }
         }
     }
@@ -147,7 +164,8 @@ impl From<Ended> for Error {
         match ended {
             Ended::Failed(error) => error,
             Ended::SessionUnknown => {
-                Self::new(ErrorKind::Internal, "a node spoke of a session that was not used")
+                let message = "a node spoke of a session that was not used";
+                Self::new(ErrorKind::Internal, About::default(), message)
             }
         }
     }
@@ -195,7 +213,11 @@ mod tests {
 
     fn ends_with(repeat: Repeat, failures: [Status; 2]) -> Error {
         // Its time is over from the start.
-        let mut attempts = Attempts::new("get", repeat, Duration::ZERO);
+        ends_within(Duration::ZERO, repeat, failures)
+    }
+
+    fn ends_within(time: Duration, repeat: Repeat, failures: [Status; 2]) -> Error {
+        let mut attempts = Attempts::new("get", About::default(), repeat, time);
         for (address, status) in ["a:1", "b:1"].into_iter().zip(failures) {
             attempts.failed(&address.into(), Failure::of(status), false).unwrap();
         }
@@ -216,5 +238,33 @@ mod tests {
         // This one had all the time there was.
         let error = ends_with(Repeat::Patiently, [refused, late]);
         assert_eq!(error.kind(), ErrorKind::Timeout { may_have_applied: false });
+    }
+
+    #[test]
+    fn what_a_living_node_says_is_not_hidden_by_a_dead_one() {
+        let no_leader = Status::unavailable("no leader is known");
+        let refused = || {
+            let error = tonic::ConnectError("connection refused".into());
+            Status::from_error(Box::new(error))
+        };
+        let late = Status::deadline_exceeded("late");
+        let hour = Duration::from_secs(3600);
+        for silence in [refused(), late.clone()] {
+            for failures in [[no_leader.clone(), silence.clone()], [silence, no_leader.clone()]] {
+                let error = ends_within(hour, Repeat::Freely, failures);
+                assert!(error.to_string().contains("no leader is known"), "{error}");
+                assert_eq!(error.kind(), ErrorKind::Unavailable);
+                assert_eq!(error.tried().count(), 2);
+            }
+        }
+        let error = ends_within(hour, Repeat::Freely, [late, refused()]);
+        assert_eq!(error.node(), Some("b:1"), "of two silent ones the last");
+
+        // It may have died since.
+        let mut attempts = Attempts::new("get", About::default(), Repeat::Freely, hour);
+        for status in [no_leader, refused()] {
+            attempts.failed(&"a:1".into(), Failure::of(status), false).unwrap();
+        }
+        assert!(attempts.out_of_time().to_string().contains("connection refused"));
     }
 }

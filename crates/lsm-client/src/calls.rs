@@ -16,7 +16,7 @@ use tonic::{Status, Streaming};
 
 use crate::attempts::{Attempts, Ended, Repeat};
 use crate::directory::Directory;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{About, Error, ErrorKind, Result};
 use crate::failure::{Failure, Next};
 use crate::node::{self, Node, TryTime};
 use crate::options::ClientOptions;
@@ -118,7 +118,20 @@ impl Shared {
         repeat: Repeat,
         time: Duration,
     ) -> Result<R::Answer> {
-        let mut attempts = Attempts::new(R::NAME, repeat, time);
+        self.ask_as(R::NAME, request, to, repeat, time).await
+    }
+
+    /// The same, under another name in errors: of what the caller is after.
+    pub(crate) async fn ask_as<R: Rpc>(
+        self: &Arc<Self>,
+        name: &'static str,
+        request: &R,
+        to: &To,
+        repeat: Repeat,
+        time: Duration,
+    ) -> Result<R::Answer> {
+        let about = About { whom: to.whom(), changes: R::CHANGES };
+        let mut attempts = Attempts::new(name, about, repeat, time);
         Ok(self.run(request, to, &mut attempts).await?)
     }
 
@@ -129,7 +142,8 @@ impl Shared {
         to: &To,
         time: Duration,
     ) -> Result<(Option<ScanResponse>, Streaming<ScanResponse>)> {
-        let mut attempts = Attempts::new("scan", Repeat::Freely, time);
+        let about = About { whom: to.whom(), changes: false };
+        let mut attempts = Attempts::new("scan", about, Repeat::Freely, time);
         Ok(self.run(&BeginScan(request), to, &mut attempts).await?)
     }
 
@@ -146,7 +160,8 @@ impl Shared {
         if !self.options.exactly_once {
             return self.ask(&write, &To::Leader, Repeat::IfNotApplied, time).await;
         }
-        let mut attempts = Attempts::new(W::NAME, Repeat::Freely, time);
+        let about = About { whom: To::Leader.whom(), changes: true };
+        let mut attempts = Attempts::new(W::NAME, about, Repeat::Freely, time);
         let mut lease = self.lease(&attempts).await?;
         loop {
             write.set_session(lease.session());
@@ -176,7 +191,7 @@ impl Shared {
             None => {
                 let name = attempts.name;
                 let message = format!("{name} waited in vain for one of {SESSIONS_MAX} sessions");
-                Err(Error::new(ErrorKind::Busy, message))
+                Err(Error::new(ErrorKind::Busy, attempts.about, message))
             }
             Some(permit) => match permit.reuse() {
                 Ok(lease) => Ok(lease),
@@ -191,7 +206,7 @@ impl Shared {
         attempts: &Attempts,
     ) -> Result<Lease<'a>> {
         // If an answer is lost there is a session that nobody uses; the cluster forgets those.
-        let mut opening = attempts.inner(OpenSessionRequest::NAME);
+        let mut opening = attempts.inner();
         let answer = self.run(&OpenSessionRequest {}, &To::Leader, &mut opening).await?;
         Ok(permit.begin(answer.id))
     }

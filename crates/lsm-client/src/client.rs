@@ -63,7 +63,8 @@ impl ClientOptions {
         let time = self.timeout;
         let directory = Directory::new(addresses, &self, fastrand::usize(..))?;
         let shared = Arc::new(Shared::new(self, directory));
-        let status = shared.ask(&StatusRequest {}, &To::Any, Repeat::Freely, time).await?;
+        let (name, request) = ("connecting", StatusRequest {});
+        let status = shared.ask_as(name, &request, &To::Any, Repeat::Freely, time).await?;
         shared.directory.set_members(&status.members);
         // Those may be old. Without a leader they have to do for now.
         if status.leader != 0 {

@@ -33,24 +33,51 @@ pub enum ErrorKind {
     Internal,
 }
 
+/// What a request was about, as far as its error's advice depends on it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct About {
+    pub(crate) whom: Whom,
+    /// Whether it would have changed something.
+    pub(crate) changes: bool,
+}
+
+/// Who could have answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Whom {
+    /// The leader, who asks a majority.
+    #[default]
+    Cluster,
+    /// Every node.
+    AnyNode,
+    /// One node and no other.
+    OneNode,
+}
+
 impl ErrorKind {
     /// What to do, as the end of a sentence.
-    fn advice(self) -> &'static str {
-        match self {
-            Self::Invalid => "change the call",
-            Self::Unavailable => {
-                "nothing was applied: try again once a majority of the nodes can be reached"
-            }
-            Self::Busy => "nothing was applied: try again later, or send less at a time",
+    fn advice(self, about: About) -> String {
+        let (nothing, what) = match self {
+            Self::Invalid => ("", "change the call"),
+            Self::Unavailable => (
+                "nothing was applied: ",
+                match about.whom {
+                    Whom::Cluster => "try again once a majority of the nodes can be reached",
+                    Whom::AnyNode => "see that one of the nodes runs and can be reached",
+                    Whom::OneNode => "see that this node runs and can be reached, or ask another",
+                },
+            ),
+            Self::Busy => ("nothing was applied: ", "try again later, or send less at a time"),
             Self::Timeout { may_have_applied: true } => {
-                "it may have been applied, or may yet: read before writing again"
+                ("", "it may have been applied, or may yet: read before writing again")
             }
             Self::Timeout { may_have_applied: false } => {
-                "nothing was applied: try again, or allow more time"
+                ("nothing was applied: ", "try again, or allow more time")
             }
-            Self::Unknown => "it may have been applied: read before writing again",
-            Self::Internal => "see the log of the node",
-        }
+            Self::Unknown => ("", "it may have been applied: read before writing again"),
+            Self::Internal => ("", "see the log of the node"),
+        };
+        // Of a read that goes without saying.
+        format!("{}{what}", if about.changes { nothing } else { "" })
     }
 }
 
@@ -64,6 +91,7 @@ pub struct Error {
 
 struct Inner {
     kind: ErrorKind,
+    about: About,
     message: String,
     node: Option<Arc<str>>,
     tried: Vec<Arc<str>>,
@@ -103,33 +131,32 @@ impl Error {
         self.inner.status.as_ref().map(Status::code)
     }
 
-    pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        let message = message.into();
-        Self {
-            inner: Arc::new(Inner { kind, message, node: None, tried: Vec::new(), status: None }),
-        }
+    pub(crate) fn new(kind: ErrorKind, about: About, message: impl Into<String>) -> Self {
+        let (message, tried) = (message.into(), Vec::new());
+        Self { inner: Arc::new(Inner { kind, about, message, node: None, tried, status: None }) }
     }
 
     pub(crate) fn invalid(message: impl Into<String>) -> Self {
-        Self::new(ErrorKind::Invalid, message)
+        Self::new(ErrorKind::Invalid, About::default(), message)
     }
 
     /// An error that the answer of `node` ended in.
     pub(crate) fn of_node(
         kind: ErrorKind,
+        about: About,
         message: String,
         node: Arc<str>,
         tried: Vec<Arc<str>>,
         status: Status,
     ) -> Self {
         let (node, status) = (Some(node), Some(status));
-        Self { inner: Arc::new(Inner { kind, message, node, tried, status }) }
+        Self { inner: Arc::new(Inner { kind, about, message, node, tried, status }) }
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner { kind, message, node, tried, .. } = &*self.inner;
+        let Inner { kind, about, message, node, tried, .. } = &*self.inner;
         f.write_str(message)?;
         if let Some(node) = node {
             write!(f, ", at {node}")?;
@@ -137,7 +164,7 @@ impl fmt::Display for Error {
         if tried.len() > 1 {
             write!(f, " (tried {})", tried.join(", "))?;
         }
-        write!(f, "; {}", kind.advice())
+        write!(f, "; {}", kind.advice(*about))
     }
 }
 
@@ -157,10 +184,13 @@ impl std::error::Error for Error {
 mod tests {
     use super::*;
 
+    const PUT: About = About { whom: Whom::Cluster, changes: true };
+
     #[test]
     fn it_says_what_where_and_what_to_do() {
         let error = Error::of_node(
             ErrorKind::Unavailable,
+            PUT,
             "put failed: no leader is known".to_owned(),
             "b:1".into(),
             vec!["a:1".into(), "b:1".into()],
@@ -177,8 +207,35 @@ mod tests {
     }
 
     #[test]
+    fn of_what_was_applied_only_errors_of_changes_speak() {
+        for kind in [
+            ErrorKind::Unavailable,
+            ErrorKind::Busy,
+            ErrorKind::Timeout { may_have_applied: false },
+        ] {
+            let told = |changes| {
+                Error::new(kind, About { changes, ..PUT }, "x").to_string().contains("applied")
+            };
+            assert_eq!((told(true), told(false)), (true, false), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn a_majority_is_asked_for_only_where_it_is_needed() {
+        for (whom, asked_for) in [
+            (Whom::Cluster, "a majority of the nodes"),
+            (Whom::AnyNode, "one of the nodes runs"),
+            (Whom::OneNode, "this node runs"),
+        ] {
+            let about = About { whom, changes: false };
+            let error = Error::new(ErrorKind::Unavailable, about, "x").to_string();
+            assert!(error.contains(asked_for), "{error}");
+        }
+    }
+
+    #[test]
     fn only_what_did_nothing_is_safe_to_retry() {
-        let safe = |kind| Error::new(kind, "x").is_safe_to_retry();
+        let safe = |kind| Error::new(kind, PUT, "x").is_safe_to_retry();
         assert!(safe(ErrorKind::Unavailable) && safe(ErrorKind::Busy));
         assert!(safe(ErrorKind::Timeout { may_have_applied: false }));
         assert!(!safe(ErrorKind::Timeout { may_have_applied: true }));

@@ -43,6 +43,7 @@ mod backoff;
 mod batch;
 mod calls;
 mod client;
+mod codec;
 mod directory;
 mod error;
 mod failure;

@@ -7,11 +7,13 @@
 /// What clients speak: `KVService`, `SessionService`, `StorageService`, `ClusterService`.
 pub mod v1 {
     tonic::include_proto!("lsm.v1");
+    tonic::include_proto!("servers/lsm.v1");
 }
 
 /// What nodes speak among each other.
 pub mod peer {
     tonic::include_proto!("lsm.peer.v1");
+    tonic::include_proto!("servers/lsm.peer.v1");
 }
 
 /// All of the above, described for gRPC reflection.

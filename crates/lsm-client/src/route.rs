@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use crate::directory::Directory;
+use crate::error::Whom;
 use crate::node::Node;
 
 /// Where a request may go.
@@ -18,6 +19,16 @@ pub(crate) enum To {
     Any,
     /// This node, whatever happens.
     Only(Arc<Node>),
+}
+
+impl To {
+    pub(crate) fn whom(&self) -> Whom {
+        match self {
+            Self::Leader => Whom::Cluster,
+            Self::Any => Whom::AnyNode,
+            Self::Only(_) => Whom::OneNode,
+        }
+    }
 }
 
 /// The nodes that a request has visited in this round.

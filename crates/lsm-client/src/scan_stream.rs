@@ -19,7 +19,7 @@ use tonic::{Status, Streaming};
 
 use crate::attempts::reason;
 use crate::calls::Shared;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{About, Error, ErrorKind, Result};
 use crate::failure::{Failure, Next};
 use crate::node;
 use crate::proto::v1::{Entry, ScanResponse};
@@ -179,6 +179,7 @@ impl Pages {
     }
 
     fn error(&self, kind: ErrorKind, how: &str) -> Error {
-        Error::new(kind, format!("scan {how}, after {} entries", self.count))
+        let about = About { whom: self.to.whom(), changes: false };
+        Error::new(kind, about, format!("scan {how}, after {} entries", self.count))
     }
 }

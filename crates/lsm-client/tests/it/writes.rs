@@ -5,6 +5,8 @@ use std::time::Duration;
 use lsm_client::{Batch, ClientOptions, ErrorKind};
 use tokio::time::timeout;
 use tonic::Code;
+use tonic::codegen::http::uri::PathAndQuery;
+use tonic::transport::Endpoint;
 
 use crate::fake::{Fake, Fault, LONG, options};
 
@@ -226,4 +228,24 @@ async fn without_sessions_a_write_that_was_never_sent_is_repeated() {
     tokio::time::sleep(Duration::from_millis(200)).await;
     client.put("k", "v").await.unwrap();
     assert_eq!(fake.world().history.len(), 1);
+}
+
+/// Of its caller, not of the node that reads it.
+#[tokio::test]
+async fn bytes_that_are_no_request_are_the_mistake_of_who_sent_them() {
+    use lsm_client::proto::v1::{PromoteRequest, PutResponse};
+
+    let fake = Fake::start(1).await;
+    let endpoint = Endpoint::from_shared(format!("http://{}", fake.address(0))).unwrap();
+    let mut grpc = tonic::client::Grpc::new(endpoint.connect().await.unwrap());
+    grpc.ready().await.unwrap();
+    // A number, where the key belongs.
+    let request = tonic::Request::new(PromoteRequest { id: 1, force: true });
+    let path = PathAndQuery::from_static("/lsm.v1.KVService/Put");
+    let codec = tonic_prost::ProstCodec::<PromoteRequest, PutResponse>::default();
+    let status = grpc.unary(request, path, codec).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
+    assert_eq!(status.metadata().get("lsm-error").unwrap(), "invalid");
+    assert!(status.message().contains("garbled"), "{status:?}");
+    assert_eq!(fake.world().count("put"), 0);
 }
