@@ -39,7 +39,7 @@ pub use node::{
 pub use outcome::{Outcome, Refusal, Reply};
 pub use raft;
 pub use room::Room;
-pub use runtime::{Opened, Replica, ReplicaOptions};
+pub use runtime::{LOCK_FILE, Opened, Replica, ReplicaOptions};
 pub use snapshot::{
     FILES_MAX, Header, Incoming, Outgoing, PIECE_BYTES_MAX, Piece, Pieces, SnapshotFile, Staged,
 };

@@ -31,4 +31,4 @@ mod raft_thread;
 mod shared;
 
 pub use handle::Replica;
-pub use open::{Opened, ReplicaOptions};
+pub use open::{LOCK_FILE, Opened, ReplicaOptions};

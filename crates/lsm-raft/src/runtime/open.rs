@@ -35,7 +35,8 @@ const LOG_DIR: &str = "log";
 const STATE_DIR: &str = "state";
 /// The engine's own log stays empty: the replicated log is the log.
 const ENGINE_LOG_BYTES: u64 = 64 << 10;
-const LOCK_FILE: &str = "LOCK";
+/// Held while a process uses the folder of a node.
+pub const LOCK_FILE: &str = "LOCK";
 /// Names the manifest of a database. In the folder of a node it is further down.
 const ENGINE_FILE: &str = "CURRENT";
 
@@ -92,6 +93,7 @@ impl ReplicaOptions {
         let found = fs.absolute(dir);
         let dir = &*found.map_err(|error| folder(dir, format!("cannot be found: {error}")))?;
         refuse_database(fs, dir)?;
+        refuse_nameless(fs, dir)?;
         let made = fs.create_dir_all(dir);
         made.map_err(|error| folder(dir, format!("cannot be made: {error}")))?;
         let lock = fs.lock(&dir.join(LOCK_FILE), LockMode::Exclusive).map_err(|error| {
@@ -123,7 +125,7 @@ impl ReplicaOptions {
                 dir,
                 format!(
                     "holds a state but no log in {LOG_DIR}/: what this node promised to others is \
-                     lost. Remove it from the cluster and add it again under a new id"
+                     lost. Add a learner under a new id, then remove this node from the cluster"
                 ),
             ));
         }
@@ -210,7 +212,7 @@ fn join(log: &LogStore, writer: &mut LogWriter, applied: (u64, u64), dir: &Path)
             dir,
             format!(
                 "the log begins at {}, but the state ends at {index}: the state was lost or \
-                 replaced. Remove the node from the cluster and add it again under a new id",
+                 replaced. Add a learner under a new id, then remove this node from the cluster",
                 log.first_index()
             ),
         ));
@@ -220,6 +222,25 @@ fn join(log: &LogStore, writer: &mut LogWriter, applied: (u64, u64), dir: &Path)
         writer.reset(index, term)?;
     }
     Ok(())
+}
+
+/// Refuses a folder that lost the file that says whose it is, before anything is made in it. Under
+/// another identity nothing in it would fit, and the node must not forget what it promised.
+fn refuse_nameless(fs: &dyn Fs, dir: &Path) -> Result<()> {
+    let holds_files = |part: &str| fs.list(&dir.join(part)).is_ok_and(|names| !names.is_empty());
+    let Some(part) = [LOG_DIR, STATE_DIR].into_iter().find(|part| holds_files(part)) else {
+        return Ok(());
+    };
+    // What cannot be listed shows itself when it is opened.
+    if fs.list(dir).map_or(true, |names| names.iter().any(|name| name == NODE_FILE)) {
+        return Ok(());
+    }
+    let reason = format!(
+        "holds files of a node in {part}/, but the file {NODE_FILE}, which says of which, is \
+         missing. Put it back where it was; if it is lost, add a learner under a new id, with an \
+         empty folder, and remove this node from the cluster"
+    );
+    Err(folder(dir, reason))
 }
 
 /// Refuses the folder of a database of the engine's own, before anything is made in it.
@@ -297,6 +318,39 @@ mod tests {
             assert!(error.contains("lsm_core") && error.contains("of its own"), "{error}");
             assert_eq!(names(), before);
         }
+    }
+
+    /// A folder under another identity would be of no use to anybody.
+    #[test]
+    fn a_folder_that_lost_its_name_is_refused_and_left_as_it_is() {
+        let (fs, dir) = (Arc::new(MemFs::default()), Path::new("node"));
+        drop(options(&fs).open_folder(dir).unwrap());
+        let name = fs.open_read(&dir.join(NODE_FILE)).unwrap();
+        let mut bytes = vec![0; name.len() as usize];
+        name.read_at(0, &mut bytes).unwrap();
+        fs.remove(&dir.join(NODE_FILE)).unwrap();
+        let names = || {
+            let mut names = [dir.to_owned(), dir.join(LOG_DIR), dir.join(STATE_DIR)]
+                .map(|dir| fs.list(&dir).unwrap());
+            names.iter_mut().for_each(|names| names.sort());
+            names
+        };
+        let before = names();
+        for _ in 0..2 {
+            let error = options(&fs).open_folder(dir).unwrap_err().to_string();
+            assert!(error.contains("the file NODE") && error.contains("is missing"), "{error}");
+            assert_eq!(names(), before);
+        }
+        fs.create(&dir.join(NODE_FILE)).unwrap().write_at(0, &bytes).unwrap();
+        drop(options(&fs).open_folder(dir).unwrap());
+    }
+
+    #[test]
+    fn folders_that_were_made_for_the_parts_of_a_node_are_no_hindrance() {
+        let (fs, dir) = (Arc::new(MemFs::default()), Path::new("node"));
+        fs.create_dir_all(&dir.join(LOG_DIR)).unwrap();
+        fs.create_dir_all(&dir.join(STATE_DIR)).unwrap();
+        drop(options(&fs).open_folder(dir).unwrap());
     }
 
     #[test]
