@@ -446,8 +446,8 @@ mod tests {
     }
 
     fn tls() -> (Arc<ServerConfig>, tokio_rustls::TlsConnector) {
-        use rustls::pki_types::CertificateDer;
         use rustls::pki_types::pem::PemObject;
+        use rustls::pki_types::{CertificateDer, UnixTime};
 
         let authority = Authority::new("ours");
         let Signed { cert, key } = authority.node("localhost");
@@ -459,7 +459,8 @@ mod tests {
         ));
         let client = client.with_safe_default_protocol_versions().unwrap();
         let client = client.with_root_certificates(roots).with_no_client_auth();
-        (Arc::clone(&Tls::new(&pem, false).unwrap().clients), Arc::new(client).into())
+        let tls = Tls::new(&pem, false, &["localhost"], UnixTime::now()).unwrap();
+        (Arc::clone(&tls.clients), Arc::new(client).into())
     }
 
     #[tokio::test]

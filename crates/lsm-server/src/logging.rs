@@ -12,7 +12,7 @@ use crate::config::{Log, LogFormat};
 /// Starts logging, for the rest of the process's life. Once: later calls change nothing.
 pub(crate) fn start(log: &Log) {
     // The filter was checked with the other settings.
-    let filter = EnvFilter::builder().parse_lossy(&log.level);
+    let filter = EnvFilter::builder().parse_lossy(&log.filter);
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -1,13 +1,12 @@
 //! Settings as they were given, by flag, environment or file: nothing is checked yet, and
 //! everything may be left out.
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::error::Error;
-use super::nodes::Address;
+use super::nodes::{Address, Listen};
 use super::units::{Bytes, Time};
 
 /// Runs one node of a cluster.
@@ -63,10 +62,10 @@ pub(crate) struct Given {
     pub(crate) cluster: Option<String>,
     /// Where clients connect [default: 127.0.0.1:4001]
     #[arg(long, env = "LSM_LISTEN", value_name = "IP:PORT")]
-    pub(crate) listen: Option<SocketAddr>,
+    pub(crate) listen: Option<Listen>,
     /// Where other nodes connect; keep it out of reach of anybody else [default: 127.0.0.1:5001]
     #[arg(long, env = "LSM_PEER_LISTEN", value_name = "IP:PORT")]
-    pub(crate) peer_listen: Option<SocketAddr>,
+    pub(crate) peer_listen: Option<Listen>,
     /// What clients are told to reach this node [default: as in --members, or --listen]
     #[arg(long, env = "LSM_ADVERTISE", value_name = "HOST:PORT")]
     pub(crate) advertise: Option<String>,
@@ -76,6 +75,7 @@ pub(crate) struct Given {
     /// The founding nodes, the same on all of them, with commas between: ID=PEER/CLIENT. Who the
     /// others are counts only while the folder is new; this node must be among them at each start
     #[arg(long, env = "LSM_MEMBERS", value_name = "LIST", value_delimiter = ',')]
+    #[serde(deserialize_with = "members_of_file")]
     pub(crate) members: Option<Vec<String>>,
     /// Waits to be added to a cluster that runs already (see `add-learner`)
     #[arg(long, env = "LSM_JOIN", value_name = "BOOL", num_args = 0..=1, require_equals = true,
@@ -95,7 +95,7 @@ pub(crate) struct Given {
     #[arg(long, env = "LSM_TLS_CLIENT_AUTH", value_name = "BOOL", num_args = 0..=1,
         require_equals = true, default_missing_value = "true")]
     pub(crate) tls_client_auth: Option<bool>,
-    /// What is logged: error, warn, info, debug, trace, or directives as in
+    /// What is logged: error, warn, info, debug, trace or off; for parts also as in
     /// `info,lsm_raft=debug` [default: info]
     #[arg(long, env = "LSM_LOG_LEVEL", value_name = "FILTER")]
     pub(crate) log_level: Option<String>,
@@ -225,7 +225,9 @@ impl Given {
     /// For text that is no TOML, a key that is no setting, and a value of the wrong kind; with
     /// the line.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
-        toml::from_str(text).map_err(|error| error.to_string())
+        // It is for people who need not know Rust.
+        let in_words = |text: String| text.replace("expected u64", "expected a whole number");
+        toml::from_str(text).map_err(|error: toml::de::Error| in_words(error.to_string()))
     }
 
     /// Reads settings from a file.
@@ -239,6 +241,22 @@ impl Given {
     pub(super) fn to_toml(&self) -> String {
         toml::to_string(self).unwrap_or_else(|error| format!("# {error}\n"))
     }
+}
+
+/// The founding members as a file lists them.
+fn members_of_file<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Vec<String>>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(
+        untagged,
+        expecting = "expected a list of nodes, as in [\"1=db1:5001/db1:4001\", \"2=db2:5001/db2:4001\"]"
+    )]
+    enum Written {
+        List(Vec<String>),
+    }
+    let Written::List(list) = Written::deserialize(deserializer)?;
+    Ok(Some(list))
 }
 
 /// An address that was given, or why it is none.

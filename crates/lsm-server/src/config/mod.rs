@@ -8,6 +8,7 @@
 //! * An error names the setting, what it is, and what it may be.
 
 mod error;
+mod filter;
 mod given;
 mod nodes;
 mod settings;

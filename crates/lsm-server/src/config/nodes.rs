@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::net::SocketAddr;
 use std::str::FromStr;
 
 use lsm_raft::{ADDRESS_LEN_MAX, MEMBERS_MAX, Member, Members, Role};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// `host:port`, where the host is a name or an address.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,6 +47,48 @@ impl FromStr for Address {
         } else {
             fail("the host is a name, an IPv4 address, or an IPv6 address in [brackets]")
         }
+    }
+}
+
+impl Address {
+    /// Without the port, and without the brackets of an IPv6 address.
+    pub(crate) fn host(&self) -> &str {
+        let host = self.0.rsplit_once(':').map_or(&*self.0, |(host, _)| host);
+        host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
+    }
+}
+
+/// Where to listen: an IP address and a port. A name may stand for several addresses, and for
+/// others tomorrow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub(crate) struct Listen(pub(crate) SocketAddr);
+
+impl FromStr for Listen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        text.trim().parse().map(Self).map_err(|_| {
+            format!(
+                "{text:?} is no address to listen at; write an IP address and a port: \
+                 127.0.0.1:4001, or 0.0.0.0:4001 for all addresses of this machine, or [::1]:4001"
+            )
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for Listen {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(
+            untagged,
+            expecting = "expected an IP address and a port, as in \"127.0.0.1:4001\""
+        )]
+        enum Written {
+            Text(String),
+        }
+        let Written::Text(text) = Written::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -96,6 +140,9 @@ mod tests {
     fn names_and_both_kinds_of_ip_are_addresses() {
         for text in ["localhost:1", "node-1.db_x.example:65535", "10.0.0.1:4001", "[::1]:4001"] {
             assert_eq!(text.parse::<Address>().unwrap().0, text);
+        }
+        for (text, host) in [("db_x.example:1", "db_x.example"), ("[::1]:4001", "::1")] {
+            assert_eq!(text.parse::<Address>().unwrap().host(), host);
         }
     }
 

@@ -9,8 +9,9 @@ use lsm_core::{Compression as Packing, Options};
 use lsm_raft::{Config, Members};
 
 use super::error::Error;
+use super::filter;
 use super::given::{Compression, Given, LogFormat, StartArgs, address};
-use super::nodes::{Address, parse_members};
+use super::nodes::{Address, Listen, parse_members};
 use super::tls::tls;
 use super::units::{Bytes, Time};
 use crate::limits::{BATCH_BYTES_MOST, Limits};
@@ -60,8 +61,8 @@ pub(crate) struct Settings {
 /// What is logged, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Log {
-    /// Directives, as `tracing` reads them.
-    pub(crate) level: String,
+    /// Directives, as `tracing` reads them: what is not named by one has a level, too.
+    pub(crate) filter: String,
     /// Text or JSON.
     pub(crate) format: LogFormat,
 }
@@ -87,8 +88,8 @@ impl Settings {
         let node = check_node(given.node)?;
         let data = given.data.clone().filter(|data| !data.as_os_str().is_empty());
         let data = data.ok_or_else(|| Error::setting("data", "a node needs a folder"))?;
-        let listen = check_port("listen", need("listen", given.listen)?)?;
-        let peer_listen = check_port("peer-listen", need("peer-listen", given.peer_listen)?)?;
+        let listen = check_port("listen", need("listen", given.listen)?.0)?;
+        let peer_listen = check_port("peer-listen", need("peer-listen", given.peer_listen)?.0)?;
         if listen == peer_listen {
             let reason = format!("both are {listen}; clients and nodes need ports of their own");
             return Err(Error::contradiction("listen", "peer-listen", reason));
@@ -112,6 +113,7 @@ impl Settings {
             return Err(Error::contradiction("advertise", "advertise-peer", reason));
         }
         let limits = limits(given)?;
+        let tls = tls(given, [&advertise, &advertise_peer])?.map(Arc::new);
         Ok(Self {
             node,
             data,
@@ -121,7 +123,7 @@ impl Settings {
             advertise,
             advertise_peer,
             founders,
-            tls: tls(given)?.map(Arc::new),
+            tls,
             log: log(given)?,
             threads: number("threads", given.threads, 1, 256)? as usize,
             raft: raft(given, node, &limits)?,
@@ -139,8 +141,8 @@ pub(super) fn defaults() -> Given {
     let bytes = |bytes: usize| Some(Bytes(bytes as u64));
     Given {
         cluster: Some("lsm".into()),
-        listen: Some(([127, 0, 0, 1], 4001).into()),
-        peer_listen: Some(([127, 0, 0, 1], 5001).into()),
+        listen: Some(Listen(([127, 0, 0, 1], 4001).into())),
+        peer_listen: Some(Listen(([127, 0, 0, 1], 5001).into())),
         join: Some(false),
         tls_client_auth: Some(false),
         log_level: Some("info".into()),
@@ -300,11 +302,9 @@ fn advertised(
 }
 
 fn log(given: &Given) -> Result<Log, Error> {
-    let level = need("log-level", given.log_level.clone())?;
-    tracing_subscriber::EnvFilter::builder()
-        .parse(&level)
-        .map_err(|error| Error::setting("log-level", format!("{level:?}: {error}")))?;
-    Ok(Log { level, format: need("log-format", given.log_format)? })
+    let level = need("log-level", given.log_level.as_deref())?;
+    let filter = filter::parse(level).map_err(|reason| Error::setting("log-level", reason))?;
+    Ok(Log { filter, format: need("log-format", given.log_format)? })
 }
 
 fn limits(given: &Given) -> Result<Limits, Error> {

@@ -155,12 +155,16 @@ fn a_value_of_the_wrong_kind_is_named_with_its_line() {
     for (text, word) in [
         ("node = \"one\"", "line 1"),
         ("node = -1", "line 1"),
+        ("node = \"one\"", "a whole number"),
+        ("threads = 1.5", "a whole number"),
         ("\nlisten = \"localhost:1\"", "line 2"),
-        ("listen = 4001", "line 1"),
-        ("members = \"1=a:1/a:2\"", "a sequence"),
+        ("listen = \"localhost:1\"", "an IP address and a port: 127.0.0.1:4001"),
+        ("peer-listen = \"localhost\"", "an IP address and a port: 127.0.0.1:4001"),
+        ("listen = 4001", "an IP address and a port, as in \"127.0.0.1:4001\""),
+        ("members = \"1=a:1/a:2\"", "a list of nodes, as in [\"1=db1:5001/db1:4001\""),
         ("value-bytes-max = \"1MB\"", "64KiB"),
         ("value-bytes-max = 1.5", "a number of bytes"),
-        ("heartbeat = 200", "a string"),
+        ("heartbeat = 200", "a span of time with its unit, as in \"250ms\""),
         ("heartbeat = \"200\"", "250ms"),
         ("compression = \"zstd\"", "`none` or `lz4`"),
         ("node = ", "line 1"),
@@ -263,7 +267,23 @@ fn every_limit_is_named_with_its_range() {
     ] {
         assert_error(&format!("{LEAST} --{setting} {bad}"), &[setting, range]);
     }
+}
+
+#[test]
+fn the_log_is_never_turned_off_by_mistake() {
     assert_error(&format!("{LEAST} --log-level loud=very"), &["log-level", "loud=very"]);
+    assert_error(&format!("{LEAST} --log-level loud"), &["log-level", "loud", "warn, info"]);
+    for (level, filter) in [("warning", "warn"), ("lsm_raft=debug", "info,lsm_raft=debug")] {
+        let log = settings(&format!("{LEAST} --log-level {level}")).unwrap().log;
+        assert_eq!(log.filter, filter);
+    }
+}
+
+#[test]
+fn a_flag_that_is_no_address_to_listen_at_says_what_one_is() {
+    let words = ["lsm-server", "--listen", "localhost:4001"];
+    let error = Program::try_parse_from(words).unwrap_err().to_string();
+    assert!(error.contains("127.0.0.1:4001, or 0.0.0.0:4001 for all"), "{error}");
 }
 
 #[test]

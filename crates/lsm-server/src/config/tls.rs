@@ -4,19 +4,23 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use rustls::pki_types::UnixTime;
+
 use super::error::Error;
 use super::given::Given;
+use super::nodes::Address;
 use crate::tls::{Part, Pem, Tls};
 
 /// Longest file of certificates or a key, in bytes: a chain has a few thousand.
 const PEM_BYTES_MAX: u64 = 1 << 20;
 
-/// The certificates that were given, if any were.
+/// The certificates that were given, if any were, for a node that others reach at these
+/// addresses.
 ///
 /// # Errors
 ///
 /// If some are given and others not, or a file cannot be used; with the setting and the file.
-pub(super) fn tls(given: &Given) -> Result<Option<Tls>, Error> {
+pub(super) fn tls(given: &Given, advertised: [&Address; 2]) -> Result<Option<Tls>, Error> {
     let client_auth = given.tls_client_auth == Some(true);
     let Some([cert, key, ca]) = paths(given, client_auth)? else { return Ok(None) };
     let of = |part| match part {
@@ -30,7 +34,9 @@ pub(super) fn tls(given: &Given) -> Result<Option<Tls>, Error> {
     };
     let read = |part| read_pem(of(part).1).map_err(|reason| wrong(part, reason));
     let pem = Pem { cert: read(Part::Cert)?, key: read(Part::Key)?, ca: read(Part::Ca)? };
-    Tls::new(&pem, client_auth).map(Some).map_err(|(part, reason)| wrong(part, reason))
+    let hosts = advertised.map(Address::host);
+    let tls = Tls::new(&pem, client_auth, &hosts, UnixTime::now());
+    tls.map(Some).map_err(|(part, reason)| wrong(part, reason))
 }
 
 /// The files of the certificate, the key and the CA: all or none.

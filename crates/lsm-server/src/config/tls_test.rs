@@ -35,8 +35,14 @@ impl Files {
     }
 
     fn error(&self) -> String {
-        tls(&self.given).unwrap_err().to_string()
+        tls_of(&self.given).unwrap_err().to_string()
     }
+}
+
+/// Of a node on this host.
+fn tls_of(given: &Given) -> Result<Option<Tls>, Error> {
+    let [clients, peers] = ["localhost:4001", "localhost:5001"].map(|text| text.parse().unwrap());
+    tls(given, [&clients, &peers])
 }
 
 #[track_caller]
@@ -49,12 +55,12 @@ fn assert_words(error: &str, words: &[&str]) {
 #[test]
 fn all_three_files_make_tls_and_none_makes_none() {
     let mut files = Files::new();
-    assert!(tls(&files.given).unwrap().is_some());
+    assert!(tls_of(&files.given).unwrap().is_some());
     files.given.tls_client_auth = Some(true);
-    assert!(tls(&files.given).unwrap().is_some());
-    assert!(tls(&Given::default()).unwrap().is_none());
+    assert!(tls_of(&files.given).unwrap().is_some());
+    assert!(tls_of(&Given::default()).unwrap().is_none());
     let empty = Given { tls_cert: Some("".into()), ..Given::default() };
-    assert!(tls(&empty).unwrap().is_none());
+    assert!(tls_of(&empty).unwrap().is_none());
 }
 
 #[test]
@@ -70,7 +76,7 @@ fn one_file_without_the_others_is_a_contradiction() {
         (only_ca, "--tls-ca and", "and --tls-cert contradict"),
         (only_auth, "--tls-client-auth and", "and --tls-cert contradict"),
     ] {
-        let error = tls(&given).unwrap_err().to_string();
+        let error = tls_of(&given).unwrap_err().to_string();
         assert_words(&error, &[first, second, "--tls-cert, --tls-key and --tls-ca"]);
     }
 }
@@ -110,4 +116,17 @@ fn a_file_without_end_is_not_read_to_its_end() {
     let mut endless = Files::new();
     endless.given.tls_cert = Some("/dev/zero".into());
     assert_words(&endless.error(), &["tls-cert: /dev/zero", "more than"]);
+}
+
+#[test]
+fn a_certificate_that_the_others_would_not_take_is_refused() {
+    let another = Authority::new("another").node("localhost");
+    let error = Files::new().with("node.pem", &another.cert).with("node.key", &another.key).error();
+    assert_words(&error, &["tls-cert: ", "node.pem", "not signed by a CA of --tls-ca"]);
+    let files = Files::new();
+    let [here, there] = ["localhost:4001", "db2.example:5001"].map(|text| text.parse().unwrap());
+    for advertised in [[&here, &there], [&there, &here]] {
+        let error = tls(&files.given, advertised).unwrap_err().to_string();
+        assert_words(&error, &["tls-cert: ", "node.pem", "\"db2.example\"", "advertise"]);
+    }
 }

@@ -117,7 +117,15 @@ impl<'de> Deserialize<'de> for Bytes {
 
 impl<'de> Deserialize<'de> for Time {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
+        #[derive(Deserialize)]
+        #[serde(
+            untagged,
+            expecting = "expected a span of time with its unit, as in \"250ms\", \"10s\" or \"2m\""
+        )]
+        enum Written {
+            Text(String),
+        }
+        let Written::Text(text) = Written::deserialize(deserializer)?;
         text.parse().map_err(serde::de::Error::custom)
     }
 }

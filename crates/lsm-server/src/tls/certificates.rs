@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoClientAuth, WebPkiClientVerifier};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
@@ -14,6 +14,7 @@ use rustls::{RootCertStore, ServerConfig};
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Error, Identity};
 
 use super::nodes_only::NodesOnly;
+use super::own::Own;
 
 /// What HTTP/2 is called in a handshake.
 const HTTP2: &[u8] = b"h2";
@@ -54,24 +55,34 @@ impl fmt::Debug for Tls {
 }
 
 impl Tls {
-    /// Reads the texts. With `client_auth` clients must show certificates, too.
+    /// Reads the texts, for a node that others call by these hosts. With `client_auth` clients
+    /// must show certificates, too.
     ///
     /// # Errors
     ///
-    /// Which of the texts cannot be used, and why.
-    pub(crate) fn new(pem: &Pem, client_auth: bool) -> Result<Self, (Part, String)> {
+    /// Which of the texts cannot be used, and why: also a certificate that the others would not
+    /// take now.
+    pub(crate) fn new(
+        pem: &Pem,
+        client_auth: bool,
+        hosts: &[&str],
+        now: UnixTime,
+    ) -> Result<Self, (Part, String)> {
         let provider = Arc::new(ring::default_provider());
         let roots = Arc::new(roots(&pem.ca).map_err(|reason| (Part::Ca, reason))?);
         let chain = certificates(&pem.cert).map_err(|reason| (Part::Cert, reason))?;
         let key = PrivateKeyDer::from_pem_slice(&pem.key);
         let key = key.map_err(|error| (Part::Key, format!("it holds no key in PEM: {error}")))?;
-        let own = CertifiedKey::from_der(chain, key, &provider).map_err(|error| match error {
-            rustls::Error::InconsistentKeys(_) => {
-                (Part::Key, "it is the key of another certificate".to_owned())
-            }
-            rustls::Error::InvalidCertificate(_) => (Part::Cert, error.to_string()),
-            other => (Part::Key, other.to_string()),
-        })?;
+        let own =
+            CertifiedKey::from_der(chain.clone(), key, &provider).map_err(|error| match error {
+                rustls::Error::InconsistentKeys(_) => {
+                    (Part::Key, "it is the key of another certificate".to_owned())
+                }
+                rustls::Error::InvalidCertificate(_) => (Part::Cert, error.to_string()),
+                other => (Part::Key, other.to_string()),
+            })?;
+        let checked = Own { chain: &chain, roots: &roots, provider: &provider };
+        checked.check(hosts, now).map_err(|reason| (Part::Cert, reason))?;
         let own = Arc::new(SingleCertAndKey::from(own));
         let ca = |reason| (Part::Ca, reason);
         let nodes = Arc::new(NodesOnly::new(&roots, &provider).map_err(ca)?);

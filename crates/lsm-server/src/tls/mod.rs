@@ -6,10 +6,12 @@
 //! Invariants:
 //! * With certificates both ports speak TLS and nothing else.
 //! * Between nodes each side shows a certificate of a node and demands one.
+//! * A node starts only with a certificate that the others will take.
 
 mod carrier;
 mod certificates;
 mod nodes_only;
+mod own;
 #[cfg(test)]
 mod test_authority;
 

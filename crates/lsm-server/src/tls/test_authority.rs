@@ -2,7 +2,11 @@
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    date_time_ymd,
 };
+
+const NODE_USES: [ExtendedKeyUsagePurpose; 2] =
+    [ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
 
 /// A CA that was made for one test.
 pub(crate) struct Authority {
@@ -31,8 +35,7 @@ impl Authority {
 
     /// For a node of this host.
     pub(crate) fn node(&self, host: &str) -> Signed {
-        let uses = [ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-        self.sign(&[host], &uses)
+        self.sign(&[host], &NODE_USES)
     }
 
     /// For a client, which is no node.
@@ -40,10 +43,33 @@ impl Authority {
         self.sign(&[], &[ExtendedKeyUsagePurpose::ClientAuth])
     }
 
+    /// For a server, which no node would be let in with.
+    #[allow(dead_code, reason = "not all tests that this file is a part of need it")]
+    pub(crate) fn server(&self, host: &str) -> Signed {
+        self.sign(&[host], &[ExtendedKeyUsagePurpose::ServerAuth])
+    }
+
+    /// For a node, valid through the year 2024 only.
+    #[allow(dead_code, reason = "not all tests that this file is a part of need it")]
+    pub(crate) fn node_until_2025(&self, host: &str) -> Signed {
+        let mut params = Self::params(&[host], &NODE_USES);
+        params.not_before = date_time_ymd(2024, 1, 1);
+        params.not_after = date_time_ymd(2024, 12, 31);
+        self.sign_params(&params)
+    }
+
     fn sign(&self, hosts: &[&str], uses: &[ExtendedKeyUsagePurpose]) -> Signed {
+        self.sign_params(&Self::params(hosts, uses))
+    }
+
+    fn params(hosts: &[&str], uses: &[ExtendedKeyUsagePurpose]) -> CertificateParams {
         let hosts: Vec<_> = hosts.iter().map(|host| (*host).to_owned()).collect();
         let mut params = CertificateParams::new(hosts).unwrap();
         params.extended_key_usages = uses.to_vec();
+        params
+    }
+
+    fn sign_params(&self, params: &CertificateParams) -> Signed {
         let key = KeyPair::generate().unwrap();
         let cert = params.signed_by(&key, &self.issuer).unwrap().pem();
         Signed { cert, key: key.serialize_pem() }

@@ -141,7 +141,7 @@ async fn the_port_of_nodes_is_for_nodes_only() {
 #[tokio::test]
 async fn a_node_of_another_ca_hears_nothing_until_it_is_one_of_ours() {
     let (certificates, foreign) =
-        (Arc::new(Certificates::new("ours")), Certificates::new("foreign"));
+        (Arc::new(Certificates::new("ours")), Arc::new(Certificates::new("foreign")));
     let mut cluster = Cluster::builder(3).tls(&certificates).start().await;
     let leader = cluster.leader().await;
     let node = leader % 3 + 1;
@@ -150,7 +150,9 @@ async fn a_node_of_another_ca_hears_nothing_until_it_is_one_of_ours() {
     client.put("k", "v").await.unwrap();
 
     // It trusts the others; they must not trust it.
-    let flags = foreign.flags_trusting("node", &certificates.path("ca.pem"));
+    let both = [&certificates, &foreign].map(|ca| std::fs::read(ca.path("ca.pem")).unwrap());
+    std::fs::write(foreign.path("both.pem"), both.concat()).unwrap();
+    let flags = foreign.flags_trusting("node", &foreign.path("both.pem"));
     let mut arguments = cluster.arguments(node);
     arguments.truncate(arguments.iter().position(|word| word == "--tls-cert").unwrap());
     arguments.extend(flags.split(' ').map(str::to_owned));
@@ -190,6 +192,27 @@ fn a_command_names_the_file_that_it_cannot_use() {
     let ended = run(["get", "k", "--tls-cert", "/nowhere/client.pem"]);
     let said = String::from_utf8(ended.stderr).unwrap();
     assert!(said.contains("--tls-ca") && said.contains("--tls-key"), "{said}");
+}
+
+/// `--check` finds what would otherwise be found by the other nodes, one handshake at a time.
+#[test]
+fn a_node_does_not_start_with_a_certificate_that_others_refuse() {
+    let (ours, foreign) = (Certificates::new("ours"), Certificates::new("foreign"));
+    let check = |flags: &str, host: &str| {
+        let members = format!("1={host}:5001/{host}:4001");
+        let least = ["start", "--check", "--node", "1", "--data", "unused", "--members", &members];
+        let ended = run(least.into_iter().chain(flags.split(' ')));
+        (ended.status.code(), String::from_utf8(ended.stderr).unwrap())
+    };
+    assert_eq!(check(&ours.flags("node"), "127.0.0.1"), (Some(0), String::new()));
+    for (flags, host, why) in [
+        (ours.flags("client"), "127.0.0.1", "lacks serverAuth"),
+        (ours.flags("node"), "db1.example", "it is not for \"db1.example\""),
+        (foreign.flags_trusting("node", &ours.path("ca.pem")), "127.0.0.1", "not signed by a CA"),
+    ] {
+        let (code, said) = check(&flags, host);
+        assert!(code == Some(1) && said.contains("tls-cert: ") && said.contains(why), "{said}");
+    }
 }
 
 #[test]
