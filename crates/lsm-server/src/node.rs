@@ -5,7 +5,7 @@
 //! ```text
 //!   bind both ports -> open the folder -> serve
 //!     stop asked:  not healthy -> no new connections -> hand over -> finish requests -> close the folder
-//!     it fails:    all ends at once; the process says why and exits with 1
+//!     it fails:    all ends at once; the process says why
 //! ```
 //!
 //! Invariants:
@@ -29,6 +29,7 @@ use tokio::time::timeout;
 use tonic::transport::Server;
 
 use crate::config::Settings;
+use crate::exit;
 use crate::handles;
 use crate::intake::Intake;
 use crate::limits::{Limits, NODE_CONNECTIONS_MAX};
@@ -71,6 +72,17 @@ pub(crate) enum Error {
     CloseTimeout,
     #[error("the system refuses what the node needs: {0}")]
     System(io::Error),
+}
+
+impl Error {
+    /// What the process exits with.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Open(lsm_raft::Error::Refused(_))
+            | Self::Stopped(lsm_raft::Error::Refused(_)) => exit::REFUSED,
+            _ => exit::FAILED,
+        }
+    }
 }
 
 /// By hand: the text holds what the system said, and a source would say it again.

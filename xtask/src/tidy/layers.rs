@@ -256,6 +256,7 @@ directory.rs        L1
 node.rs             L0
 rpc.rs              L0
 sessions.rs         L0
+codec.rs            L0
 failure.rs          L0
 backoff.rs          L0
 scan.rs             L0
@@ -318,7 +319,9 @@ local/              L2
 admin/              L2
     command.rs
     storage.rs
+    load.rs
     keys.rs
+    escape.rs
     group.rs
     status.rs
     to.rs
@@ -338,6 +341,7 @@ signals.rs          L1
 logging.rs          L1
 config/             L0
     settings.rs
+    filter.rs
     tls.rs
     given.rs
     nodes.rs
@@ -347,7 +351,9 @@ tls/                L0
     test_authority.rs
     certificates.rs
     nodes_only.rs
+    own.rs
     carrier.rs
+exit.rs             L0
 limits.rs           L0
 gather.rs           L0
 untaken.rs          L0

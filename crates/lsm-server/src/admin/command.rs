@@ -1,14 +1,15 @@
 //! The commands, and what each of them calls.
 
 use std::ffi::OsString;
-use std::io::Write;
-use std::process::ExitCode;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lsm_client::Scan;
 
 use super::failure::Failure;
-use super::keys::{self, Value, bytes};
+use super::keys::{self, Escapes, Form, Value};
+use super::load::load;
 use super::storage::StorageCommand;
 use super::to::To;
 use super::{group, status};
@@ -86,6 +87,8 @@ pub(crate) enum AdminCommand {
     Get {
         /// The key
         key: OsString,
+        #[command(flatten)]
+        escapes: Escapes,
         /// The value alone, without a line's end behind it
         #[arg(long)]
         raw: bool,
@@ -96,11 +99,15 @@ pub(crate) enum AdminCommand {
         to: To,
     },
     /// Sets the value of a key
+    // By itself it would name the value first: a choice comes before what must be there.
+    #[command(override_usage = "lsm-server put [OPTIONS] <KEY> <VALUE|--file <FILE>>")]
     Put {
         /// The key
         key: OsString,
         #[command(flatten)]
         value: Value,
+        #[command(flatten)]
+        escapes: Escapes,
         #[command(flatten)]
         to: To,
     },
@@ -109,16 +116,23 @@ pub(crate) enum AdminCommand {
         /// The key
         key: OsString,
         #[command(flatten)]
+        escapes: Escapes,
+        #[command(flatten)]
         to: To,
     },
-    /// Prints keys and values, with a tab between
+    /// Prints all keys and values, a line each with a tab between
+    ///
+    /// What a terminal would not show as it is is printed as \n, \r, \t, \\ for a backslash, or
+    /// \xHH. The other commands read that with --escaped, and `load` reads whole lines.
     Scan {
         /// Only keys that begin so
         #[arg(default_value = "")]
         prefix: OsString,
-        /// Most entries that are printed
-        #[arg(long, default_value_t = 100)]
-        limit: u64,
+        #[command(flatten)]
+        escapes: Escapes,
+        /// Most entries that are printed; standard error says if there are more [default: all]
+        #[arg(long, value_name = "N", value_parser = parse_limit)]
+        limit: Option<u64>,
         /// From the last key to the first
         #[arg(long)]
         reverse: bool,
@@ -128,27 +142,34 @@ pub(crate) enum AdminCommand {
         #[command(flatten)]
         to: To,
     },
+    /// Puts the entries that `scan` printed, many at a time, and says how many
+    Load {
+        /// Where they are [default: standard input]
+        file: Option<PathBuf>,
+        #[command(flatten)]
+        to: To,
+    },
 }
 
-/// Runs one command: exits with 0 if it was done, with 1 if the answer is no (there is no such
-/// key, the hashes differ), with 2 if there is no answer, or not from all that were asked.
-pub(crate) fn run(command: &AdminCommand) -> ExitCode {
+fn parse_limit(text: &str) -> Result<u64, String> {
+    let limit = text.parse().ok().filter(|limit| *limit > 0);
+    limit.ok_or_else(|| "write a number from 1 up; without --limit all are printed".to_owned())
+}
+
+/// Runs one command. Returns why it did not do what it should, and what to exit with: 1 if the
+/// answer is no (there is no such key, the hashes differ), 2 if there is no answer, or not from
+/// all that were asked.
+pub(crate) fn run(command: &AdminCommand) -> Result<(), (String, u8)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let ended = match runtime {
-        Ok(runtime) => runtime.block_on(command.run()),
-        Err(error) => Err(Failure::Output(error)),
+        Ok(runtime) => runtime.block_on(command.run(&mut io::stdout())),
+        Err(error) => Err(Failure::System(error)),
     };
-    let Err(failure) = ended else { return ExitCode::SUCCESS };
-    let (message, code) = failure.told();
-    // Not a panic, as eprintln! would: there may be nobody who reads it.
-    let _ = writeln!(std::io::stderr(), "lsm-server: {message}");
-    ExitCode::from(code)
+    ended.or_else(|failure| failure.told().map_or(Ok(()), Err))
 }
 
 impl AdminCommand {
-    async fn run(&self) -> Result<(), Failure> {
-        let mut out = std::io::stdout();
-        let out = &mut out;
+    async fn run(&self, out: &mut impl Write) -> Result<(), Failure> {
         match self {
             Self::Status { to } => {
                 let client = to.connect(TIME).await?;
@@ -178,32 +199,77 @@ impl AdminCommand {
                 group::print_hashes(out, &to.connect(HASH_TIME).await?).await?;
             }
             Self::Storage(command) => command.run(out).await?,
-            Self::Get { key, raw, stale, to } => {
-                let client = to.connect(TIME).await?;
+            Self::Get { key, escapes, raw, stale, to } => {
+                let key = escapes.bytes(key)?;
                 let value = match stale {
-                    false => client.get(bytes(key)).await?,
-                    true => to.first(&client)?.get_stale(bytes(key)).await?,
+                    false => to.connect(TIME).await?.get(key).await?,
+                    true => to.first(TIME).await?.get_stale(key).await?,
                 };
-                keys::print_value(out, value, *raw)?;
+                let form = match (raw, escapes.escaped) {
+                    (true, _) => Form::Raw,
+                    (false, true) => Form::Escaped,
+                    (false, false) => Form::Plain,
+                };
+                keys::print_value(out, value, form)?;
             }
-            Self::Put { key, value, to } => {
-                let value = value.read()?;
-                to.connect(TIME).await?.put(bytes(key), value).await?;
+            Self::Put { key, value, escapes, to } => {
+                let (key, value) = (escapes.bytes(key)?, value.read(*escapes)?);
+                to.connect(TIME).await?.put(key, value).await?;
             }
-            Self::Delete { key, to } => {
-                to.connect(TIME).await?.delete(bytes(key)).await?;
+            Self::Delete { key, escapes, to } => {
+                let key = escapes.bytes(key)?;
+                to.connect(TIME).await?.delete(key).await?;
             }
-            Self::Scan { prefix, limit, reverse, stale, to } => {
-                let client = to.connect(TIME).await?;
-                let scan = Scan::prefix(bytes(prefix)).limit(*limit);
+            Self::Scan { prefix, escapes, limit, reverse, stale, to } => {
+                let scan = Scan::prefix(escapes.bytes(prefix)?);
                 let scan = if *reverse { scan.reverse() } else { scan };
-                let entries = match stale {
-                    false => client.scan(scan),
-                    true => to.first(&client)?.scan_stale(scan),
-                };
-                keys::print_entries(out, entries).await?;
+                print_scan(out, scan, *limit, *stale, to).await?;
+            }
+            Self::Load { file, to } => {
+                let from = open(file.as_deref())?;
+                let count = load(from, &to.connect(TIME).await?).await?;
+                writeln!(out, "{count} entries were put")?;
             }
         }
         Ok(out.flush()?)
+    }
+}
+
+/// Prints so many entries, or all, and says if there are more: whoever takes what was printed
+/// for everything would lose the rest.
+async fn print_scan(
+    out: &mut impl Write,
+    scan: Scan,
+    limit: Option<u64>,
+    stale: bool,
+    to: &To,
+) -> Result<(), Failure> {
+    // One more, to know.
+    let scan = match limit {
+        Some(limit) => scan.limit(limit.saturating_add(1)),
+        None => scan,
+    };
+    let entries = match stale {
+        false => to.connect(TIME).await?.scan(scan),
+        true => to.first(TIME).await?.scan_stale(scan),
+    };
+    if keys::print_entries(out, entries, limit).await? {
+        let limit = limit.unwrap_or(0);
+        let note = format!("--limit {limit} is reached, and there are more entries");
+        // Not a panic, as eprintln! would: there may be nobody who reads it.
+        let _ = writeln!(io::stderr(), "lsm-server: {note}");
+    }
+    Ok(())
+}
+
+/// The file, or standard input.
+#[expect(clippy::disallowed_methods, reason = "a command has no engine")]
+fn open(file: Option<&Path>) -> Result<Box<dyn io::BufRead>, Failure> {
+    let Some(path) = file.filter(|path| path.as_os_str() != "-") else {
+        return Ok(Box::new(io::stdin().lock()));
+    };
+    match std::fs::File::open(path) {
+        Ok(file) => Ok(Box::new(io::BufReader::new(file))),
+        Err(error) => Err(Failure::Input(format!("{}: {error}", path.display()))),
     }
 }

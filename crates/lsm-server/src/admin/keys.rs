@@ -1,42 +1,63 @@
 //! Keys and values by hand: any bytes, as far as a terminal can say them.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use lsm_client::ScanStream;
 
+use super::escape::{escape, unescape};
 use super::failure::Failure;
 
 /// Longest value that is read: no node can be set to take a longer one.
-const VALUE_BYTES_MAX: u64 = 64 << 20;
+pub(super) const VALUE_BYTES_MAX: u64 = 64 << 20;
+
+/// How keys and values are written on the command line.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(crate) struct Escapes {
+    /// Keys and values are written as `scan` prints them: \n, \r, \t, \\ and \xHH stand for
+    /// bytes. Without, they are taken as they are
+    #[arg(long)]
+    pub(super) escaped: bool,
+}
+
+impl Escapes {
+    /// The bytes of an argument.
+    pub(super) fn bytes(self, argument: &OsStr) -> Result<Vec<u8>, Failure> {
+        // On Unix, as they were given.
+        let bytes = argument.as_encoded_bytes();
+        if !self.escaped {
+            return Ok(bytes.to_vec());
+        }
+        let read = unescape(bytes);
+        read.map_err(|reason| Failure::Input(format!("{}: {reason}", argument.display())))
+    }
+}
 
 /// The value of a put.
 #[derive(Clone, Debug, clap::Args)]
 #[group(required = true, multiple = false)]
 pub(crate) struct Value {
-    /// The value; `-` reads it from standard input, to the end
-    value: Option<std::ffi::OsString>,
-    /// Reads the value from a file
+    /// The value; `-` reads it from standard input, to the end and as it is
+    value: Option<OsString>,
+    /// Reads the value from a file, as it is
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
 }
 
 impl Value {
     #[expect(clippy::disallowed_methods, reason = "a command has no engine")]
-    pub(super) fn read(&self) -> Result<Vec<u8>, Failure> {
+    pub(super) fn read(&self, escapes: Escapes) -> Result<Vec<u8>, Failure> {
         let (name, read) = match (&self.value, &self.file) {
             (_, Some(path)) => (path.as_path(), File::open(path).and_then(read)),
             (Some(value), None) if value == "-" => {
                 (Path::new("standard input"), read(std::io::stdin()))
             }
-            (value, None) => {
-                return Ok(value.as_deref().map_or(Vec::new(), |value| bytes(value).to_vec()));
-            }
+            (value, None) => return escapes.bytes(value.as_deref().unwrap_or_default()),
         };
-        let fail = |reason: String| Failure::File(format!("{}: {reason}", name.display()));
+        let fail = |reason: String| Failure::Input(format!("{}: {reason}", name.display()));
         match read {
             Ok(value) if value.len() as u64 > VALUE_BYTES_MAX => {
                 Err(fail(format!("it has more than {VALUE_BYTES_MAX} bytes")))
@@ -53,31 +74,51 @@ fn read(from: impl Read) -> std::io::Result<Vec<u8>> {
     Ok(value)
 }
 
-/// The bytes of an argument: on Unix, as they were given.
-pub(super) fn bytes(argument: &OsStr) -> &[u8] {
-    argument.as_encoded_bytes()
+/// How a value is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// Nothing before or behind it.
+    Raw,
+    /// A line's end behind it.
+    Plain,
+    /// As `scan` prints it, and a line's end behind it.
+    Escaped,
 }
 
-/// Prints a value: alone with `raw`, otherwise with a line's end behind it.
+/// Prints the value of a key.
 pub(super) fn print_value(
     out: &mut impl Write,
     value: Option<Bytes>,
-    raw: bool,
+    form: Form,
 ) -> Result<(), Failure> {
     let value = value.ok_or(Failure::No("there is no such key"))?;
-    out.write_all(&value)?;
-    if !raw {
-        out.write_all(b"\n")?;
+    match form {
+        Form::Raw => out.write_all(&value)?,
+        Form::Plain => out.write_all(&[&value[..], b"\n"].concat())?,
+        Form::Escaped => writeln!(out, "{}", escape(&value))?,
     }
     Ok(())
 }
 
+/// Prints so many entries, or all, one a line. Returns whether there are more.
 pub(super) async fn print_entries(
     out: &mut impl Write,
     mut entries: ScanStream,
-) -> Result<(), Failure> {
-    while let Some(entry) = entries.next().await? {
-        out.write_all(&[&entry.key[..], b"\t", &entry.value[..], b"\n"].concat())?;
-    }
-    Ok(())
+    limit: Option<u64>,
+) -> Result<bool, Failure> {
+    let mut out = BufWriter::new(out);
+    let mut left = limit;
+    let ended = loop {
+        let entry = match entries.next().await {
+            Ok(Some(_)) if left == Some(0) => break Ok(true),
+            Ok(Some(entry)) => entry,
+            Ok(None) => break Ok(false),
+            Err(error) => break Err(error.into()),
+        };
+        left = left.map(|left| left - 1);
+        writeln!(out, "{}\t{}", escape(&entry.key), escape(&entry.value))?;
+    };
+    // Also of a scan that broke: what came is true.
+    out.flush()?;
+    ended
 }

@@ -4,9 +4,11 @@
 //! programs use.
 
 mod command;
+mod escape;
 mod failure;
 mod group;
 mod keys;
+mod load;
 mod status;
 mod storage;
 mod to;

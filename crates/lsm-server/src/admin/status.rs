@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::time::Duration;
 
-use lsm_client::{Client, Member, Role, Status};
+use lsm_client::{Client, Member, Progress, Role, Status};
 use tokio::task::JoinSet;
 
 use super::failure::Failure;
@@ -32,12 +32,7 @@ pub(super) async fn print_status(
         Some(leader) if leads(leader) => {
             for follower in &leader.followers {
                 let lag = leader.last_index.saturating_sub(follower.matched);
-                let state = match (follower.active, follower.snapshot) {
-                    (false, _) => "silent",
-                    (true, true) => "is sent a snapshot",
-                    (true, false) => "follows",
-                };
-                writeln!(out, "node {} {state}, {lag} entries behind", follower.id)?;
+                writeln!(out, "node {} {}, {lag} entries behind", follower.id, state(follower))?;
             }
             Ok(())
         }
@@ -46,6 +41,17 @@ pub(super) async fn print_status(
             Err(Failure::No("no node leads"))
         }
         None => Err(Failure::No("no node leads")),
+    }
+}
+
+/// What the leader knows of a node, in words.
+fn state(follower: &Progress) -> &'static str {
+    match (follower.active, follower.snapshot) {
+        // One that was just added counts as active for a while.
+        _ if follower.matched == 0 && !follower.snapshot => "has not answered yet",
+        (false, _) => "is silent",
+        (true, true) => "is sent a snapshot",
+        (true, false) => "follows",
     }
 }
 
@@ -137,6 +143,17 @@ mod tests {
 
     fn status(node: u64, leader: u64) -> Status {
         Status { node, leader, term: 3, ..Status::default() }
+    }
+
+    #[test]
+    fn who_never_answered_does_not_follow() {
+        let told =
+            |matched, active, snapshot| state(&Progress { id: 4, matched, active, snapshot });
+        assert_eq!(told(0, true, false), "has not answered yet");
+        assert_eq!(told(0, false, false), "has not answered yet");
+        assert_eq!(told(0, true, true), "is sent a snapshot");
+        assert_eq!(told(7, true, false), "follows");
+        assert_eq!(told(7, false, true), "is silent");
     }
 
     #[test]

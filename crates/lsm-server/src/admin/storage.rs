@@ -8,7 +8,7 @@ use std::time::Duration;
 use lsm_client::{NodeClient, StorageStats};
 
 use super::failure::Failure;
-use super::keys::bytes;
+use super::keys::Escapes;
 use super::to::To;
 
 /// Longest wait for an answer, and for a compaction, unless told otherwise.
@@ -32,6 +32,8 @@ pub(crate) enum StorageCommand {
         #[arg(long, value_name = "KEY")]
         end: Option<OsString>,
         #[command(flatten)]
+        escapes: Escapes,
+        #[command(flatten)]
         to: To,
     },
     /// Lists the levels: how many tables, and how large
@@ -53,9 +55,8 @@ impl StorageCommand {
             Self::Flush { to } | Self::Levels { to } | Self::Stats { to } => (to, TIME),
             Self::Compact { to, .. } => (to, COMPACT_TIME),
         };
-        let client = to.connect(time).await?;
         for address in to.nodes() {
-            let node = client.node(address)?;
+            let node = to.node(address, time).await?;
             if to.nodes().len() > 1 {
                 writeln!(out, "{address}:")?;
             }
@@ -67,10 +68,12 @@ impl StorageCommand {
     async fn run_on(&self, out: &mut impl Write, node: &NodeClient) -> Result<(), Failure> {
         match self {
             Self::Flush { .. } => node.flush().await?,
-            Self::Compact { start, end, .. } => {
-                let key = |key: &Option<OsString>| key.as_deref().map(|key| bytes(key).to_vec());
-                let start = key(start).map_or(Bound::Unbounded, Bound::Included);
-                let end = key(end).map_or(Bound::Unbounded, Bound::Excluded);
+            Self::Compact { start, end, escapes, .. } => {
+                let key = |key: &Option<OsString>| {
+                    key.as_deref().map(|key| escapes.bytes(key)).transpose()
+                };
+                let start = key(start)?.map_or(Bound::Unbounded, Bound::Included);
+                let end = key(end)?.map_or(Bound::Unbounded, Bound::Excluded);
                 node.compact((start, end)).await?;
             }
             Self::Levels { .. } => {

@@ -1,4 +1,7 @@
 //! Where to find the cluster, and how long to wait for it.
+//!
+//! The variables begin with `LSM_CLIENT_`: on the host of a node its own settings are variables,
+//! too, and what is set for the one must not reach the other.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,13 +11,18 @@ use lsm_client::{Client, ClientOptions, NodeClient, Tls};
 use super::failure::Failure;
 use crate::config::{Time, read_pem};
 
+/// How long a node is looked for that answers, unless told otherwise; and how long where nothing
+/// listens.
+const OPEN_TIME: Duration = Duration::from_secs(5);
+const OPEN_TIME_FIRST: Duration = Duration::from_secs(1);
+
 /// Where to find the cluster.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct To {
     /// One node or several, with commas between; the others are learned from it
     #[arg(
         long,
-        env = "LSM_TO",
+        env = "LSM_CLIENT_TO",
         value_name = "HOST:PORT",
         value_delimiter = ',',
         default_value = "127.0.0.1:4001"
@@ -22,16 +30,16 @@ pub(crate) struct To {
     to: Vec<String>,
     /// How long to wait for an answer [default: 10s; 2s for each node of status; 600s for
     /// hash-check and compact]
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, env = "LSM_CLIENT_TIMEOUT", value_name = "TIME")]
     timeout: Option<Time>,
     /// A PEM file with the CA of the nodes' certificates: connects with TLS
-    #[arg(long, env = "LSM_TLS_CA", value_name = "FILE")]
+    #[arg(long, env = "LSM_CLIENT_TLS_CA", value_name = "FILE")]
     tls_ca: Option<PathBuf>,
     /// A PEM file with a certificate to show, if the nodes want one
-    #[arg(long, env = "LSM_TLS_CERT", value_name = "FILE", requires_all = ["tls_ca", "tls_key"])]
+    #[arg(long, env = "LSM_CLIENT_TLS_CERT", value_name = "FILE", requires_all = ["tls_ca", "tls_key"])]
     tls_cert: Option<PathBuf>,
     /// A PEM file with the key of that certificate
-    #[arg(long, env = "LSM_TLS_KEY", value_name = "FILE", requires_all = ["tls_ca", "tls_cert"])]
+    #[arg(long, env = "LSM_CLIENT_TLS_KEY", value_name = "FILE", requires_all = ["tls_ca", "tls_cert"])]
     tls_key: Option<PathBuf>,
 }
 
@@ -41,11 +49,6 @@ impl To {
         &self.to
     }
 
-    /// The node that was named first.
-    pub(super) fn first(&self, client: &Client) -> Result<NodeClient, Failure> {
-        Ok(client.node(&self.to[0])?)
-    }
-
     /// How long to wait if nothing else was said.
     pub(super) fn time_or(&self, time: Duration) -> Duration {
         self.timeout.map_or(time, |given| given.0)
@@ -53,11 +56,36 @@ impl To {
 
     /// A client whose calls take no longer than `time`, if nothing else was said.
     pub(super) async fn connect(&self, time: Duration) -> Result<Client, Failure> {
-        let mut options = ClientOptions::default().timeout(self.time_or(time));
-        if let Some(tls) = self.tls().map_err(Failure::File)? {
+        self.open(&self.to, time).await
+    }
+
+    /// The node that was named first, in the same way.
+    pub(super) async fn first(&self, time: Duration) -> Result<NodeClient, Failure> {
+        self.node(&self.to[0], time).await
+    }
+
+    /// One node, in the same way.
+    pub(super) async fn node(&self, address: &str, time: Duration) -> Result<NodeClient, Failure> {
+        let client = self.open(&[address.to_owned()], time).await?;
+        Ok(client.node(address)?)
+    }
+
+    /// Returns when one of the nodes has answered. How long a call may take says nothing of how
+    /// long to look for somebody who listens.
+    async fn open(&self, addresses: &[String], time: Duration) -> Result<Client, Failure> {
+        let mut options = ClientOptions::default();
+        if let Some(tls) = self.tls().map_err(Failure::Input)? {
             options = options.tls(tls);
         }
-        Ok(options.open(&self.to).await?)
+        let open = async |time: Duration| options.clone().timeout(time).open(addresses).await;
+        let opened = match self.timeout {
+            Some(given) => open(given.0).await,
+            None => match open(OPEN_TIME_FIRST).await {
+                Err(error) if addresses.len() > 1 || !is_refused(&error) => open(OPEN_TIME).await,
+                opened => opened,
+            },
+        };
+        Ok(opened?.with_timeout(self.time_or(time))?)
     }
 
     /// # Errors
@@ -79,4 +107,14 @@ impl To {
             _ => Ok(Some(tls)),
         }
     }
+}
+
+/// Whether the host is there, and nothing listens.
+fn is_refused(error: &lsm_client::Error) -> bool {
+    let first = std::error::Error::source(error);
+    let mut causes = std::iter::successors(first, |error| error.source());
+    causes.any(|cause| {
+        let cause = cause.downcast_ref::<std::io::Error>();
+        cause.is_some_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused)
+    })
 }

@@ -3,9 +3,31 @@
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
+use clap::builder::Resettable;
+use clap::{Args, Command, FromArgMatches};
+
+use crate::config::{Settings, StartArgs};
+
 /// Between the port of a node for clients and that for nodes.
 pub(super) const PEER_PORT_OFFSET: u16 = 1000;
 const CLUSTER: &str = "local";
+/// Flags of `start` that are different for each node, or would make nodes nobody could look at.
+const OWN_FLAGS: [&str; 14] = [
+    "--node",
+    "--data",
+    "--cluster",
+    "--listen",
+    "--peer-listen",
+    "--advertise",
+    "--advertise-peer",
+    "--members",
+    "--join",
+    "--check",
+    "--tls-cert",
+    "--tls-key",
+    "--tls-ca",
+    "--tls-client-auth",
+];
 
 /// One node of the cluster.
 #[derive(Clone, Debug)]
@@ -40,6 +62,38 @@ impl Plan {
             }
         };
         Self { nodes: (0..count).map(node).collect(), extra: extra.to_vec() }
+    }
+
+    /// Why the nodes cannot be started with their flags, if so: each would only say the same.
+    pub(super) fn check_flags(&self) -> Result<(), String> {
+        for flag in &self.extra {
+            let name = flag.split('=').next().unwrap_or(flag);
+            if OWN_FLAGS.contains(&name) {
+                return Err(format!(
+                    "{name} cannot be a flag for all nodes: `local` gives each of them its own, and \
+                     has no TLS"
+                ));
+            }
+        }
+        for node in &self.nodes {
+            // Without the variables that the nodes do not get either.
+            let command = StartArgs::augment_args(Command::new("lsm-server start"))
+                .disable_help_flag(true)
+                .mut_args(|arg| arg.env(Resettable::Reset));
+            let args = command
+                .try_get_matches_from(self.arguments(node))
+                .and_then(|matches| StartArgs::from_arg_matches(&matches))
+                .map_err(|error| {
+                    let text = error.to_string();
+                    let why = text.split("\n\nUsage").next().unwrap_or(&text);
+                    why.strip_prefix("error: ").unwrap_or(why).trim_end().to_owned()
+                })?;
+            let settings = Settings::new(args).map_err(|error| error.to_string())?;
+            if settings.tls.is_some() {
+                return Err("`local` has no TLS, but the file of settings asks for it".to_owned());
+            }
+        }
+        Ok(())
     }
 
     /// Why a port cannot be had, if so.
@@ -107,6 +161,31 @@ mod tests {
             " --threads 1",
         ] {
             assert!(command.contains(part), "{command}");
+        }
+    }
+
+    #[test]
+    fn flags_that_no_node_could_start_with_are_refused() {
+        let check = |flags: &str| {
+            let flags: Vec<_> = flags.split_whitespace().map(str::to_owned).collect();
+            Plan::new(3, 4001, Path::new("/tmp/x y"), &flags).check_flags()
+        };
+        assert_eq!(check(""), Ok(()));
+        assert_eq!(check("--threads 1 --lease-reads --log-level debug"), Ok(()));
+        for (flags, why) in [
+            ("--node 3", "--node cannot be a flag for all"),
+            ("--threads 1 --node=3", "--node cannot be a flag for all"),
+            ("--join", "--join cannot be a flag for all"),
+            ("--check", "--check cannot be a flag for all"),
+            ("--tls-ca x", "has no TLS"),
+            ("--heartbeat 200", "write 250ms, 10s or 2m"),
+            ("--threads 1 --threads 2", "cannot be used multiple times"),
+            ("--treads 1", "unexpected argument '--treads'"),
+            ("--threads 1000", "1 to 256"),
+            ("--config /nowhere/lsm.toml", "/nowhere/lsm.toml: "),
+        ] {
+            let error = check(flags).unwrap_err();
+            assert!(error.contains(why), "{flags}: {error}");
         }
     }
 

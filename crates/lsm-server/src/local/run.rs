@@ -5,13 +5,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use lsm_core::fs::{Fs, OsFs};
+use lsm_core::fs::{Fs, Lock, LockMode, OsFs};
+use lsm_raft::LOCK_FILE;
 use tempfile::TempDir;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::plan::{PEER_PORT_OFFSET, Plan};
 use super::processes::{Processes, tail};
 use super::view::{News, View};
+use crate::exit;
 use crate::signals::StopSignal;
 
 /// How often the nodes are looked at.
@@ -24,7 +26,8 @@ pub(crate) struct LocalArgs {
     #[arg(long, value_name = "N", default_value_t = 5,
         value_parser = clap::value_parser!(u16).range(1..=9))]
     nodes: u16,
-    /// Folder for the nodes, which is kept [default: a new one, removed at the end]
+    /// Folder for the nodes, which is kept [default: a new one, removed at the end unless a node
+    /// that was started by hand runs in it]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Where the first node listens for clients; the others follow, and for nodes 1000 above
@@ -45,9 +48,17 @@ pub(crate) fn run(args: &LocalArgs) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| error.to_string())?;
     let folder = Folder::new(args.data.as_deref())?;
-    let plan = Plan::new(args.nodes, args.port, folder.path(), &args.flags);
+    let plan = Arc::new(Plan::new(args.nodes, args.port, folder.path(), &args.flags));
+    plan.check_flags()?;
     plan.check_ports()?;
-    runtime.block_on(Local::start(plan)?.watch(&folder))
+    let ended = runtime.block_on(async {
+        // All that may fail comes before there are nodes that would have to be stopped.
+        let stop = StopSignal::listen(false).map_err(|error| error.to_string())?;
+        let view = View::new(&plan)?;
+        Local::start(&plan)?.watch(&folder, &stop, view).await
+    });
+    folder.end(&plan);
+    ended
 }
 
 /// Where the nodes live.
@@ -66,6 +77,32 @@ impl Folder {
         made.map(Self::Given).map_err(|error| format!("{}: {error}", given.display()))
     }
 
+    /// Removes what is temporary; not under a node that somebody else has started in it.
+    fn end(self, plan: &Plan) {
+        let Self::Temporary(dir) = self else { return };
+        let (mut used, mut locks) = (Vec::new(), Vec::new());
+        for node in &plan.nodes {
+            match lock(&node.data) {
+                // Held until the folder is gone, so that nobody starts in it meanwhile.
+                Ok(lock) => locks.extend(lock),
+                Err(_) => used.push(node.id.to_string()),
+            }
+        }
+        if used.is_empty() {
+            let path = dir.path().display().to_string();
+            if let Err(error) = dir.close() {
+                say(&format!("{path} could not be removed: {error}"));
+            }
+            return;
+        }
+        let (nodes, path) = (used.join(", "), dir.keep());
+        say(&format!(
+            "in use by node {nodes}, which was started by hand: {} is kept; stop the node, then \
+             remove the folder",
+            path.display()
+        ));
+    }
+
     fn path(&self) -> &Path {
         match self {
             Self::Given(path) => path,
@@ -81,6 +118,19 @@ impl Folder {
     }
 }
 
+/// The right to use the folder of a node, if there is one.
+///
+/// # Errors
+///
+/// If somebody else has it.
+fn lock(node: &Path) -> std::io::Result<Option<Box<dyn Lock>>> {
+    let path = node.join(LOCK_FILE);
+    match OsFs.open_read(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        _ => OsFs.lock(&path, LockMode::Exclusive).map(Some),
+    }
+}
+
 struct Local {
     program: PathBuf,
     plan: Arc<Plan>,
@@ -88,20 +138,25 @@ struct Local {
 }
 
 impl Local {
-    fn start(plan: Plan) -> Result<Self, String> {
+    fn start(plan: &Arc<Plan>) -> Result<Self, String> {
         let program = std::env::current_exe().map_err(|error| format!("who am I? {error}"))?;
         let mut processes = Processes::default();
         for node in &plan.nodes {
-            let started = processes.start(&program, &plan, node);
-            started.map_err(|error| format!("node {} cannot be started: {error}", node.id))?;
+            if let Err(error) = processes.start(&program, plan, node) {
+                processes.kill();
+                return Err(format!("node {} cannot be started: {error}", node.id));
+            }
         }
-        Ok(Self { program, plan: Arc::new(plan), processes })
+        Ok(Self { program, plan: Arc::clone(plan), processes })
     }
 
-    async fn watch(mut self, folder: &Folder) -> Result<(), String> {
-        let stop = StopSignal::listen(false).map_err(|error| error.to_string())?;
+    async fn watch(
+        mut self,
+        folder: &Folder,
+        stop: &StopSignal,
+        mut view: View,
+    ) -> Result<(), String> {
         self.tell_plan(folder);
-        let mut view = View::new(&self.plan)?;
         let mut looks = interval(LOOK_INTERVAL);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -110,6 +165,9 @@ impl Local {
                 _ = looks.tick() => {}
             }
             self.tell_ends();
+            if self.processes.running() == 0 && view.saw_none() {
+                return Err("all nodes have ended before one of them could be reached".to_owned());
+            }
             let news = tokio::select! {
                 () = stop.asked() => break,
                 news = view.look() => news,
@@ -155,7 +213,9 @@ impl Local {
             if status.code().is_some() {
                 say(&tail(&node.log));
             }
-            say(&format!("to start it again:\n  {}", self.plan.command(&self.program, node)));
+            if status.code() != Some(exit::REFUSED.into()) {
+                say(&format!("to start it again:\n  {}", self.plan.command(&self.program, node)));
+            }
         }
     }
 

@@ -19,6 +19,7 @@ pub(super) struct View {
     up: Vec<bool>,
     leader: Option<(u64, u64)>,
     was_ready: bool,
+    saw_one: bool,
 }
 
 /// Something to tell.
@@ -43,7 +44,12 @@ impl View {
         let clients: Result<Vec<_>, String> =
             plan.nodes.iter().map(|node| client(node.listen)).collect();
         let up = vec![false; plan.nodes.len()];
-        Ok(Self { clients: clients?, up, leader: None, was_ready: false })
+        Ok(Self { clients: clients?, up, leader: None, was_ready: false, saw_one: false })
+    }
+
+    /// Whether no node has answered yet.
+    pub(super) fn saw_none(&self) -> bool {
+        !self.saw_one
     }
 
     /// Asks all nodes, at the same time, and says what has changed.
@@ -73,6 +79,7 @@ impl View {
             self.up[index] = up;
         }
         self.was_ready |= self.up.iter().all(|up| *up);
+        self.saw_one |= self.up.iter().any(|up| *up);
         let leader = leader(answers);
         if leader != self.leader {
             self.leader = leader;

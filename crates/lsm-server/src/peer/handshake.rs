@@ -199,7 +199,7 @@ impl Hello {
 pub(super) fn lost_disk(node: u64) -> String {
     format!(
         "node {node} is known with another data folder. A node that lost its disk must come back \
-         under a new id: remove node {node} from the cluster, then add a learner. If two processes \
+         under a new id: add a learner, then remove node {node} from the cluster. If two processes \
          run as node {node}, stop the one that was started last"
     )
 }

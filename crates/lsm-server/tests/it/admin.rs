@@ -2,8 +2,10 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
+use std::io::{BufRead, BufReader, Write as _};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use crate::harness::{Cluster, PATIENCE, Process, program, run, wait_for};
@@ -26,8 +28,8 @@ async fn operators_see_and_change_the_cluster() {
     assert_eq!(ask(&cluster, leader, &["put", "k2", "v2"]), (0, String::new()));
     assert_eq!(ask(&cluster, other, &["get", "k1"]), (0, "v1\n".to_owned()));
     assert_eq!(ask(&cluster, other, &["scan", "k"]), (0, "k1\tv1\nk2\tv2\n".to_owned()));
-    let page = ask(&cluster, other, &["scan", "--reverse", "--limit", "1"]);
-    assert_eq!(page, (0, "k2\tv2\n".to_owned()));
+    let (code, page) = ask(&cluster, other, &["scan", "--reverse", "--limit", "1"]);
+    assert!(code == 0 && page.starts_with("k2\tv2\n") && !page.contains("k1"), "{page}");
     assert_eq!(ask(&cluster, other, &["delete", "k1"]), (0, String::new()));
     let (code, said) = ask(&cluster, other, &["get", "k1"]);
     assert_eq!(code, 1, "{said}");
@@ -67,9 +69,19 @@ async fn operators_see_and_change_the_cluster() {
 
     let (code, text) = ask(&cluster, other, &["remove", &id]);
     assert_eq!(code, 0, "{text}");
-    let (status, said) = cluster.wait_for_end(new).await;
-    assert_eq!(status.code(), Some(1));
-    assert!(said.contains("removed"), "{said}");
+    // For good, and so that a supervisor can tell.
+    for _ in 0..2 {
+        let (status, said) = cluster.wait_for_end(new).await;
+        assert_eq!(status.code(), Some(3));
+        assert!(said.contains("removed"), "{said}");
+        cluster.run_node(new);
+    }
+
+    // Nobody has started it.
+    let (_, text) = ask(&cluster, other, &["add-learner", "9", "127.0.0.1:1", "127.0.0.1:2"]);
+    assert!(text.contains("9     learner"), "{text}");
+    let (code, text) = ask(&cluster, other, &["status"]);
+    assert!(code == 0 && text.contains("node 9 has not answered yet"), "{text}");
 }
 
 /// What those who are left know is told, and that it may be old.
@@ -88,6 +100,25 @@ async fn members_are_told_when_most_nodes_are_dead() {
     assert!(text.contains("no node leads") && text.contains("it may be old"), "{text}");
     for node in 1..=3 {
         assert!(text.contains(&cluster.address(node).to_string()), "{text}");
+    }
+    // What a living node says is worth more than the silence of the dead.
+    let to = [dead[0], left, dead[1]].map(|node| cluster.address(node).to_string()).join(",");
+    let ended = run(["get", "k", "--to", &to, "--timeout", "8s"]);
+    let said = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!(ended.status.code(), Some(2));
+    assert!(said.contains("get did not succeed") && said.contains("no leader is known"), "{said}");
+    assert!(said.contains("a majority of the nodes") && !said.contains("applied"), "{said}");
+    let (code, said) = ask(&cluster, left, &["put", "k", "v", "--timeout", "5s"]);
+    assert_eq!(code, 2);
+    assert!(said.contains("put did not succeed") && said.contains("nothing was applied"), "{said}");
+
+    // Who asks one node for itself is not told of another.
+    let to = [dead[0], left].map(|node| cluster.address(node).to_string()).join(",");
+    for words in [&["get", "k", "--stale"][..], &["scan", "--stale"], &["storage", "compact"]] {
+        let ended = run(words.iter().copied().chain(["--to", &to]));
+        let said = String::from_utf8(ended.stderr).unwrap();
+        assert!(ended.status.code() == Some(2) && said.contains("refused"), "{said}");
+        assert!(!said.contains("majority") && !said.contains("applied"), "{said}");
     }
     assert_eq!(ask(&cluster, left, &["get", "k", "--stale"]).0, 1, "there is no such key");
     assert_eq!(ask(&cluster, left, &["scan", "--stale"]), (0, String::new()));
@@ -150,6 +181,124 @@ async fn keys_and_values_are_any_bytes() {
     assert!(!neither.status.success(), "a value is needed");
 }
 
+/// Runs a command with this as its standard input.
+fn feed(cluster: &Cluster, words: &[&str], input: &[u8]) -> Output {
+    let mut command = program();
+    command.args(words).args(["--to", &cluster.address(1).to_string()]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+#[tokio::test]
+async fn a_scan_prints_everything_or_says_what_it_leaves_out() {
+    let cluster = Cluster::start(1).await;
+    let lines: String = (0..2500).map(|i| format!("k{i:04}\tv{i}\n")).collect();
+    let put = feed(&cluster, &["load"], lines.as_bytes());
+    assert_eq!(put.stdout, b"2500 entries were put\n", "{put:?}");
+    let (code, text) = ask(&cluster, 1, &["scan"]);
+    assert_eq!((code, text == lines), (0, true), "{} lines", text.lines().count());
+    let (code, text) = ask(&cluster, 1, &["scan", "--stale"]);
+    assert_eq!((code, text == lines), (0, true), "{} lines", text.lines().count());
+
+    let limited = |limit: &str| {
+        let ended = feed(&cluster, &["scan", "k1", "--limit", limit], b"");
+        let printed = String::from_utf8(ended.stdout).unwrap().lines().count();
+        (ended.status.code(), printed, String::from_utf8(ended.stderr).unwrap())
+    };
+    let (code, printed, said) = limited("999");
+    assert_eq!((code, printed), (Some(0), 999), "{said}");
+    assert!(said.contains("--limit 999 is reached, and there are more"), "{said}");
+    assert_eq!(limited("1000"), (Some(0), 1000, String::new()), "that was all");
+    assert_eq!(limited(&u64::MAX.to_string()), (Some(0), 1000, String::new()));
+    let (code, printed, said) = limited("0");
+    assert_eq!((code, printed), (Some(2), 0));
+    assert!(said.contains("from 1 up"), "{said}");
+}
+
+/// What one command prints another one reads, whatever it is.
+#[tokio::test]
+async fn what_is_printed_is_one_line_each_and_reads_back() {
+    let cluster = Cluster::start(1).await;
+    let client = cluster.client().await;
+    let all: Vec<u8> = (0..=u8::MAX).collect();
+    let entries: [(&[u8], &[u8]); 5] = [
+        (b"a", b""),
+        (b"a\tb\nc", b"two\nlines"),
+        (br"a\tb", br"no \ tab"),
+        ("käse".as_bytes(), "\u{202e}gut".as_bytes()),
+        (&all, &all),
+    ];
+    for (key, value) in entries {
+        client.put(key, value).await.unwrap();
+    }
+    let (code, text) = ask(&cluster, 1, &["scan"]);
+    assert_eq!((code, text.lines().count()), (0, entries.len()), "{text}");
+    assert!(text.contains("a\\tb\\nc\ttwo\\nlines\n"), "{text}");
+    assert!(text.contains("a\\\\tb\tno \\\\ tab\n"), "{text}");
+
+    for line in text.lines() {
+        let (key, value) = line.split_once('\t').unwrap();
+        let read = ask(&cluster, 1, &["get", "--escaped", key]);
+        assert_eq!(read, (0, format!("{value}\n")));
+        assert_eq!(ask(&cluster, 1, &["scan", "--escaped", key]).0, 0);
+        assert_eq!(ask(&cluster, 1, &["delete", "--escaped", key]).0, 0);
+    }
+    assert_eq!(ask(&cluster, 1, &["scan"]), (0, String::new()));
+    for line in text.lines().take(2) {
+        let (key, value) = line.split_once('\t').unwrap();
+        assert_eq!(ask(&cluster, 1, &["put", "--escaped", key, value]).0, 0);
+    }
+    let loaded = feed(&cluster, &["load"], text.as_bytes());
+    assert!(loaded.status.success(), "{loaded:?}");
+    assert_eq!(ask(&cluster, 1, &["scan"]), (0, text));
+    for (key, value) in entries {
+        assert_eq!(client.get(key).await.unwrap().as_deref(), Some(value));
+    }
+
+    let (code, said) = ask(&cluster, 1, &["get", "--escaped", r"a\b"]);
+    assert!(code == 2 && said.contains("backslash"), "{said}");
+    let cut = feed(&cluster, &["load"], b"x\t1\ny\t2");
+    let said = String::from_utf8(cut.stderr).unwrap();
+    assert!(said.contains("line 2: ") && said.contains("cut off"), "{said}");
+    assert!(said.contains("the 1 before it were put"), "{said}");
+    assert_eq!(ask(&cluster, 1, &["get", "x"]).0, 0);
+    assert_eq!(ask(&cluster, 1, &["get", "y"]).0, 1);
+}
+
+#[tokio::test]
+async fn a_reader_that_has_seen_enough_is_no_failure() {
+    let cluster = Cluster::start(1).await;
+    let client = cluster.client().await;
+    // More than a pipe holds.
+    for i in 0..20 {
+        client.put(format!("k{i:02}"), vec![b'x'; 100_000]).await.unwrap();
+    }
+    let mut command = program();
+    command.args(["scan", "--to", &cluster.address(1).to_string()]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut first = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut first).unwrap();
+    assert!(first.starts_with("k00\tx"), "{} bytes", first.len());
+    let ended = child.wait_with_output().unwrap();
+    assert_eq!((ended.status.code(), &ended.stderr[..]), (Some(0), &b""[..]), "{ended:?}");
+}
+
+/// Where a disk is full output is lost, which nobody would notice otherwise.
+#[tokio::test]
+#[cfg(target_os = "linux")]
+async fn output_that_cannot_be_written_is_a_failure() {
+    let cluster = Cluster::start(1).await;
+    cluster.client().await.put("k", "v").await.unwrap();
+    let mut command = program();
+    command.args(["scan", "--to", &cluster.address(1).to_string()]);
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let ended = command.stdout(full).output().unwrap();
+    let said = String::from_utf8(ended.stderr).unwrap();
+    assert!(ended.status.code() == Some(2) && said.contains("standard output: "), "{said}");
+}
+
 #[tokio::test]
 async fn the_engine_of_a_node_is_seen_and_told() {
     let cluster = Cluster::start(1).await;
@@ -200,8 +349,39 @@ async fn a_hash_check_is_of_all_nodes_or_fails() {
 
 #[test]
 fn a_cluster_that_is_not_there_is_no_answer() {
-    let ended = run(["get", "k", "--to", "127.0.0.1:1", "--timeout", "300ms"]);
-    assert_eq!(ended.status.code(), Some(2));
-    let said = String::from_utf8(ended.stderr).unwrap();
-    assert!(said.contains("127.0.0.1:1"), "{said}");
+    for words in [
+        &["get", "k", "--timeout", "300ms"][..],
+        // With a time of ten minutes for the answer itself.
+        &["hash-check"],
+        &["storage", "compact"],
+        &["put", "k", "v"],
+        &["scan"],
+    ] {
+        let ended = run(words.iter().copied().chain(["--to", "127.0.0.1:1"]));
+        assert_eq!(ended.status.code(), Some(2));
+        let said = String::from_utf8(ended.stderr).unwrap();
+        assert!(said.contains("127.0.0.1:1") && said.contains("refused"), "{said}");
+        assert!(said.contains("connecting") && said.contains("one of the nodes runs"), "{said}");
+        for word in ["status", "applied", "majority"] {
+            assert!(!said.contains(word), "{word:?} is in: {said}");
+        }
+    }
+}
+
+/// On the host of a node both are set.
+#[tokio::test]
+async fn variables_of_a_node_say_nothing_to_commands() {
+    let cluster = Cluster::start(1).await;
+    let address = cluster.address(1).to_string();
+    let mut command = program();
+    command.args(["put", "k", "v"]).env("LSM_CLIENT_TO", &address);
+    for name in ["LSM_TLS_CA", "LSM_TLS_CERT", "LSM_TLS_KEY", "LSM_LISTEN"] {
+        command.env(name, "/nowhere");
+    }
+    let ended = command.output().unwrap();
+    assert!(ended.status.success(), "{ended:?}");
+    let mut command = program();
+    command.args(["get", "k", "--to", &address]).env("LSM_CLIENT_TLS_CA", "/nowhere/ca.pem");
+    let said = String::from_utf8(command.output().unwrap().stderr).unwrap();
+    assert!(said.contains("/nowhere/ca.pem"), "{said}");
 }

@@ -21,6 +21,7 @@ struct Local {
 }
 
 impl Local {
+    /// Three nodes.
     fn start(flags: &[&str]) -> Self {
         let port = free_ports_and(3, PEER_PORT_OFFSET);
         let mut command = program();
@@ -130,6 +131,62 @@ fn a_local_cluster_runs_tells_what_happens_and_leaves_nothing() {
     assert!(local.child.wait().unwrap().success());
     assert!(!std::path::Path::new(&dir).exists(), "{dir}");
     local.assert_nodes_end();
+}
+
+/// As it was told to.
+#[test]
+fn the_folder_is_not_removed_under_a_node_that_was_started_by_hand() {
+    let mut local = Local::start(&[]);
+    let first = local.line_with("3 nodes on this machine");
+    let dir = first.split("data in ").nth(1).unwrap().split(' ').next().unwrap().to_owned();
+    let row = local.line_with("  3  ");
+    let pid = row.split_whitespace().nth(1).unwrap().parse().unwrap();
+    local.line_with("leads (term");
+    local.signal("KILL", pid);
+    let command = local.line_with("start --node 3");
+    let again = std::process::Command::new("sh")
+        .args(["-c", &format!("exec {}", command.trim())])
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut again = Killed(again);
+    let address = format!("127.0.0.1:{}", local.port + 2);
+    // It answers, whoever leads.
+    let ended = run(["get", "k", "--stale", "--to", &address, "--timeout", "30s"]);
+    assert_eq!(ended.status.code(), Some(1), "{}", String::from_utf8_lossy(&ended.stderr));
+
+    local.signal("TERM", local.child.id());
+    let told = local.line_with("is kept");
+    assert!(told.contains("node 3") && told.contains(&dir), "{told}");
+    assert!(local.child.wait().unwrap().success());
+    assert!(std::path::Path::new(&dir).join("node-3/NODE").exists(), "{dir}");
+    assert_eq!(again.0.try_wait().unwrap(), None, "it goes on");
+    drop(again);
+    std::fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
+fn flags_that_no_node_can_start_with_end_it() {
+    let port = free_ports_and(3, PEER_PORT_OFFSET).to_string();
+    for (flags, why) in [
+        (&["--node", "3"][..], "--node cannot be a flag for all nodes"),
+        (&["--heartbeat", "200"], "write 250ms, 10s or 2m"),
+    ] {
+        let words = ["local", "--nodes", "3", "--port", &port, "--"];
+        let ended = run(words.into_iter().chain(flags.iter().copied()));
+        let said = String::from_utf8(ended.stderr).unwrap();
+        assert!(ended.status.code() == Some(1) && said.contains(why), "{said}");
+        assert_eq!(ended.stdout, b"", "no node was started");
+    }
+    // Each node finds that it cannot make its folder only when it runs.
+    let dir = tempfile::tempdir().unwrap();
+    for node in 1..=3 {
+        std::fs::write(dir.path().join(format!("node-{node}")), "no folder").unwrap();
+    }
+    let data = dir.path().to_str().unwrap();
+    let ended = run(["local", "--nodes", "3", "--port", &port, "--data", data]);
+    let said = String::from_utf8(ended.stderr).unwrap();
+    assert!(ended.status.code() == Some(1) && said.contains("all nodes have ended"), "{said}");
 }
 
 #[test]

@@ -126,7 +126,7 @@ async fn a_node_that_lost_its_disk_is_not_let_in_again() {
     cluster.wipe(3);
     cluster.run_node(3);
     let (status, said) = cluster.wait_for_end(3).await;
-    assert_eq!(status.code(), Some(1));
+    assert_eq!(status.code(), Some(3));
     assert!(said.contains("lsm-server: the node has stopped: "), "{said}");
     assert!(said.contains("under a new id"), "{said}");
     cluster.leader().await;
