@@ -22,6 +22,9 @@ pub enum ErrorKind {
     Unavailable,
     /// Too much is waiting already; the request did nothing: send less, or try again later.
     Busy,
+    /// The disk of the leader is full, and the request did nothing: make room, or delete. Reads and
+    /// deletes go on.
+    NoRoom,
     /// The answer did not come in time.
     Timeout {
         /// Whether a write may have taken effect, or may yet. Always `false` for reads.
@@ -67,6 +70,7 @@ impl ErrorKind {
                 },
             ),
             Self::Busy => ("nothing was applied: ", "try again later, or send less at a time"),
+            Self::NoRoom => ("nothing was applied: ", "give the nodes more disk, or delete"),
             Self::Timeout { may_have_applied: true } => {
                 ("", "it may have been applied, or may yet: read before writing again")
             }
@@ -109,7 +113,7 @@ impl Error {
     /// Reads may always be repeated; this is about all that changes something.
     pub fn is_safe_to_retry(&self) -> bool {
         match self.inner.kind {
-            ErrorKind::Unavailable | ErrorKind::Busy => true,
+            ErrorKind::Unavailable | ErrorKind::Busy | ErrorKind::NoRoom => true,
             ErrorKind::Timeout { may_have_applied } => !may_have_applied,
             ErrorKind::Invalid | ErrorKind::Unknown | ErrorKind::Internal => false,
         }
@@ -211,6 +215,7 @@ mod tests {
         for kind in [
             ErrorKind::Unavailable,
             ErrorKind::Busy,
+            ErrorKind::NoRoom,
             ErrorKind::Timeout { may_have_applied: false },
         ] {
             let told = |changes| {

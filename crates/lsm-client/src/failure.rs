@@ -51,6 +51,7 @@ impl Failure {
         let (next, may_have_applied) = match text(&status, ERROR_KEY) {
             Some("not-leader") => (Next::Elsewhere, false),
             Some("busy") => (Next::Later, false),
+            Some("no-room") => (Next::Stop(ErrorKind::NoRoom), false),
             Some("session-unknown") => (Next::SessionUnknown, false),
             // A later request of the session was applied, which is never ours to see.
             Some("session-passed") => (Next::Stop(ErrorKind::Unknown), true),
@@ -127,6 +128,9 @@ mod tests {
         assert_eq!((refused.next, refused.may_have_applied), (Next::Elsewhere, false));
         let busy = said(Status::resource_exhausted("x"), "busy");
         assert_eq!((busy.next, busy.may_have_applied), (Next::Later, false));
+        let full = said(Status::resource_exhausted("x"), "no-room");
+        let at_once = (Next::Stop(ErrorKind::NoRoom), false);
+        assert_eq!((full.next, full.may_have_applied), at_once, "waiting makes no room");
         let unknown = said(Status::failed_precondition("x"), "session-unknown");
         assert_eq!((unknown.next, unknown.may_have_applied), (Next::SessionUnknown, false));
 
