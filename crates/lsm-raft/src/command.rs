@@ -14,6 +14,7 @@ const WRITE: u8 = 1;
 const OPEN_SESSION: u8 = 2;
 const IDENTIFY: u8 = 3;
 const HASH: u8 = 4;
+const FOUND: u8 = 5;
 
 const PUT: u8 = 1;
 const DELETE: u8 = 2;
@@ -70,6 +71,11 @@ pub enum Command<'a> {
     },
     /// All nodes hash their state at this command's index.
     Hash,
+    /// Gives the group its id, unless it has one.
+    Found {
+        /// Drawn at random.
+        cluster_id: u128,
+    },
 }
 
 impl Command<'_> {
@@ -96,6 +102,10 @@ impl Command<'_> {
                 put_bytes(out, client_address.as_bytes());
             }
             Self::Hash => out.push(HASH),
+            Self::Found { cluster_id } => {
+                out.push(FOUND);
+                out.extend_from_slice(&cluster_id.to_le_bytes());
+            }
         }
     }
 
@@ -153,6 +163,10 @@ impl<'a> Command<'a> {
                 client_address: text(decoder)?,
             },
             HASH => Self::Hash,
+            FOUND => {
+                let bytes = decoder.take(16)?.try_into().ok()?;
+                Self::Found { cluster_id: u128::from_le_bytes(bytes) }
+            }
             _ => return None,
         })
     }
@@ -245,6 +259,7 @@ mod tests {
                 client_address: "b:2".into(),
             },
             Command::Hash,
+            Command::Found { cluster_id: u128::MAX - 7 },
         ]
     }
 

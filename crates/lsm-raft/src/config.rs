@@ -23,7 +23,8 @@ pub struct Config {
     /// See [`election_ticks_min`](Self::election_ticks_min).
     pub election_ticks_max: usize,
     /// Whether a leader serves reads for a while after a quorum confirmed it, without asking
-    /// again. Needs clocks that run at about the same speed on all nodes.
+    /// again; only while all voters have this set. Needs clocks that run at about the same speed
+    /// on all nodes.
     pub lease_reads: bool,
     /// Bytes of proposals that wait or are on their way; more are refused as `Busy`.
     pub pending_bytes_max: usize,
@@ -47,7 +48,40 @@ pub struct Config {
     pub disk_reserve_bytes: Option<u64>,
 }
 
+/// What others must know of a node's times before they rest a lease on its answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// Length of a tick.
+    pub tick: Duration,
+    /// Time between two heartbeats when it leads.
+    pub heartbeat: Duration,
+    /// The least time without a leader until it campaigns, or helps another to.
+    pub election: Duration,
+    /// Whether it takes part in leases: it lets one run out before it votes after a restart.
+    pub leases: bool,
+}
+
+impl Timing {
+    /// For how long the node helps no other one to lead after it has answered a leader. Time is
+    /// counted in ticks, and the first of them may come at once.
+    pub fn hold(&self) -> Duration {
+        self.election.saturating_sub(self.tick)
+    }
+}
+
 impl Config {
+    /// What other nodes must know of these settings.
+    pub fn timing(&self) -> Timing {
+        let ticks =
+            |ticks: usize| self.tick.saturating_mul(u32::try_from(ticks).unwrap_or(u32::MAX));
+        Timing {
+            tick: self.tick,
+            heartbeat: ticks(self.heartbeat_ticks),
+            election: ticks(self.election_ticks_min),
+            leases: self.lease_reads,
+        }
+    }
+
     /// Settings for production: a new leader within about two seconds.
     pub fn new(node: u64) -> Self {
         Self {

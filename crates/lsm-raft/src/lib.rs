@@ -26,12 +26,13 @@ mod storage;
 pub mod testkit;
 mod transport;
 
-pub use config::Config;
+pub use config::{Config, Timing};
 pub use error::{Error, Result};
 pub use identity::{CLUSTER_LEN_MAX, Identity};
 pub use log_store::{LogOptions, LogStore, LogWriter, SegmentJob, SegmentPromise};
 pub use members::{
-    ADDRESS_LEN_MAX, Change, MEMBERS_MAX, Member, Members, Role, decode_changes, encode_changes,
+    ADDRESS_LEN_MAX, Change, MEMBERS_MAX, Member, Members, Origin, Role, decode_changes,
+    encode_changes,
 };
 pub use node::{
     Apply, Input, Node, NodeStatus, NodeStorage, Output, PeerStatus, Persist, Restore, Wants,

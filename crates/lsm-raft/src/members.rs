@@ -37,6 +37,16 @@ pub struct Member {
     pub incarnation: Option<u64>,
 }
 
+/// Which group it is, of all that have its name and number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// [`Members::digest`] of the founders, as each of them was told. None in a node that has not
+    /// joined yet, and in a group that was founded before there was one.
+    pub founders: Option<u128>,
+    /// Drawn by the first leader; none until the group has agreed on it.
+    pub cluster_id: Option<u128>,
+}
+
 /// All nodes of the group.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Members {
@@ -44,6 +54,8 @@ pub struct Members {
     pub nodes: BTreeMap<u64, Member>,
     /// Ids that were used and may not come back.
     pub removed: BTreeSet<u64>,
+    /// See [`Origin`].
+    pub origin: Origin,
 }
 
 /// One step of a membership change; several may be made at once.
@@ -136,6 +148,26 @@ impl Members {
         Ok(())
     }
 
+    /// Tells these founders of a group from any others: who they are, and where they are reached.
+    pub fn digest(&self, cluster: &str, group: u64) -> u128 {
+        let mut bytes = Vec::new();
+        put_bytes(&mut bytes, cluster.as_bytes());
+        put_u64(&mut bytes, group);
+        Self { origin: Origin::default(), ..self.clone() }.encode(&mut bytes);
+        xxhash_rust::xxh3::xxh3_128(&bytes)
+    }
+
+    /// Whether nothing is known yet: the node has been told of no group.
+    pub fn is_unknown(&self) -> bool {
+        self.nodes.is_empty() && self.removed.is_empty()
+    }
+
+    /// Of the nodes, those that vote; ascending.
+    pub fn voters(&self) -> impl Iterator<Item = u64> {
+        let voters = self.nodes.iter().filter(|(_, member)| member.role == Role::Voter);
+        voters.map(|(&id, _)| id)
+    }
+
     /// Appends the encoded members to `out`.
     pub fn encode(&self, out: &mut Vec<u8>) {
         put_varint(out, self.nodes.len() as u64);
@@ -155,6 +187,11 @@ impl Members {
         put_varint(out, self.removed.len() as u64);
         for id in &self.removed {
             put_varint(out, *id);
+        }
+        // Nothing at all as long as nothing is known: as it was written once.
+        let origin = [self.origin.founders, self.origin.cluster_id];
+        if origin != [None, None] {
+            origin.into_iter().for_each(|number| put_number(out, number));
         }
     }
 
@@ -190,7 +227,27 @@ impl Members {
         for _ in 0..decoder.varint()? {
             members.removed.insert(decoder.varint()?);
         }
+        if !decoder.is_empty() {
+            let (founders, cluster_id) = (read_number(decoder)?, read_number(decoder)?);
+            members.origin = Origin { founders, cluster_id };
+            if members.origin == Origin::default() {
+                return None;
+            }
+        }
         Some(members)
+    }
+}
+
+fn put_number(out: &mut Vec<u8>, number: Option<u128>) {
+    out.push(u8::from(number.is_some()));
+    out.extend(number.into_iter().flat_map(u128::to_le_bytes));
+}
+
+fn read_number(decoder: &mut Decoder<'_>) -> Option<Option<u128>> {
+    match decoder.u8()? {
+        0 => Some(None),
+        1 => Some(Some(u128::from_le_bytes(decoder.take(16)?.try_into().ok()?))),
+        _ => None,
     }
 }
 
@@ -271,4 +328,69 @@ fn read_changes(decoder: &mut Decoder<'_>) -> Option<Vec<Change>> {
 pub(crate) fn text(decoder: &mut Decoder<'_>) -> Option<String> {
     let bytes = decoder.bytes().filter(|bytes| bytes.len() <= ADDRESS_LEN_MAX)?;
     Some(std::str::from_utf8(bytes).ok()?.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn founders() -> Members {
+        let member = |node: u64| Member {
+            role: Role::Voter,
+            peer_address: format!("n{node}:1"),
+            client_address: format!("n{node}:2"),
+            incarnation: None,
+        };
+        let nodes = (1..=3).map(|node| (node, member(node))).collect();
+        Members { nodes, removed: [9].into(), ..Members::default() }
+    }
+
+    #[test]
+    fn founders_that_differ_in_anything_have_another_digest() {
+        let digest = founders().digest("test", 1);
+        assert_eq!(founders().digest("test", 1), digest);
+        let mut known = founders();
+        known.origin.cluster_id = Some(7);
+        assert_eq!(known.digest("test", 1), digest, "an id is no part of it");
+        let mut moved = founders();
+        moved.nodes.get_mut(&2).unwrap().peer_address = "other:1".into();
+        let mut fewer = founders();
+        fewer.nodes.remove(&3);
+        let mut renumbered = fewer.clone();
+        renumbered.nodes.insert(4, founders().nodes[&3].clone());
+        let mut learner = founders();
+        learner.nodes.get_mut(&2).unwrap().role = Role::Learner;
+        for other in [moved, fewer, renumbered, learner] {
+            assert_ne!(other.digest("test", 1), digest, "{other:?}");
+        }
+        assert_ne!(founders().digest("prod", 1), digest);
+        assert_ne!(founders().digest("test", 2), digest);
+    }
+
+    #[test]
+    fn what_is_known_of_the_origin_comes_back_and_old_members_have_none() {
+        let mut lengths = Vec::new();
+        for (founders_digest, cluster_id) in
+            [(None, None), (Some(1), None), (None, Some(u128::MAX)), (Some(1), Some(2))]
+        {
+            let origin = Origin { founders: founders_digest, cluster_id };
+            let members = Members { origin, ..founders() };
+            let mut bytes = Vec::new();
+            members.encode(&mut bytes);
+            assert_eq!(Members::decode(&bytes).unwrap(), members);
+            let whole = bytes.len();
+            lengths.push(whole);
+            for len in lengths[0] + 1..whole {
+                assert!(Members::decode(&bytes[..len]).is_err(), "cut to {len}");
+            }
+            bytes.push(0);
+            assert!(Members::decode(&bytes).is_err());
+        }
+        assert_eq!(lengths, [lengths[0], lengths[0] + 18, lengths[0] + 18, lengths[0] + 34]);
+        // One spelling of nothing.
+        let mut bytes = Vec::new();
+        founders().encode(&mut bytes);
+        bytes.extend([0, 0]);
+        assert!(Members::decode(&bytes).is_err());
+    }
 }

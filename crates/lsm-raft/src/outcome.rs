@@ -28,6 +28,11 @@ pub enum Outcome {
     Identified,
     /// The node is not who it says, or no member; the sentence is for its operator.
     Impostor(String),
+    /// The group has this id: the one that was proposed, or an older one.
+    Founded {
+        /// See [`Origin`](crate::Origin).
+        cluster_id: u128,
+    },
     /// All nodes hash their state at this index.
     Hashing {
         /// The index.

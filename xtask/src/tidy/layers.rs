@@ -194,6 +194,7 @@ node/               L2
     catching_up.rs
     proposals.rs
     reads.rs
+    leases.rs
     io.rs
 state_machine/      L2
     apply_test.rs

@@ -2,6 +2,7 @@
 
 use raft::eraftpb::{ConfState, Entry, HardState, Message};
 
+use crate::config::Timing;
 use crate::error::Error;
 use crate::members::{Change, Members};
 use crate::outcome::Refusal;
@@ -79,6 +80,13 @@ pub enum Input<W> {
         index: u64,
         /// The members that came with it.
         members: Members,
+    },
+    /// A node tells its times; what of it comes after this was sent under them.
+    Timing {
+        /// The node.
+        node: u64,
+        /// What it said.
+        timing: Timing,
     },
     /// Messages to this node do not get through.
     Unreachable {

@@ -23,6 +23,7 @@ mod disk;
 mod guard;
 mod heard;
 mod io;
+mod leases;
 mod proposals;
 mod reads;
 mod status;

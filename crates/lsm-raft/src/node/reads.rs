@@ -8,15 +8,13 @@
 //!
 //! Lease (the same, 6.4.1): a quorum that answered a round begun at `t` will not vote for
 //! another leader before `t` + the least election timeout; until then the leader may answer on
-//! its own, if no clock runs much faster than its own. [`LEASE_PERCENT`] is the allowance.
+//! its own. How long that is: see `leases`.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::config::Config;
 
-/// Part of the election timeout for which a lease is trusted.
-const LEASE_PERCENT: u32 = 80;
 /// Election timeouts after which those who wait are sent away. Far longer than a round trip may
 /// take, and than callers wait: this is for callers that have gone.
 const TIMEOUTS_MAX: usize = 10;
@@ -67,12 +65,10 @@ impl<W> Reads<W> {
     }
 
     /// The round with this context is answered: who may read now. An answer to anything else
-    /// is old news.
-    pub(super) fn answered(&mut self, context: &[u8], config: &Config) -> Option<Vec<W>> {
+    /// is old news. `lease` is for how long after its begin others may be let read, if at all.
+    pub(super) fn answered(&mut self, context: &[u8], lease: Option<Duration>) -> Option<Vec<W>> {
         let at = self.rounds.iter().position(|round| round.context == context)?;
-        let ticks = config.election_ticks_min.saturating_sub(1) as u32;
-        let lease = config.tick * ticks * LEASE_PERCENT / 100;
-        self.lease_end = Some(self.rounds[at].began + lease);
+        self.lease_end = lease.map(|lease| self.rounds[at].began + lease);
         Some(self.rounds.drain(..=at).flat_map(|round| round.waiters).collect())
     }
 
@@ -151,12 +147,12 @@ mod tests {
         let first = reads.begin(NOW, &config).unwrap();
         reads.push(2);
         assert_eq!(reads.begin(NOW, &config), None);
-        assert_eq!(reads.answered(b"other", &config), None);
-        assert_eq!(reads.answered(&first, &config), Some(vec![1]));
+        assert_eq!(reads.answered(b"other", None), None);
+        assert_eq!(reads.answered(&first, None), Some(vec![1]));
         let second = reads.begin(NOW, &config).unwrap();
         assert_ne!(first, second);
-        assert_eq!(reads.answered(&first, &config), None);
-        assert_eq!(reads.answered(&second, &config), Some(vec![2]));
+        assert_eq!(reads.answered(&first, None), None);
+        assert_eq!(reads.answered(&second, None), Some(vec![2]));
     }
 
     #[test]
@@ -170,12 +166,12 @@ mod tests {
             asked.push(tick(&mut reads, &config));
             reads.push(3);
             let served = if answered < 2 { vec![1] } else { vec![1, 2] };
-            assert_eq!(reads.answered(&asked[answered], &config), Some(served));
+            assert_eq!(reads.answered(&asked[answered], None), Some(served));
             for old in &asked[..=answered] {
-                assert_eq!(reads.answered(old, &config), None, "it is over");
+                assert_eq!(reads.answered(old, None), None, "it is over");
             }
             let later = asked.get(answered + 1..).and_then(|later| later.last());
-            let last = later.map(|last| reads.answered(last, &config).unwrap());
+            let last = later.map(|last| reads.answered(last, None).unwrap());
             assert_eq!(last, later.map(|_| vec![2]));
         }
     }
@@ -195,7 +191,7 @@ mod tests {
             asked.push(reads.begin(NOW, &config).unwrap());
         }
         for (context, waiter) in asked.iter().zip(1..) {
-            assert_eq!(reads.answered(context, &config), Some(vec![waiter]));
+            assert_eq!(reads.answered(context, None), Some(vec![waiter]));
         }
     }
 
@@ -220,8 +216,8 @@ mod tests {
         reads.push(1);
         let context = reads.begin(NOW, &config).unwrap();
         while reads.tick(NOW + Duration::from_secs(1), &config).is_none() {}
-        reads.answered(&context, &config);
-        assert!(reads.has_lease(NOW + Duration::from_millis(700)));
+        reads.answered(&context, Some(Duration::from_millis(720)));
+        assert!(reads.has_lease(NOW + Duration::from_millis(719)));
         assert!(!reads.has_lease(NOW + Duration::from_millis(720)));
         reads.drop_lease();
         assert!(!reads.has_lease(NOW));

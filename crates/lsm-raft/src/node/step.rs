@@ -11,10 +11,11 @@ use super::disk::{self, Disk};
 use super::guard::{self, Verdict};
 use super::heard::Heard;
 use super::io::{Apply, Input, NodeStatus, NodeStorage, Output, Persist, Restore, Wants};
+use super::leases::Leases;
 use super::proposals::Proposals;
 use super::reads::Reads;
 use super::status;
-use crate::config::Config;
+use crate::config::{Config, Timing};
 use crate::error::{Error, Result};
 use crate::members::{Change, Members, decode_changes, encode_changes, to_raft};
 use crate::outcome::Refusal;
@@ -38,6 +39,7 @@ pub struct Node<S: NodeStorage, W> {
     proposals: Proposals<W>,
     changes: Changes<W>,
     reads: Reads<W>,
+    leases: Leases,
     outputs: Vec<Output<W>>,
     /// As last told.
     status: NodeStatus,
@@ -87,6 +89,7 @@ impl<S: NodeStorage, W> Node<S, W> {
             proposals: Proposals::new(),
             changes: Changes::new(),
             reads: Reads::new(nonce),
+            leases: Leases::new(config.timing()),
             outputs: Vec::new(),
             status: NodeStatus { node: config.node, ..NodeStatus::default() },
             status_due: false,
@@ -161,6 +164,7 @@ impl<S: NodeStorage, W> Node<S, W> {
                 self.flushed = self.flushed.max(index);
                 self.members = members;
             }
+            Input::Timing { node, timing } => self.note_timing(node, timing),
             Input::Unreachable { node } => self.raw.report_unreachable(node),
             Input::SnapshotSent { node, whole } => {
                 let status = if whole {
@@ -402,6 +406,14 @@ impl<S: NodeStorage, W> Node<S, W> {
         }
     }
 
+    /// A lease from before may have rested on other times.
+    fn note_timing(&mut self, node: u64, timing: Timing) {
+        let prs = self.raw.raft.prs();
+        if self.leases.note(node, timing, |node| prs.get(node).is_some()) {
+            self.reads.drop_lease();
+        }
+    }
+
     fn may_answer_alone(&self, now: Duration) -> bool {
         self.config.lease_reads
             && self.leads()
@@ -521,8 +533,9 @@ impl<S: NodeStorage, W> Node<S, W> {
             self.raw.on_persist_ready(number);
         }
         self.commit(&committed)?;
+        let lease = self.leases.time(self.config.node, &self.raw.raft.prs().conf().to_conf_state());
         for state in read_states {
-            if let Some(waiters) = self.reads.answered(&state.request_ctx, &self.config) {
+            if let Some(waiters) = self.reads.answered(&state.request_ctx, lease) {
                 self.outputs.push(Output::Read { index: state.index, waiters });
             }
         }
@@ -656,6 +669,7 @@ impl<S: NodeStorage, W> Node<S, W> {
             }
             Err(error) => return Err(error.into()),
         };
+        self.reads.drop_lease();
         if was_member && !self.is_member() {
             self.outputs.push(Output::Removed);
         }

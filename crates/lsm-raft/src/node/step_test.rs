@@ -10,7 +10,7 @@ use raft::{GetEntriesContext, RaftState, Storage, StorageError};
 
 use super::{Input, Node, NodeStatus, NodeStorage, Output, Wants};
 use crate::command::{Command, Commands, Op};
-use crate::config::Config;
+use crate::config::{Config, Timing};
 use crate::error::Error;
 use crate::members::{Change, Member, Members, Role};
 use crate::outcome::Refusal;
@@ -254,6 +254,29 @@ impl Group {
         leader.expect("somebody leads in the end")
     }
 
+    /// Each node hears the times of the others, as `change`d.
+    fn tell_times(&mut self, change: fn(u64, Timing) -> Timing) {
+        for to in 1..=self.nodes.len() as u64 {
+            for node in (1..=self.nodes.len() as u64).filter(|&node| node != to) {
+                let election_ticks_min = 10 + node as usize;
+                let config = Config { election_ticks_min, lease_reads: true, ..Config::new(node) };
+                let timing = change(node, config.timing());
+                self.input(to, Input::Timing { node, timing });
+            }
+        }
+    }
+
+    /// Whether a leader that a quorum has just confirmed answers a read at this time on its own.
+    fn answers_alone(&mut self, leader: u64, after: Duration) -> bool {
+        // What was lost of an earlier question is asked again.
+        (0..5).for_each(|_| self.input(leader, Input::Tick));
+        self.input(leader, Input::Read { waiter: 1 });
+        let now = NOW + after;
+        self.node(leader).step(Input::Read { waiter: 2 }, now).unwrap();
+        let outputs = self.node(leader).outputs(now).unwrap();
+        outputs.iter().any(|output| matches!(output, Output::Read { .. }))
+    }
+
     fn propose(&mut self, id: u64, waiter: u32) {
         self.input(id, Input::Propose { command: Command::Hash.to_bytes(), waiter });
     }
@@ -414,6 +437,7 @@ fn a_read_of_a_leader_that_is_alone_is_not_answered() {
 #[test]
 fn a_lease_answers_alone_until_it_ends() {
     let mut group = Group::new(3, |config| config.lease_reads = true);
+    group.tell_times(|_, timing| timing);
     group.input(1, Input::Campaign);
     assert!(!group.nodes[0].status().leads(), "a lease from before a restart may still hold");
     let leader = (0..100).find_map(|_| {
@@ -803,25 +827,45 @@ fn news_of_an_older_state_is_passed_over() {
     assert_eq!(group.node(1).status().applied, applied);
 }
 
+/// The others may elect another leader after their own timeout, whatever this one's is.
+#[test]
+fn a_lease_ends_with_the_least_timeout_of_all_voters() {
+    let mut group = Group::new(3, |config| {
+        config.lease_reads = true;
+        if config.node == 1 {
+            (config.election_ticks_min, config.election_ticks_max) = (100, 101);
+        }
+    });
+    for _ in 0..100 {
+        group.input(1, Input::Tick);
+    }
+    (0..20).for_each(|_| (2..=3).for_each(|id| group.input(id, Input::Tick)));
+    let leader = group.elect();
+    group.input(leader, Input::Transfer { to: Some(1) });
+    assert!(group.node(1).status().leads());
+    let millis = Duration::from_millis;
+    assert!(!group.answers_alone(1, millis(1)), "no times are known");
+    group.tell_times(|_, timing| timing);
+    assert!(group.answers_alone(1, millis(850)));
+    assert!(!group.answers_alone(1, millis(900)), "node 2 holds still for 1.1 s");
+    group.input(1, Input::Timing { node: 3, timing: Config::new(3).timing() });
+    assert!(!group.answers_alone(1, millis(1)), "node 3 takes no part any more");
+}
+
 /// Whoever was told to take over may do so later, when the leader has given it up.
 #[test]
 fn a_hand_over_that_was_begun_ends_the_lease_for_the_term() {
     let mut group = Group::new(3, |config| config.lease_reads = true);
+    group.tell_times(|_, timing| timing);
     let leader = group.elect();
-    let answers_alone = |group: &mut Group| {
-        group.input(leader, Input::Read { waiter: 1 });
-        group.node(leader).step(Input::Read { waiter: 2 }, NOW).unwrap();
-        let outputs = group.node(leader).outputs(NOW).unwrap();
-        outputs.iter().any(|output| matches!(output, Output::Read { .. }))
-    };
-    assert!(answers_alone(&mut group));
+    assert!(group.answers_alone(leader, Duration::ZERO));
     group.lost = |message| message.get_msg_type() == MessageType::MsgTimeoutNow;
     group.input(leader, Input::Transfer { to: None });
     for _ in 0..30 {
         (1..=3).for_each(|id| group.input(id, Input::Tick));
     }
     assert!(group.node(leader).status().leads(), "it was given up");
-    assert!(!answers_alone(&mut group));
+    assert!(!group.answers_alone(leader, Duration::ZERO));
 }
 
 /// What is left of an earlier leadership neither holds commands up nor is told a wrong outcome.

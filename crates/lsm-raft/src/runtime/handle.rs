@@ -14,6 +14,7 @@ use tokio::sync::{oneshot, watch};
 use super::inbox::NotTaken;
 use super::queues::{Event, Waiter};
 use super::shared::{Life, Shared};
+use crate::config::Timing;
 use crate::error::Error;
 use crate::identity::Identity;
 use crate::members::{Change, Members};
@@ -49,6 +50,11 @@ impl Replica {
     /// Whose folder this is.
     pub fn identity(&self) -> &Identity {
         &self.shared.identity
+    }
+
+    /// What other nodes must know of this node's times.
+    pub fn timing(&self) -> Timing {
+        self.shared.timing
     }
 
     /// Replicates an encoded [`Command`](crate::command::Command); returns when it is applied
@@ -173,6 +179,12 @@ impl Replica {
         // A snapshot comes with its files; see `begin_snapshot`.
         messages.retain(|message| message.get_msg_type() != MessageType::MsgSnapshot);
         let _ = self.shared.inbox.deliver(Event::Messages(messages));
+    }
+
+    /// The times of another node, whose identity was checked. To be called before the messages that
+    /// it sent under them are delivered.
+    pub fn note_timing(&self, node: u64, timing: Timing) {
+        self.shared.inbox.tell(Event::Input(Input::Timing { node, timing }));
     }
 
     /// Messages to this node do not get through.

@@ -109,7 +109,9 @@ impl ReplicaOptions {
         let log_dir = dir.join(LOG_DIR);
         let mut machine = self.open_state(dir)?;
         if let Some(founders) = self.founders.as_ref().filter(|_| machine.applied().0 == 0) {
-            machine.bootstrap(founders.clone())?;
+            let mut founders = founders.clone();
+            founders.origin.founders = Some(founders.digest(&identity.cluster, identity.group));
+            machine.bootstrap(founders)?;
         }
         let options = LogOptions {
             fs: Arc::clone(&self.fs),
@@ -155,6 +157,7 @@ impl ReplicaOptions {
         let shared = Arc::new(Shared {
             identity,
             dir,
+            timing: self.config.timing(),
             status: watch::Sender::new(node.status()),
             life: watch::Sender::new(Life::Running),
             reader: machine.reader(),

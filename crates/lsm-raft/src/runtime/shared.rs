@@ -11,6 +11,7 @@ use super::busy::Busy;
 use super::hashes::Hashes;
 use super::inbox::Inbox;
 use super::queues::Event;
+use crate::config::Timing;
 use crate::error::Error;
 use crate::identity::Identity;
 use crate::log_store::LogStore;
@@ -33,6 +34,7 @@ pub(super) struct Shared {
     pub(super) identity: Identity,
     /// The node's folder.
     pub(super) dir: PathBuf,
+    pub(super) timing: Timing,
     pub(super) status: watch::Sender<NodeStatus>,
     pub(super) life: watch::Sender<Life>,
     pub(super) reader: StateReader,

@@ -48,6 +48,7 @@ fn commands_have_their_outcomes() {
         entry(5, &[put_in(1, 1, b"a", b"2"), put_in(1, 3, b"a", b"3"), put_in(1, 2, b"a", b"4")]),
         entry(6, &[put_in(9, 1, b"a", b"5"), put_in(2, 1, &long, b""), put_in(2, 1, b"b", b"")]),
         entry(7, &[identify(1, 8), identify(1, 9), identify(7, 1), Command::Hash]),
+        entry(8, &[Command::Found { cluster_id: 5 }, Command::Found { cluster_id: 6 }]),
     ];
     let outcomes = machine.apply(&entries, &[]).unwrap();
     let written = |index| Outcome::Written { index };
@@ -64,12 +65,16 @@ fn commands_have_their_outcomes() {
     assert!(matches!(&outcomes[5].1[1], Outcome::Impostor(why) if why.contains("lost its disk")));
     assert!(matches!(&outcomes[5].1[2], Outcome::Impostor(why) if why.contains("no member")));
     assert_eq!(outcomes[5].1[3], Outcome::Hashing { index: 7 });
+    let founded = Outcome::Founded { cluster_id: 5 };
+    assert_eq!(outcomes[6].1, [founded.clone(), founded], "the first id stays");
+    assert_eq!(machine.members().origin.cluster_id, Some(5));
 
     let reader = machine.reader();
     let get = |key: &str| reader.get(key).unwrap().map(|value| value.to_vec());
     assert_eq!((get("k"), get("a"), get("gone")), (Some(b"2".to_vec()), Some(b"3".to_vec()), None));
-    assert_eq!((reader.applied(), machine.applied()), (7, (7, TERM)));
+    assert_eq!((reader.applied(), machine.applied()), (8, (8, TERM)));
     assert_eq!(reader.members().nodes[&1].incarnation, Some(8));
+    assert_eq!(reader.members().origin, machine.members().origin);
     assert_eq!(reader.members().nodes[&1].peer_address, "i1:1");
     let jobs = machine.take_hash_jobs();
     assert_eq!((jobs.len(), jobs[0].index()), (1, 7));

@@ -160,6 +160,7 @@ impl Book {
                 Command::Identify { node, incarnation, peer_address, client_address } => {
                     self.identify(node, incarnation, [peer_address, client_address])
                 }
+                Command::Found { cluster_id } => self.take_id(cluster_id),
                 Command::Hash => {
                     step.hash = true;
                     Outcome::Hashing { index }
@@ -230,6 +231,17 @@ impl Book {
             self.set_members(members);
         }
         Outcome::Identified
+    }
+
+    /// The first id stays.
+    fn take_id(&mut self, proposed: u128) -> Outcome {
+        let cluster_id = self.members.origin.cluster_id.unwrap_or_else(|| {
+            let mut members = Members::clone(&self.members);
+            members.origin.cluster_id = Some(proposed);
+            self.set_members(members);
+            proposed
+        });
+        Outcome::Founded { cluster_id }
     }
 
     fn change_members(&mut self, entry: &Entry, conf: Option<&ConfState>) -> Result<Outcome> {

@@ -135,6 +135,7 @@ fn random_entry(rng: &mut Rng, index: u64, value_bytes: usize) -> Entry {
             0 => Command::Hash.to_bytes(),
             1 | 2 => Command::OpenSession.to_bytes(),
             3 => identify(rng.u64(..8), rng.u64(..2)).to_bytes(),
+            4 => Command::Found { cluster_id: rng.u128(..) }.to_bytes(),
             _ => random_write(rng, value_bytes),
         };
         collect(&bytes, &mut data);

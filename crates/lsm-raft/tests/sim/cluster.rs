@@ -222,7 +222,9 @@ impl Cluster {
         match event {
             Event::Deliver(message) => {
                 let to = message.to;
-                self.with(to, |running, now| running.step(Input::Message(message), now));
+                // Garbage may be from nobody.
+                let timing = self.hosts.get(&message.from).map(|host| host.setup.timing());
+                self.with(to, |running, now| running.receive(timing, message, now));
             }
             Event::Snapshot { from, to, term, header, pieces } => {
                 self.snapshot_arrived(from, to, term, &header, pieces);

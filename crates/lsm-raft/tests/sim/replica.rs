@@ -11,7 +11,7 @@ use lsm_raft::raft::eraftpb::{ConfState, Entry, Message, MessageType};
 use lsm_raft::{
     Config, Error, GroupStorage, Header, Input, LogStore, LogWriter, Members, Node, NodeStatus,
     Opened, Outcome, Output, Persist, Piece, Refusal, ReplicaOptions, Restore, Result, SegmentJob,
-    SnapshotSlot, Staged, StateMachine, snapshot_message,
+    SnapshotSlot, Staged, StateMachine, Timing, snapshot_message,
 };
 
 /// One attempt of a client.
@@ -73,10 +73,10 @@ pub(crate) struct Running {
 }
 
 impl Setup {
-    fn options(&self, fs: &CrashFs, clock: &Arc<ManualClock>, nonce: u64) -> ReplicaOptions {
+    fn config(&self) -> Config {
         // raft draws election timeouts from a generator of the thread; a range of one pins them.
         let election = 10 + 2 * (self.id as usize % 8);
-        let config = Config {
+        Config {
             election_ticks_min: election,
             election_ticks_max: election + 1,
             lease_reads: self.lease_reads,
@@ -85,10 +85,18 @@ impl Setup {
             appends_in_flight_max: 4,
             entry_bytes: 256,
             ..Config::new(self.id)
-        };
+        }
+    }
+
+    /// What the others are told of this node's times.
+    pub(crate) fn timing(&self) -> Timing {
+        self.config().timing()
+    }
+
+    fn options(&self, fs: &CrashFs, clock: &Arc<ManualClock>, nonce: u64) -> ReplicaOptions {
         let tables = KeyspaceOptions::default().write_buffer_bytes(64 << 10);
         ReplicaOptions {
-            config,
+            config: self.config(),
             cluster: "simulated".into(),
             founders: self.founders.clone(),
             engine: Options::default().default_keyspace(tables).stepped(self.seed),
@@ -137,6 +145,19 @@ impl Running {
 
     pub(crate) fn applied(&self) -> u64 {
         self.machine.applied().0
+    }
+
+    /// A message from a node with these times.
+    pub(crate) fn receive(
+        &mut self,
+        timing: Option<Timing>,
+        message: Message,
+        now: Duration,
+    ) -> Result<Effects> {
+        if let Some(timing) = timing {
+            self.node.step(Input::Timing { node: message.from, timing }, now)?;
+        }
+        self.step(Input::Message(message), now)
     }
 
     pub(crate) fn step(&mut self, input: Input<Ticket>, now: Duration) -> Result<Effects> {

@@ -110,7 +110,7 @@ pub(crate) fn parse_members(list: &[String]) -> Result<Members, String> {
     if nodes.len() > MEMBERS_MAX {
         return Err(format!("{} nodes are given; at most {MEMBERS_MAX} are possible", nodes.len()));
     }
-    Ok(Members { nodes, removed: BTreeSet::new() })
+    Ok(Members { nodes, ..Members::default() })
 }
 
 fn parse_member(text: &str) -> Result<(u64, Member), String> {
