@@ -296,7 +296,10 @@ service/            L3
     forward.rs
 peer/               L2
     replica_test.rs
+    origin_test.rs
+    test_cluster.rs
     exchange_test.rs
+    stranger_test.rs
     fake.rs
     proxy.rs
     door.rs
@@ -308,7 +311,12 @@ peer/               L2
     hash.rs
     queue.rs
     caller.rs
+    handshake_test.rs
     handshake.rs
+    hello.rs
+    told.rs
+    refused.rs
+    testimony.rs
     directory.rs
     group.rs
     wire.rs

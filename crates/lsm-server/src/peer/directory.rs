@@ -2,7 +2,8 @@
 //!
 //! A node that joins knows no members yet, and one that has moved is known under its old
 //! address until it has told the leader; both must be answered. So each call says where its
-//! caller is reached.
+//! caller is reached. Nodes that are no members are remembered while they send messages, and no
+//! longer: anybody can make up a number.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -38,7 +39,8 @@ impl Directory {
         self.own.lock().clone()
     }
 
-    /// A node, whose identity was checked, has called and said where it is reached.
+    /// A node, whose identity was checked, has called and said where it is reached. It is a
+    /// member, or will be [forgotten](Self::forget).
     pub(super) fn hear(&self, node: u64, address: Option<String>) {
         let mut all = self.heard.lock();
         if all.len() >= HEARD_MAX && !all.contains_key(&node) {
@@ -49,9 +51,29 @@ impl Directory {
         heard.called.notify_one();
     }
 
-    /// Tells when this node has called.
-    pub(super) fn called(&self, node: u64) -> Arc<Notify> {
-        Arc::clone(&self.heard.lock().entry(node).or_default().called)
+    /// Forgets a node: it is no member, and sends no messages any more.
+    pub(super) fn forget(&self, node: u64) {
+        self.heard.lock().remove(&node);
+    }
+
+    /// Whether a node is remembered.
+    pub(super) fn has(&self, node: u64) -> bool {
+        self.heard.lock().contains_key(&node)
+    }
+
+    /// Nodes that are remembered.
+    #[cfg(test)]
+    pub(super) fn nodes(&self) -> Vec<u64> {
+        self.heard.lock().keys().copied().collect()
+    }
+
+    /// Tells when this node has called, if it is remembered or a member.
+    pub(super) fn called(&self, node: u64, is_member: bool) -> Arc<Notify> {
+        let mut heard = self.heard.lock();
+        if !is_member {
+            return heard.get(&node).map(|heard| Arc::clone(&heard.called)).unwrap_or_default();
+        }
+        Arc::clone(&heard.entry(node).or_default().called)
     }
 
     /// Where to try to reach a node: what it said itself and what the group knows take turns.
@@ -86,6 +108,17 @@ mod tests {
         assert_eq!(directory.address(1, &members, 0).as_deref(), Some("said:1"));
         assert_eq!(directory.address(1, &members, 1).as_deref(), Some("known:1"));
         assert_eq!(directory.address(2, &members, 1).as_deref(), Some("said:2"));
+    }
+
+    #[test]
+    fn who_is_forgotten_is_not_remembered_by_a_look() {
+        let directory = Directory::default();
+        directory.hear(7, Some("said:1".into()));
+        assert!(directory.has(7));
+        directory.forget(7);
+        directory.called(7, false);
+        assert!(!directory.has(7));
+        assert_eq!(directory.address(7, &Members::default(), 0), None);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use lsm_client::proto::peer::{Envelope, IdentifyRequest, SnapshotPiece};
 use lsm_raft::command::{Command, Op, Session};
 use lsm_raft::raft::eraftpb::{Entry, Message, MessageType};
-use lsm_raft::{Identity, Outcome, Refusal, Transport};
+use lsm_raft::{Outcome, Refusal, Transport};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -31,7 +31,8 @@ async fn pair() -> (Node, Node) {
 
 fn caller(node: &Node) -> Caller {
     let group = Arc::clone(&node.fake) as Arc<dyn Group>;
-    Caller { group, directory: Arc::clone(node.transport.directory()), tls: None }
+    let directory = Arc::clone(node.transport.directory());
+    Caller { group, directory, testimony: Arc::default(), tls: None }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -143,7 +144,7 @@ async fn one_that_joins_answers_those_who_call_it() {
     joins.send(1, 2);
     until("it answered", || one.indexes() == [2]).await;
     joins.send(2, 3);
-    until("it does not know the other", || *joins.fake.lost.lock() == [2]).await;
+    assert_eq!(joins.transport.linked(), [1], "it does not know the other");
     assert!(two.indexes().is_empty());
 }
 
@@ -165,81 +166,6 @@ async fn one_that_moved_is_answered_at_its_new_address() {
         two.indexes().contains(&3)
     })
     .await;
-}
-
-/// Lets `bad` call node 1, which knows `known` of it; what it fails with.
-async fn refused(bad: Identity, learn: impl FnOnce(&Node)) -> (Node, Node) {
-    let (one, two) = (Node::start(identity(1)).await, Node::start(bad).await);
-    introduce(&[&one, &two]);
-    learn(&one);
-    two.send(1, 5);
-    (one, two)
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_that_lost_its_disk_is_refused_and_stops() {
-    let bad = Identity { incarnation: 5, ..identity(2) };
-    let (one, two) = refused(bad, |one| {
-        change(one, |members| {
-            members.nodes.get_mut(&2).unwrap().incarnation = Some(incarnation(2));
-        });
-    })
-    .await;
-    until("it stops", || !two.fake.failed.lock().is_empty()).await;
-    let sentence = two.fake.failed.lock()[0].clone();
-    assert!(sentence.contains("another data folder") && sentence.contains("learner"), "{sentence}");
-    assert!(one.indexes().is_empty() && one.fake.failed.lock().is_empty());
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_that_lost_its_disk_hears_so_from_those_who_call_it() {
-    let bad = Identity { incarnation: 5, ..identity(2) };
-    let (one, two) = (Node::start(identity(1)).await, Node::start(bad).await);
-    introduce(&[&one, &two]);
-    change(&one, |members| {
-        members.nodes.get_mut(&2).unwrap().incarnation = Some(incarnation(2));
-    });
-    one.send(2, 1);
-    until("it stops", || !two.fake.failed.lock().is_empty()).await;
-    assert!(two.indexes().is_empty());
-    assert!(one.fake.failed.lock().is_empty(), "the caller goes on");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_removed_node_is_refused_and_stops_also_while_it_is_connected() {
-    let (one, two) = refused(identity(2), |_| ()).await;
-    until("it is let in", || one.indexes() == [5]).await;
-    change(&one, |members| {
-        members.nodes.remove(&2);
-        members.removed.insert(2);
-    });
-    two.send(1, 6);
-    until("it stops", || !two.fake.failed.lock().is_empty()).await;
-    assert!(two.fake.failed.lock()[0].contains("was removed"));
-    assert_eq!(one.indexes(), [5]);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_of_another_cluster_is_refused_and_goes_on() {
-    for bad in [
-        Identity { cluster: "other".into(), ..identity(2) },
-        Identity { group: 2, ..identity(2) },
-        Identity { node: 1, ..identity(2) },
-    ] {
-        let (one, two) = (Node::start(identity(1)).await, Node::start(bad).await);
-        let mut members = lsm_raft::Members::default();
-        members.nodes.insert(1, super::fake::member(&one));
-        *two.fake.members.lock() = Arc::new(members.clone());
-        let caller = caller(&two);
-        let (mut client, _) = caller.dial(1, 0).await.unwrap();
-        let stream = tokio_stream::iter([Envelope { messages: vec![] }]);
-        let status = client.deliver(caller.request(1, stream)).await.unwrap_err();
-        assert_eq!(status.code(), Code::FailedPrecondition);
-        assert!(status.message().contains("node 1"), "{}", status.message());
-        assert_eq!(status.metadata().get("lsm-refused").unwrap(), "cluster");
-        caller.heed(&status);
-        assert!(two.fake.failed.lock().is_empty() && one.fake.failed.lock().is_empty());
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -337,7 +263,7 @@ async fn snapshots_that_make_no_sense_are_refused() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_asks_until_the_leader_has_recorded_it() {
     let (one, two) = pair().await;
-    let asking = {
+    let mut asking = {
         let (fake, transport) = (Arc::clone(&two.fake), Arc::clone(&two.transport));
         let address = two.address.clone();
         tokio::spawn(async move {
@@ -354,6 +280,8 @@ async fn a_node_asks_until_the_leader_has_recorded_it() {
     change(&two, |members| {
         members.nodes.get_mut(&2).unwrap().incarnation = Some(incarnation(2));
     });
+    assert!(timeout(Duration::from_secs(2), &mut asking).await.is_err(), "the group has no id");
+    change(&two, |members| members.origin.cluster_id = Some(7));
     timeout(PATIENCE, asking).await.expect("it asks no more").unwrap();
     let proposed = one.fake.proposed.lock()[0].clone();
     let wanted = Command::Identify {
@@ -367,8 +295,36 @@ async fn a_node_asks_until_the_leader_has_recorded_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_gives_the_group_an_id_and_no_other_node_does() {
+    let (one, two) = pair().await;
+    for node in [&one, &two] {
+        *node.fake.leader.lock() = Some(1);
+    }
+    let run = |node: &Node| {
+        let (fake, transport) = (Arc::clone(&node.fake), Arc::clone(&node.transport));
+        let address = node.address.clone();
+        tokio::spawn(async move { identify::run(&*fake, &transport, address, "c:1".into()).await })
+    };
+    let running = [run(&one), run(&two)];
+    let ids = || -> Vec<u128> {
+        let proposed = one.fake.proposed.lock();
+        let commands = proposed.iter().map(|bytes| Command::decode(bytes).unwrap());
+        let id = |command| match command {
+            Command::Found { cluster_id } => Some(cluster_id),
+            _ => None,
+        };
+        commands.filter_map(id).collect()
+    };
+    until("it was proposed again, as it was refused", || ids().len() >= 2).await;
+    assert_ne!(ids()[0], ids()[1]);
+    assert!(two.fake.proposed.lock().is_empty());
+    running.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_impostor_is_told_by_the_leader_and_stops() {
     let (one, two) = pair().await;
+    assert!(two.fake.failed.lock().is_empty());
     one.fake.replies.lock().push_back(Ok(Outcome::Impostor("another folder".into())));
     *two.fake.leader.lock() = Some(1);
     let asking = identify::run(&*two.fake, &two.transport, two.address.clone(), "client:1".into());

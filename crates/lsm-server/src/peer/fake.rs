@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use lsm_raft::raft::eraftpb::{Message, MessageType};
 use lsm_raft::{
-    Error, Header, Identity, Incoming, Member, Members, NodeStatus, Refusal, Reply, Role, Staged,
-    Transport,
+    Config, Error, Header, Identity, Incoming, Member, Members, NodeStatus, Refusal, Reply, Role,
+    Staged, Timing, Transport,
 };
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
@@ -27,6 +27,9 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(super) struct Fake {
     identity: Identity,
+    pub(super) timing: Mutex<Timing>,
+    /// What it was told of the times of others.
+    pub(super) timings: Mutex<Vec<(u64, Timing)>>,
     pub(super) members: Mutex<Arc<Members>>,
     pub(super) leader: Mutex<Option<u64>>,
     pub(super) delivered: Mutex<Vec<Message>>,
@@ -50,6 +53,14 @@ impl Group for Fake {
     fn status(&self) -> NodeStatus {
         let leader = *self.leader.lock();
         NodeStatus { node: self.identity.node, leader, ..NodeStatus::default() }
+    }
+
+    fn timing(&self) -> Timing {
+        *self.timing.lock()
+    }
+
+    fn note_timing(&self, node: u64, timing: Timing) {
+        self.timings.lock().push((node, timing));
     }
 
     fn deliver(&self, messages: Vec<Message>) {
@@ -122,6 +133,8 @@ impl Node {
         );
         let fake = Arc::new(Fake {
             identity,
+            timing: Mutex::new(Config::new(id).timing()),
+            timings: Mutex::default(),
             members: Mutex::default(),
             leader: Mutex::default(),
             delivered: Mutex::default(),

@@ -5,7 +5,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use lsm_raft::raft::eraftpb::Message;
-use lsm_raft::{Error, Header, Identity, Incoming, Members, NodeStatus, Replica, Reply, Staged};
+use lsm_raft::{
+    Error, Header, Identity, Incoming, Members, NodeStatus, Replica, Reply, Staged, Timing,
+};
 
 /// The answer to a proposal, some day.
 pub(super) type ReplyFuture<'a> = Pin<Box<dyn Future<Output = Reply> + Send + 'a>>;
@@ -13,8 +15,10 @@ pub(super) type ReplyFuture<'a> = Pin<Box<dyn Future<Output = Reply> + Send + 'a
 /// A replica, as seen from the network. The methods are those of [`Replica`].
 pub(super) trait Group: Send + Sync + 'static {
     fn identity(&self) -> &Identity;
+    fn timing(&self) -> Timing;
     fn members(&self) -> Arc<Members>;
     fn status(&self) -> NodeStatus;
+    fn note_timing(&self, node: u64, timing: Timing);
     fn deliver(&self, messages: Vec<Message>);
     fn unreachable(&self, node: u64);
     fn snapshot_sent(&self, node: u64, whole: bool);
@@ -30,12 +34,20 @@ impl Group for Replica {
         self.identity()
     }
 
+    fn timing(&self) -> Timing {
+        self.timing()
+    }
+
     fn members(&self) -> Arc<Members> {
         self.members()
     }
 
     fn status(&self) -> NodeStatus {
         self.status()
+    }
+
+    fn note_timing(&self, node: u64, timing: Timing) {
+        self.note_timing(node, timing);
     }
 
     fn deliver(&self, messages: Vec<Message>) {

@@ -1,17 +1,21 @@
-//! Tells the group which data folder this node lives in, and where it listens.
+//! Tells the group which data folder this node lives in, and where it listens; and gives the
+//! group its id.
 //!
-//! Until the group has agreed on it, nothing tells this node from another one that uses its id.
+//! Until the group has agreed on it, nothing tells this node from another one that uses its id, and
+//! nothing but the list of its founders tells this group from another one of its name.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use lsm_client::proto::peer::IdentifyRequest;
+use lsm_raft::command::Command;
 use lsm_raft::{Error, Members, Replica};
-use tonic::Status;
 
+use super::caller::Next;
 use super::group::Group;
-use super::handshake::{Refused, lost_disk};
+use super::handshake::lost_disk;
 use super::receiver;
+use super::refused::Refused;
 use super::transport::PeerTransport;
 
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
@@ -19,7 +23,8 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 const RETRY_INTERVAL_FIRST: Duration = Duration::from_millis(200);
 const TRIES_FIRST: u32 = 15;
 
-/// Runs until the group has agreed on this node's folder and addresses, or the replica stops.
+/// Runs until the group has agreed on its id and on this node's folder and addresses, or the
+/// replica stops.
 /// A node that turns out to be an impostor is told to.
 pub(crate) async fn identify(
     replica: Replica,
@@ -49,23 +54,24 @@ pub(super) async fn run(
         client_address,
     };
     for attempt in 0.. {
-        match standing(&group.members(), &request) {
-            Standing::Known => return,
+        let members = group.members();
+        let has_id = members.origin.cluster_id.is_some();
+        if !has_id && group.status().leads() {
+            give_id(group).await;
+        }
+        match standing(&members, &request) {
+            Standing::Known if has_id => return,
             Standing::Refused(sentence) => {
                 group.fail(Error::Refused(sentence));
                 return;
             }
             // Nobody has added this node yet, or the news is still on its way.
-            Standing::Stranger => {}
+            Standing::Known | Standing::Stranger => {}
             Standing::Unknown => {
-                if let Err(status) = ask(group, transport, attempt, &request).await {
-                    if let Some(Refused::Identity(sentence) | Refused::Removed(sentence)) =
-                        Refused::read(&status)
-                    {
-                        group.fail(Error::Refused(sentence));
+                if let Err((reason, next)) = ask(group, transport, attempt, &request).await {
+                    if next == Next::Stop {
                         return;
                     }
-                    let reason = status.message();
                     tracing::debug!(reason, "the group does not know this node's folder yet");
                 }
             }
@@ -73,6 +79,14 @@ pub(super) async fn run(
         let is_first = attempt < TRIES_FIRST;
         let wait = if is_first { RETRY_INTERVAL_FIRST } else { RETRY_INTERVAL };
         tokio::time::sleep(wait).await;
+    }
+}
+
+/// Gives the group the id that tells it from all others; it keeps the first that it gets.
+async fn give_id(group: &dyn Group) {
+    let command = Command::Found { cluster_id: fastrand::u128(..) };
+    if let Err(refusal) = group.propose(command.to_bytes()).await {
+        tracing::debug!(%refusal, "the group has no id yet");
     }
 }
 
@@ -111,23 +125,31 @@ fn standing(members: &Members, own: &IdentifyRequest) -> Standing {
     }
 }
 
-/// Asks the leader, or, while none is known, the other members in turn.
+/// Asks the leader, or, while none is known, the other members in turn. What this node says itself
+/// as the leader is the word of the group.
 async fn ask(
     group: &dyn Group,
     transport: &PeerTransport,
     attempt: u32,
     request: &IdentifyRequest,
-) -> Result<(), Status> {
+) -> Result<(), (String, Next)> {
     let own = request.node;
     let leader = group.status().leader;
     if leader == Some(own) {
-        return receiver::identify(group, request.clone()).await;
+        let identified = receiver::identify(group, request.clone()).await;
+        return identified.map_err(|status| match Refused::read(&status) {
+            Some(refused) => {
+                group.fail(Error::Refused(refused.sentence));
+                (status.message().to_owned(), Next::Stop)
+            }
+            None => (status.message().to_owned(), Next::Retry),
+        });
     }
     let members = group.members();
     let others: Vec<u64> = members.nodes.keys().copied().filter(|node| *node != own).collect();
     let in_turn = || others.get(attempt as usize % others.len().max(1)).copied();
     let asked = leader.or_else(in_turn);
-    let asked = asked.ok_or_else(|| Status::unavailable("no other member is known"))?;
+    let asked = asked.ok_or_else(|| ("no other member is known".to_owned(), Next::Retry))?;
     transport.ask_to_identify(asked, attempt, request.clone()).await
 }
 
@@ -151,7 +173,7 @@ mod tests {
             client_address: "c:1".into(),
             incarnation: Some(7),
         };
-        let with = |member: Member| Members { nodes: [(3, member)].into(), removed: [].into() };
+        let with = |member: Member| Members { nodes: [(3, member)].into(), ..Members::default() };
         assert_eq!(standing(&with(member.clone()), &own), Standing::Known);
         let moved = Member { peer_address: "p:2".into(), ..member.clone() };
         assert_eq!(standing(&with(moved), &own), Standing::Unknown);

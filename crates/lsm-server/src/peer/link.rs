@@ -8,13 +8,15 @@
 //! The queue takes messages before the first connection and while there is one. One task runs
 //! each link; it sleeps while messages flow, which the connection takes from the queue itself.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 
-use super::caller::{Caller, Next, causes};
+use super::caller::{Caller, Client, Lost, Next};
 use super::queue::Queue;
+use super::refused::Cause;
 
 const WAIT_MIN: Duration = Duration::from_millis(50);
 const WAIT_MAX: Duration = Duration::from_secs(1);
@@ -22,20 +24,23 @@ const WAIT_MAX: Duration = Duration::from_secs(1);
 const WAIT_REFUSED: Duration = Duration::from_secs(5);
 /// A connection that held for so long was a good one.
 const STEADY_TIME: Duration = Duration::from_secs(1);
-/// How often a connection that holds looks whether the node was removed.
+/// How often a connection that holds looks whether the node still is known, and whether this
+/// node has something new to say of itself.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// How often the log tells of the same outage.
 const TELL_INTERVAL: Duration = Duration::from_secs(30);
 
-/// The task of one link. Ends when the node is removed.
+/// The task of one link. Ends when the node is removed, or is no member and calls no longer; and
+/// when this node stops.
 pub(super) async fn run(caller: Caller, node: u64, queue: Arc<Queue>) {
-    let called = caller.directory.called(node);
+    let is_member = caller.group.members().nodes.contains_key(&node);
+    let called = caller.directory.called(node, is_member);
     let mut outage = Outage::default();
     let mut is_told = false;
     loop {
         let began = Instant::now();
         let lost = match caller.dial(node, outage.attempt).await {
-            Err(reason) => Lost { reason, next: Next::Retry },
+            Err(lost) => lost,
             Ok((client, address)) => {
                 is_told = false;
                 deliver(&caller, node, &queue, client, &address).await
@@ -46,14 +51,17 @@ pub(super) async fn run(caller: Caller, node: u64, queue: Arc<Queue>) {
             is_told = true;
             caller.group.unreachable(node);
         }
-        if caller.is_removed(node) {
-            tracing::info!(node, "removed; its connection ends");
+        if !caller.is_known(node) {
+            tracing::info!(node, "no member any more; its connection ends");
             return;
         }
         if began.elapsed() > STEADY_TIME && lost.next == Next::Retry {
-            outage.attempt = 0;
+            outage.is_over();
         }
         outage.tell(node, &lost);
+        if lost.next == Next::Stop {
+            return;
+        }
         let wait = outage.wait(lost.next);
         if timeout(wait, called.notified()).await.is_ok() {
             // It is there: not at once though, in case it called because of us.
@@ -62,40 +70,34 @@ pub(super) async fn run(caller: Caller, node: u64, queue: Arc<Queue>) {
     }
 }
 
-/// How a connection ended.
-struct Lost {
-    reason: String,
-    next: Next,
-}
-
 async fn deliver(
     caller: &Caller,
     node: u64,
     queue: &Arc<Queue>,
-    mut client: super::caller::Client,
+    mut client: Client,
     address: &str,
 ) -> Lost {
     tracing::debug!(node, address, "connected");
+    let mut origin = caller.group.members().origin;
     let request = caller.request(node, queue.open());
+    let mut greeter = client.clone();
     let mut call = std::pin::pin!(client.deliver(request));
-    let mut was_removed = false;
+    let mut was_unknown = false;
     loop {
         match timeout(LOOK_INTERVAL, &mut call).await {
-            Ok(Ok(_)) => return Lost { reason: "the node ended it".into(), next: Next::Retry },
-            Ok(Err(status)) => {
-                let next = caller.heed(&status);
-                // What it said; or what the connection died of, as a refused certificate.
-                let reason = match std::error::Error::source(&status) {
-                    Some(cause) => format!("{address}: {}", causes(cause)),
-                    None => format!("{address}: {}", status.message()),
-                };
-                return Lost { reason, next };
-            }
+            Ok(Ok(_)) => return Lost::retry("the node ended it"),
+            Ok(Err(status)) => return caller.lost(node, address, &status),
             // It gets one interval to hear of it.
-            Err(_) if was_removed => {
-                return Lost { reason: "the node was removed".into(), next: Next::Retry };
+            Err(_) if was_unknown => return Lost::retry("the node is no member any more"),
+            Err(_) => was_unknown = !caller.is_known(node),
+        }
+        // What this node has learned since may not be what the other one has.
+        let now = caller.group.members().origin;
+        if now != origin {
+            origin = now;
+            if let Err(lost) = caller.greet(node, &mut greeter, address).await {
+                return lost;
             }
-            Err(_) => was_removed = caller.is_removed(node),
         }
     }
 }
@@ -105,6 +107,8 @@ async fn deliver(
 struct Outage {
     attempt: u32,
     told: Option<(Instant, String)>,
+    /// Refusals that were told: these are told once.
+    refused: BTreeSet<Cause>,
 }
 
 impl Outage {
@@ -113,12 +117,25 @@ impl Outage {
     fn wait(&mut self, next: Next) -> Duration {
         let longest = (WAIT_MIN * 2_u32.pow(self.attempt.min(8))).min(WAIT_MAX);
         self.attempt = self.attempt.saturating_add(1);
-        let longest = if next == Next::RetrySlowly { WAIT_REFUSED } else { longest };
+        let longest = if next == Next::Retry { longest } else { WAIT_REFUSED };
         longest.mul_f64(0.5 + fastrand::f64() / 2.0)
     }
 
-    /// Logs what is new, and now and then what is not.
+    /// There was a connection that held.
+    fn is_over(&mut self) {
+        self.attempt = 0;
+        self.refused.clear();
+    }
+
+    /// Logs what is new, and, unless someone must do something about it first, now and then what
+    /// is not.
     fn tell(&mut self, node: u64, lost: &Lost) {
+        if let Some(cause) = lost.cause {
+            if self.refused.insert(cause) {
+                tracing::warn!(node, reason = lost.reason, "no messages get through: refused");
+            }
+            return;
+        }
         let is_old = self
             .told
             .as_ref()

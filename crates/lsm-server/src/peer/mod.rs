@@ -1,8 +1,10 @@
 //! Between nodes: messages of raft, snapshots, and who is who.
 //!
 //! A node calls every other one it has messages for, over a connection that carries them one
-//! way; answers come over the connection that the other node makes. Each call says who calls
-//! whom, and a node that is not who it says is not let in, and stops.
+//! way; answers come over the connection that the other node makes. Both ends of each say who they
+//! are, before anything else: a node that is not who it says, or belongs elsewhere, is not let
+//! in. It stops if most of the others say so, or the leader that it follows; nobody else's word
+//! stops a node.
 //!
 //! What lies above knows nothing of streams and connections, what lies below (`lsm_raft`)
 //! nothing of networks.
@@ -17,15 +19,25 @@ mod fake;
 mod group;
 mod handshake;
 mod hash;
+mod hello;
 mod identify;
 mod link;
+#[cfg(test)]
+mod origin_test;
 #[cfg(test)]
 mod proxy;
 mod queue;
 mod receiver;
+mod refused;
 #[cfg(test)]
 mod replica_test;
 mod snapshot;
+#[cfg(test)]
+mod stranger_test;
+#[cfg(test)]
+mod test_cluster;
+mod testimony;
+mod told;
 mod transport;
 mod wire;
 

@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use lsm_client::proto::peer::peer_service_server::PeerService;
 use lsm_client::proto::peer::{
-    Delivered, Envelope, IdentifyRequest, IdentifyResponse, SnapshotPiece, SnapshotTaken,
-    StateHashRequest, StateHashResponse,
+    Delivered, Envelope, GreetRequest, GreetResponse, IdentifyRequest, IdentifyResponse,
+    SnapshotPiece, SnapshotTaken, StateHashRequest, StateHashResponse,
 };
 use lsm_raft::command::Command;
-use lsm_raft::{ADDRESS_LEN_MAX, Error, MEMBERS_MAX, Outcome, Refusal};
+use lsm_raft::{ADDRESS_LEN_MAX, MEMBERS_MAX, Outcome, Refusal};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tonic::metadata::{MetadataMap, MetadataValue};
@@ -21,11 +21,13 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::directory::Directory;
 use super::group::Group;
-use super::handshake::{Hello, Refused};
-use super::{hash, snapshot, wire};
+use super::hello::Hello;
+use super::refused::{Cause, Refused};
+use super::told::Told;
+use super::{handshake, hash, snapshot, wire};
 use crate::limits::MAINTENANCE_TIME_MAX;
 
-/// Nodes that may have a stream of messages to this one.
+/// Nodes that may have a stream of messages to this one; members always may.
 const STREAMS_MAX: usize = 2 * MEMBERS_MAX;
 
 /// The service of one node.
@@ -33,6 +35,7 @@ pub(crate) struct Receiver {
     group: Arc<dyn Group>,
     directory: Arc<Directory>,
     streams: Arc<Streams>,
+    told: Told,
     /// Held while a snapshot is received.
     snapshot: Arc<tokio::sync::Mutex<()>>,
 }
@@ -46,30 +49,50 @@ impl std::fmt::Debug for Receiver {
 impl Receiver {
     pub(super) fn new(group: Arc<dyn Group>, directory: Arc<Directory>) -> Self {
         let (streams, snapshot) = (Arc::default(), Arc::default());
-        Self { group, directory, streams, snapshot }
+        Self { group, directory, streams, told: Told::default(), snapshot }
     }
 
-    /// Checks who calls, and remembers where it is reached.
+    /// Checks who calls, and remembers where members are reached.
     pub(super) fn let_in(&self, metadata: &MetadataMap) -> Result<Hello, Status> {
-        let hello = Hello::read(metadata, self.group.identity()).map_err(Status::from)?;
+        let hello = Hello::read(metadata, self.group.identity());
+        // Of one that cannot be read not even the number is known.
+        let hello = hello.map_err(|refused| self.refuse(0, refused))?;
         self.check(&hello)?;
-        self.directory.hear(hello.from, hello.peer_address.clone());
+        self.told.forget(hello.from);
+        if self.is_member(hello.from) {
+            self.directory.hear(hello.from, hello.peer_address.clone());
+        }
         Ok(hello)
     }
 
     fn check(&self, hello: &Hello) -> Result<(), Status> {
-        hello.check(self.group.identity(), &self.group.members()).map_err(|refused| {
-            match &refused {
-                // The caller knows from the whole group which folder this node should have.
-                Refused::Receiver(sentence) => self.group.fail(Error::Refused(sentence.clone())),
-                Refused::Elsewhere(reason)
-                | Refused::Identity(reason)
-                | Refused::Removed(reason) => {
-                    tracing::debug!(reason, "a call was refused");
-                }
-            }
-            refused.into()
-        })
+        let checked = handshake::check(hello, self.group.identity(), &self.group.members());
+        checked.map_err(|refused| self.refuse(hello.from, refused))
+    }
+
+    /// Whoever calls stops nobody by what it says, and fills no log.
+    fn refuse(&self, from: u64, refused: Refused) -> Status {
+        let Refused { cause, sentence } = &refused;
+        if self.told.is_news(from, Some(*cause), &self.group.members()) {
+            tracing::warn!(from, reason = sentence, "calls are refused; this is told once");
+        }
+        refused.into()
+    }
+
+    fn is_member(&self, node: u64) -> bool {
+        self.group.members().nodes.contains_key(&node)
+    }
+
+    /// What follows of this node was sent under these times.
+    fn note_timing(&self, hello: &Hello) {
+        self.group.note_timing(hello.from, hello.timing);
+        let own = self.group.identity().node;
+        let clash = handshake::clash(own, &self.group.timing(), hello.from, &hello.timing);
+        if let Some(reason) = clash
+            && self.told.is_news(hello.from, None, &self.group.members())
+        {
+            tracing::warn!(from = hello.from, reason, "times do not fit");
+        }
     }
 
     async fn take_messages(
@@ -80,10 +103,13 @@ impl Receiver {
         let mut members = self.group.members();
         // They may have changed since it came through the door.
         self.check(hello)?;
+        self.note_timing(hello);
         while let Some(envelope) = envelopes.message().await? {
             let now = self.group.members();
             if !Arc::ptr_eq(&members, &now) {
                 self.check(hello)?;
+                // It may be a member only now.
+                self.note_timing(hello);
                 members = now;
             }
             let messages = wire::from_envelope(envelope, hello.from, hello.to);
@@ -99,12 +125,28 @@ impl Receiver {
 
 #[tonic::async_trait]
 impl PeerService for Receiver {
+    async fn greet(
+        &self,
+        request: Request<GreetRequest>,
+    ) -> Result<Response<GreetResponse>, Status> {
+        let from = hello(&request)?.from;
+        let (identity, members) = (self.group.identity(), self.group.members());
+        let (timing, address) = (self.group.timing(), self.directory.own());
+        let mut answer = Response::new(GreetResponse {});
+        Hello::new(identity, timing, &members, from, address).write(answer.metadata_mut());
+        Ok(answer)
+    }
+
     async fn deliver(
         &self,
         request: Request<Streaming<Envelope>>,
     ) -> Result<Response<Delivered>, Status> {
         let hello = hello(&request)?;
-        let (_place, replaced) = Place::take(&self.streams, hello.from)?;
+        let is_member = self.is_member(hello.from);
+        // Declared first: it ends when the place is free.
+        let _visit;
+        let (_place, replaced) = Place::take(&self.streams, hello.from, is_member)?;
+        _visit = Visit::begin(self, &hello);
         tokio::select! {
             biased;
             _ = replaced => Err(Status::aborted("another stream of this node took its place")),
@@ -177,7 +219,7 @@ pub(super) async fn identify(group: &dyn Group, asked: IdentifyRequest) -> Resul
     };
     match group.propose(command.to_bytes()).await {
         Ok(Outcome::Identified) => Ok(()),
-        Ok(Outcome::Impostor(sentence)) => Err(Refused::Identity(sentence).into()),
+        Ok(Outcome::Impostor(sentence)) => Err(Refused { cause: Cause::Identity, sentence }.into()),
         Ok(other) => Err(Status::internal(format!("identifying led to {other:?}"))),
         Err(refusal) => {
             let mut status = Status::unavailable(refusal.to_string());
@@ -186,6 +228,29 @@ pub(super) async fn identify(group: &dyn Group, asked: IdentifyRequest) -> Resul
                 status.metadata_mut().insert("lsm-error", value);
             }
             Err(status)
+        }
+    }
+}
+
+/// While a node sends messages it is remembered where it is reached, member or not.
+struct Visit<'a> {
+    receiver: &'a Receiver,
+    node: u64,
+}
+
+impl<'a> Visit<'a> {
+    fn begin(receiver: &'a Receiver, hello: &Hello) -> Self {
+        receiver.directory.hear(hello.from, hello.peer_address.clone());
+        Self { receiver, node: hello.from }
+    }
+}
+
+impl Drop for Visit<'_> {
+    fn drop(&mut self) {
+        // A later stream of it goes on.
+        let is_back = self.receiver.streams.by_node.lock().contains_key(&self.node);
+        if !is_back && !self.receiver.is_member(self.node) {
+            self.receiver.directory.forget(self.node);
         }
     }
 }
@@ -206,9 +271,13 @@ struct Place {
 impl Place {
     /// Takes the place of a node, from an older stream if there is one: the node would not
     /// have made a new one if it still used that. The other value ends when this happens again.
-    fn take(streams: &Arc<Streams>, node: u64) -> Result<(Self, oneshot::Receiver<()>), Status> {
+    fn take(
+        streams: &Arc<Streams>,
+        node: u64,
+        is_member: bool,
+    ) -> Result<(Self, oneshot::Receiver<()>), Status> {
         let mut by_node = streams.by_node.lock();
-        if by_node.len() >= STREAMS_MAX && !by_node.contains_key(&node) {
+        if by_node.len() >= STREAMS_MAX && !is_member && !by_node.contains_key(&node) {
             return Err(Status::resource_exhausted("too many nodes send messages"));
         }
         let number = by_node.get(&node).map_or(0, |(number, _)| number + 1);

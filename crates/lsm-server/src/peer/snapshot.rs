@@ -135,7 +135,8 @@ async fn ship(
     term: u64,
     snapshot: Arc<Outgoing>,
 ) -> Result<(), String> {
-    let (mut client, _) = caller.dial_any(node).await?;
+    let connected = caller.dial_any(node).await;
+    let (mut client, address) = connected.map_err(|lost| lost.reason)?;
     let (parts, waiting) = mpsc::channel(PIECES_WAITING_MAX);
     let read = Arc::new(AtomicU64::new(0));
     let progress = Arc::clone(&read);
@@ -158,11 +159,11 @@ async fn ship(
     match answer {
         Ok(_) => Ok(()),
         Err(status) => {
-            caller.heed(&status);
+            let lost = caller.lost(node, &address, &status);
             // What went wrong here says more than that the stream broke off.
             match reader.await {
                 Ok(Err(error)) => Err(error.to_string()),
-                _ => Err(status.message().to_owned()),
+                _ => Err(lost.reason),
             }
         }
     }

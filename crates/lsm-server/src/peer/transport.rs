@@ -15,13 +15,13 @@ use parking_lot::RwLock;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
-use tonic::Status;
 
-use super::caller::Caller;
+use super::caller::{Caller, Next};
 use super::directory::Directory;
 use super::group::Group;
 use super::queue::Queue;
 use super::snapshot::Senders;
+use super::testimony::Testimony;
 use super::{hash, link};
 use crate::limits::Limits;
 use crate::tls::Tls;
@@ -42,7 +42,7 @@ pub(crate) struct PeerTransport {
     directory: Arc<Directory>,
     /// None before the replica is attached and after the end.
     caller: RwLock<Option<Caller>>,
-    links: RwLock<HashMap<u64, Link>>,
+    links: Arc<RwLock<HashMap<u64, Link>>>,
     senders: Arc<Senders>,
 }
 
@@ -76,7 +76,7 @@ impl PeerTransport {
             runtime,
             directory: Arc::default(),
             caller: RwLock::new(None),
-            links: RwLock::default(),
+            links: Arc::default(),
             senders: Arc::default(),
         })
     }
@@ -98,7 +98,8 @@ impl PeerTransport {
             "a transport is for one node"
         );
         let (directory, tls) = (Arc::clone(&self.directory), self.tls.clone());
-        *self.caller.write() = Some(Caller { group, directory, tls });
+        let testimony = Arc::new(Testimony::default());
+        *self.caller.write() = Some(Caller { group, directory, testimony, tls });
     }
 
     /// Ends all connections and lets go of the replica; what is sent from now on is dropped.
@@ -118,20 +119,54 @@ impl PeerTransport {
         self.caller.read().clone()
     }
 
-    /// The queue of a node; its link is made when there is something to send. None at the end.
+    /// The queue of a node; its link is made when there is something to send. None at the end,
+    /// and if there is no such node: raft answers whoever sends it messages, and anybody can make
+    /// up a number.
     fn queue(&self, caller: &Caller, node: u64) -> Option<Arc<Queue>> {
         if let Some(link) = self.links.read().get(&node) {
             return Some(Arc::clone(&link.queue));
+        }
+        if !caller.is_known(node) {
+            return None;
         }
         let mut links = self.links.write();
         // After the end no link may come to life again.
         self.caller.read().as_ref()?;
         let link = links.entry(node).or_insert_with(|| {
             let queue = Queue::new();
-            let task = link::run(caller.clone(), node, Arc::clone(&queue));
+            let task = self.run_link(caller.clone(), node, Arc::clone(&queue));
             Link { queue, task: self.runtime.spawn(task) }
         });
         Some(Arc::clone(&link.queue))
+    }
+
+    /// Runs a link; nothing is left of it when it ends.
+    fn run_link(
+        &self,
+        caller: Caller,
+        node: u64,
+        queue: Arc<Queue>,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        let links = Arc::clone(&self.links);
+        async move {
+            link::run(caller.clone(), node, Arc::clone(&queue)).await;
+            let mut links = links.write();
+            if links.get(&node).is_some_and(|link| Arc::ptr_eq(&link.queue, &queue)) {
+                links.remove(&node);
+            }
+            drop(links);
+            if !caller.is_known(node) {
+                caller.directory.forget(node);
+            }
+        }
+    }
+
+    /// Nodes that there is a link to.
+    #[cfg(test)]
+    pub(super) fn linked(&self) -> Vec<u64> {
+        let mut linked: Vec<_> = self.links.read().keys().copied().collect();
+        linked.sort_unstable();
+        linked
     }
 
     /// The hash that a node, possibly this one, computed of its state at an index where all
@@ -156,7 +191,8 @@ impl PeerTransport {
             return hash.map(|hash| hash.to_vec()).map_err(|status| status.message().to_owned());
         }
         let ask = async {
-            let (mut client, _) = caller.dial_any(node).await?;
+            let connected = caller.dial_any(node).await;
+            let (mut client, _) = connected.map_err(|lost| lost.reason)?;
             let wait_millis = u64::try_from(wait().as_millis()).unwrap_or(u64::MAX);
             let request = caller.request(node, StateHashRequest { index, wait_millis });
             let answer = client.state_hash(request).await;
@@ -167,18 +203,27 @@ impl PeerTransport {
         answer.unwrap_or_else(|_| Err("no answer in time".into()))
     }
 
-    /// Asks a node to record this node's identity. Refusals are the caller's to heed.
+    /// Asks a node to record this node's identity.
+    ///
+    /// # Errors
+    ///
+    /// Why it did not, and what to do now.
     pub(super) async fn ask_to_identify(
         &self,
         node: u64,
         attempt: u32,
         request: IdentifyRequest,
-    ) -> Result<(), Status> {
-        let caller = self.caller().ok_or_else(|| Status::unavailable("this node is stopping"))?;
-        let (mut client, _) = caller.dial(node, attempt).await.map_err(Status::unavailable)?;
+    ) -> Result<(), (String, Next)> {
+        let caller = self.caller().ok_or(("this node is stopping".to_owned(), Next::Retry))?;
+        let connected = caller.dial(node, attempt).await;
+        let (mut client, address) = connected.map_err(|lost| (lost.reason, lost.next))?;
         let mut request = caller.request(node, request);
         request.set_timeout(self.limits.request_time_max);
-        client.identify(request).await.map(|_| ())
+        let asked = client.identify(request).await;
+        asked.map(|_| ()).map_err(|status| {
+            let lost = caller.lost(node, &address, &status);
+            (lost.reason, lost.next)
+        })
     }
 
     pub(super) fn set_own_address(&self, address: &str) {
@@ -197,8 +242,11 @@ impl Transport for PeerTransport {
             if node == self.node {
                 continue;
             }
-            let Some(queue) = self.queue(&caller, node) else { return };
             let others = std::iter::from_fn(|| messages.next_if(|next| next.to == node));
+            let Some(queue) = self.queue(&caller, node) else {
+                others.for_each(drop);
+                continue;
+            };
             if !queue.push(once(first).chain(others)) {
                 tracing::warn!(node, "too many messages wait; some were dropped");
                 caller.group.unreachable(node);
