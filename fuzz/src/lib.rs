@@ -1,4 +1,5 @@
-//! The mutator that the targets with checksums share.
+//! The mutator that the targets with checksums share, and the parts of the server that targets
+//! reach.
 //!
 //! A plain mutator changes a byte, the checksum over it fails, and nothing behind the checksum
 //! is ever reached. So most mutants are mended before they run. Every eighth is not: what
@@ -6,6 +7,15 @@
 //!
 //! Files whose parts name each other by offset are lost once bytes are inserted in front of
 //! what is named. So half of the mutants keep their length: only a short window changes.
+
+// The server is a program without a library: what it does with bytes of strangers is included.
+#[allow(dead_code, reason = "the server uses the rest")]
+#[path = "../../crates/lsm-server/src/fields.rs"]
+mod fields;
+#[allow(dead_code, reason = "the server uses the rest")]
+#[path = "../../crates/lsm-server/src/framing.rs"]
+mod framing;
+pub mod peer;
 
 /// Bytes that one mutation in place may change.
 const WINDOW_LEN_MAX: usize = 64;

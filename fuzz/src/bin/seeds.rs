@@ -40,6 +40,7 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
         count += corpus.collect(variant.name, &fs)?;
     }
     count += corpus.replicated()?;
+    count += corpus.sent()?;
     println!("{count} seeds in {}", corpus.root.display());
     Ok(())
 }
@@ -175,6 +176,7 @@ impl Corpus {
             Command::OpenSession,
             Command::Identify { node: 3, incarnation: 1 << 60, peer_address, client_address },
             Command::Hash,
+            Command::Found { cluster_id: 1 << 100 },
         ] {
             let mut one = Vec::new();
             collect(&command.to_bytes(), &mut one);
@@ -193,6 +195,22 @@ impl Corpus {
         }
         for (i, record) in lsm_raft::fuzzing::log_records(&entries).iter().enumerate() {
             put("raft_log", i, record)?;
+        }
+        Ok(count)
+    }
+}
+
+impl Corpus {
+    /// What nodes and clients send.
+    fn sent(&self) -> std::io::Result<usize> {
+        let mut count = 0;
+        for (target, seeds) in lsm_fuzz::peer::fuzzing::seeds() {
+            let dir = self.root.join(target);
+            fs::create_dir_all(&dir)?;
+            for (i, seed) in seeds.iter().enumerate() {
+                count += 1;
+                fs::write(dir.join(format!("sent-{i}")), seed)?;
+            }
         }
         Ok(count)
     }

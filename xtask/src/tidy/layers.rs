@@ -300,6 +300,7 @@ peer/               L2
     test_cluster.rs
     exchange_test.rs
     stranger_test.rs
+    fuzzing.rs
     fake.rs
     proxy.rs
     door.rs

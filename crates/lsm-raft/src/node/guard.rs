@@ -87,6 +87,9 @@ fn judge_append<S: NodeStorage>(raft: &raft::Raft<S>, message: &Message) -> Resu
     let known = log.first_index()..=log.committed;
     for entry in message.entries.iter().filter(|entry| known.contains(&entry.index)) {
         if log.term(entry.index).is_ok_and(|term| term != entry.term) {
+            if !may_lead(raft, message.from) {
+                return Ok(Verdict::Drop("it contradicts what is committed here"));
+            }
             let reason = format!(
                 "node {} leads with another entry at {}, which is committed here",
                 message.from, entry.index
@@ -100,6 +103,9 @@ fn judge_append<S: NodeStorage>(raft: &raft::Raft<S>, message: &Message) -> Resu
 fn judge_heartbeat<S: NodeStorage>(raft: &raft::Raft<S>, message: &Message) -> Result<Verdict> {
     let last = raft.raft_log.last_index();
     if message.commit > last {
+        if !may_lead(raft, message.from) {
+            return Ok(Verdict::Drop("it knows of entries that are not here"));
+        }
         let reason = format!(
             "it ends at {last}, but node {} knows that it held {}: entries were lost",
             message.from, message.commit
@@ -110,6 +116,13 @@ fn judge_heartbeat<S: NodeStorage>(raft: &raft::Raft<S>, message: &Message) -> R
         return Ok(Verdict::Drop("two nodes lead in one term"));
     }
     Ok(Verdict::Step)
+}
+
+/// Whether a node votes, as far as is known here: nobody else's word that entries were lost may
+/// stop a node.
+fn may_lead<S: NodeStorage>(raft: &raft::Raft<S>, node: u64) -> bool {
+    let voters = raft.prs().conf().to_conf_state();
+    voters.voters.contains(&node) || voters.voters_outgoing.contains(&node)
 }
 
 fn in_order(before: u64, entries: &[Entry]) -> bool {

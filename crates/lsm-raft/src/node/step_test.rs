@@ -734,6 +734,25 @@ fn a_node_that_lost_entries_notices_and_stops() {
     assert!(error.to_string().contains("entries were lost"), "{error}");
 }
 
+/// Anybody can make up a number, and whoever lags does not know all.
+#[test]
+fn no_node_that_does_not_vote_stops_another() {
+    let mut group = Group::with_leader(3, |_| {});
+    group.propose(1, 7);
+    (0..3).for_each(|_| group.input(1, Input::Tick));
+    let mut heartbeat = message(MessageType::MsgHeartbeat, 77);
+    heartbeat.commit = 1000;
+    let mut append = message(MessageType::MsgAppend, 77);
+    let entry = Entry { index: 1, term: 9, ..Entry::default() };
+    append.set_entries(vec![entry].into());
+    for mut bad in [heartbeat, append] {
+        bad.to = 2;
+        group.node(2).step(Input::Message(bad.clone()), NOW).unwrap();
+        bad.from = 3;
+        assert!(group.node(2).step(Input::Message(bad), NOW).is_err(), "a voter knows");
+    }
+}
+
 #[test]
 fn messages_that_no_correct_node_sends_do_nothing() {
     let mut group = Group::with_leader(3, |_| {});

@@ -16,6 +16,8 @@ mod door;
 mod exchange_test;
 #[cfg(test)]
 mod fake;
+#[cfg(test)]
+mod fuzzing;
 mod group;
 mod handshake;
 mod hash;
