@@ -158,12 +158,15 @@ impl Caller {
         request
     }
 
+    pub(super) fn is_member(&self, node: u64) -> bool {
+        self.group.members().nodes.contains_key(&node)
+    }
+
     /// Whether there is a node of this number, as far as this one knows: a member, or one that
     /// has a stream of messages to here.
     pub(super) fn is_known(&self, node: u64) -> bool {
-        let members = self.group.members();
-        let may_come = || !members.removed.contains(&node) && self.directory.has(node);
-        members.nodes.contains_key(&node) || may_come()
+        let may_come = || !self.group.members().removed.contains(&node) && self.directory.has(node);
+        self.is_member(node) || may_come()
     }
 }
 

@@ -33,7 +33,7 @@ const TELL_INTERVAL: Duration = Duration::from_secs(30);
 /// The task of one link. Ends when the node is removed, or is no member and calls no longer; and
 /// when this node stops.
 pub(super) async fn run(caller: Caller, node: u64, queue: Arc<Queue>) {
-    let is_member = caller.group.members().nodes.contains_key(&node);
+    let mut is_member = caller.is_member(node);
     let called = caller.directory.called(node, is_member);
     let mut outage = Outage::default();
     let mut is_told = false;
@@ -52,13 +52,19 @@ pub(super) async fn run(caller: Caller, node: u64, queue: Arc<Queue>) {
             caller.group.unreachable(node);
         }
         if !caller.is_known(node) {
-            tracing::info!(node, "no member any more; its connection ends");
+            if is_member {
+                tracing::info!(node, "no member any more; its connection ends");
+            }
             return;
         }
         if began.elapsed() > STEADY_TIME && lost.next == Next::Retry {
             outage.is_over();
         }
-        outage.tell(node, &lost);
+        // Anybody can make up a number, and the log is not theirs.
+        is_member |= caller.is_member(node);
+        if is_member {
+            outage.tell(node, &lost);
+        }
         if lost.next == Next::Stop {
             return;
         }

@@ -2,10 +2,15 @@
 
 use std::time::Duration;
 
+use lsm_client::proto::peer::GreetRequest;
 use lsm_core::fs::{Fs, OsFs};
-use lsm_raft::{Members, Replica};
+use lsm_raft::{Identity, Members, Replica};
+use tonic::transport::Endpoint;
+use tonic::{Code, Request};
 
+use super::caller::Client;
 use super::fake::until;
+use super::hello::Hello;
 use super::test_cluster::Cluster;
 
 fn id_of(replica: &Replica) -> Option<u128> {
@@ -115,6 +120,38 @@ async fn all_nodes_get_the_id_that_the_first_leader_drew_and_keep_it() {
     }
     cluster.write("k", b"v").await;
     assert_eq!(known(&cluster), before);
+    cluster.end().await;
+}
+
+/// One call that named another folder of the called node was enough.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn strangers_at_the_port_of_a_running_node_neither_stop_nor_slow_it() {
+    let mut cluster = Cluster::start(3).await;
+    cluster.until_identified(3).await;
+    cluster.write("k", b"v").await;
+    until("all know their cluster", || (1..=3).all(|id| id_of(cluster.replica(id)).is_some()))
+        .await;
+    let (first, address) = (cluster.replica(1).clone(), cluster.nodes[0].proxy.address.clone());
+    let endpoint = Endpoint::try_from(format!("http://{address}")).unwrap();
+    let mut client = Client::new(endpoint.connect().await.unwrap());
+    let (own, known) = (first.identity().clone(), first.members());
+    for round in 0..500_u64 {
+        let number = [2, 3, 77, 1000 + round][round as usize % 4];
+        let identity = Identity { node: number, incarnation: round, ..own.clone() };
+        let mut hello = Hello::new(&identity, first.timing(), &known, 1, Some("a:1".into()));
+        hello.to_incarnation = [None, Some(round), Some(own.incarnation)][round as usize % 3];
+        if number > 3 {
+            hello.origin.cluster_id = [None, Some(u128::from(round))][round as usize % 2];
+        }
+        let mut request = Request::new(GreetRequest {});
+        hello.write(request.metadata_mut());
+        let refused = client.greet(request).await.unwrap_err();
+        assert_eq!(refused.code(), Code::FailedPrecondition, "{hello:?}");
+    }
+    cluster.write("later", b"v").await;
+    assert!((1..=3).all(|id| runs(cluster.replica(id))));
+    let linked = cluster.place(1).running.as_ref().unwrap().transport.linked();
+    assert!(linked.iter().all(|node| [2, 3].contains(node)), "{linked:?}");
     cluster.end().await;
 }
 
