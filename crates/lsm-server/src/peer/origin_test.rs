@@ -59,6 +59,26 @@ async fn nodes_that_were_told_different_founders_do_not_vote_for_each_other() {
     cluster.end().await;
 }
 
+/// The same numbers, and one address that is spelled in another way.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_founder_with_another_list_gives_no_vote_and_gets_none() {
+    let mut cluster = Cluster::found(3, |_| ()).await;
+    let right = cluster.founders.clone();
+    let mut wrong = right.clone();
+    wrong.nodes.get_mut(&2).unwrap().client_address = "client-two:1".into();
+    cluster.run(1, Some(right.clone())).await;
+    cluster.run(3, Some(wrong)).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!([1, 3].map(|id| cluster.replica(id).status().leader), [None, None]);
+    cluster.run(2, Some(right)).await;
+    cluster.write_to(&[1, 2], "k", b"v").await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let third = cluster.replica(3);
+    assert_eq!((third.status().leader, third.reader().get("k").unwrap()), (None, None));
+    assert!((1..=3).all(|id| runs(cluster.replica(id))));
+    cluster.end().await;
+}
+
 /// It has the longer log, a later term, the right number, name, founders and address.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_old_node_of_another_cluster_of_that_name_is_let_in_by_nobody_and_goes_on() {
