@@ -51,7 +51,8 @@ pub(crate) enum AdminCommand {
     Promote {
         /// The learner
         id: u64,
-        /// Even if it is far behind; the group may stand still until it has caught up
+        /// Even if it is far behind or never answered, or too few of all voters would answer: then
+        /// nothing is decided until most of them do
         #[arg(long)]
         force: bool,
         #[command(flatten)]
