@@ -871,6 +871,21 @@ fn a_lease_ends_with_the_least_timeout_of_all_voters() {
     assert!(!group.answers_alone(1, millis(1)), "node 3 takes no part any more");
 }
 
+/// The one that the last round gave rests on times that are not true any more.
+#[test]
+fn a_lease_ends_when_a_voter_tells_other_times() {
+    let mut group = Group::new(3, |config| config.lease_reads = true);
+    group.tell_times(|_, timing| timing);
+    let leader = group.elect();
+    assert!(group.answers_alone(leader, Duration::ZERO));
+    let config = Config { lease_reads: true, election_ticks_min: 6, ..Config::new(1) };
+    let timing = config.timing();
+    group.input(leader, Input::Timing { node: leader % 3 + 1, timing });
+    group.node(leader).step(Input::Read { waiter: 3 }, NOW).unwrap();
+    let outputs = group.node(leader).outputs(NOW).unwrap();
+    assert!(!outputs.iter().any(|output| matches!(output, Output::Read { .. })), "it asks first");
+}
+
 /// Whoever was told to take over may do so later, when the leader has given it up.
 #[test]
 fn a_hand_over_that_was_begun_ends_the_lease_for_the_term() {

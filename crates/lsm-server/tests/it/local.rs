@@ -21,6 +21,17 @@ struct Local {
 }
 
 impl Local {
+    /// Three nodes and a leader; with their folder, and the process of node 3.
+    fn running() -> (Self, String, u32) {
+        let mut local = Self::start(&[]);
+        let first = local.line_with("3 nodes on this machine");
+        let dir = first.split("data in ").nth(1).unwrap().split(' ').next().unwrap().to_owned();
+        let row = local.line_with("  3  ");
+        let pid = row.split_whitespace().nth(1).unwrap().parse().unwrap();
+        local.line_with("leads (term");
+        (local, dir, pid)
+    }
+
     /// Three nodes.
     fn start(flags: &[&str]) -> Self {
         let port = free_ports_and(3, PEER_PORT_OFFSET);
@@ -102,12 +113,7 @@ impl Drop for Killed {
 
 #[test]
 fn a_local_cluster_runs_tells_what_happens_and_leaves_nothing() {
-    let mut local = Local::start(&[]);
-    let first = local.line_with("3 nodes on this machine");
-    let dir = first.split("data in ").nth(1).unwrap().split(' ').next().unwrap().to_owned();
-    let row = local.line_with("  3  ");
-    let pid = row.split_whitespace().nth(1).unwrap().parse().unwrap();
-    local.line_with("leads (term");
+    let (mut local, dir, pid) = Local::running();
     local.ask(&["put", "hello", "world"]);
 
     // Only who was there can be back.
@@ -136,12 +142,7 @@ fn a_local_cluster_runs_tells_what_happens_and_leaves_nothing() {
 /// As it was told to.
 #[test]
 fn the_folder_is_not_removed_under_a_node_that_was_started_by_hand() {
-    let mut local = Local::start(&[]);
-    let first = local.line_with("3 nodes on this machine");
-    let dir = first.split("data in ").nth(1).unwrap().split(' ').next().unwrap().to_owned();
-    let row = local.line_with("  3  ");
-    let pid = row.split_whitespace().nth(1).unwrap().parse().unwrap();
-    local.line_with("leads (term");
+    let (mut local, dir, pid) = Local::running();
     local.signal("KILL", pid);
     let command = local.line_with("start --node 3");
     let again = std::process::Command::new("sh")
