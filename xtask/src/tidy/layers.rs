@@ -185,6 +185,7 @@ fuzzing.rs          L4
 storage.rs          L3
 node/               L2
     step_test.rs
+    test_group.rs
     step.rs
     status.rs
     guard.rs

@@ -30,6 +30,8 @@ mod status;
 mod step;
 #[cfg(test)]
 mod step_test;
+#[cfg(test)]
+mod test_group;
 
 pub use io::{Apply, Input, NodeStatus, NodeStorage, Output, PeerStatus, Persist, Restore, Wants};
 pub use step::Node;

@@ -23,7 +23,7 @@ struct Local {
 impl Local {
     /// Three nodes and a leader; with their folder, and the process of node 3.
     fn running() -> (Self, String, u32) {
-        let mut local = Self::start(&[]);
+        let local = Self::start(&[]);
         let first = local.line_with("3 nodes on this machine");
         let dir = first.split("data in ").nth(1).unwrap().split(' ').next().unwrap().to_owned();
         let row = local.line_with("  3  ");
