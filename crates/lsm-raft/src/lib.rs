@@ -40,7 +40,7 @@ pub use node::{
 pub use outcome::{Outcome, Refusal, Reply};
 pub use raft;
 pub use room::Room;
-pub use runtime::{LOCK_FILE, Opened, Replica, ReplicaOptions};
+pub use runtime::{LOCK_FILE, Opened, Replica, ReplicaOptions, Stepper};
 pub use snapshot::{
     FILES_MAX, Header, Incoming, Outgoing, PIECE_BYTES_MAX, Piece, Pieces, SnapshotFile, Staged,
 };

@@ -171,11 +171,14 @@ testkit/            any
 lib.rs              L5
 runtime/            L4
     open.rs
+    stepper.rs
     handle.rs
     raft_thread.rs
     log_thread.rs
     apply_thread.rs
+    restoring.rs
     shared.rs
+    beside.rs
     busy.rs
     hashes.rs
     inbox.rs
@@ -196,6 +199,7 @@ node/               L2
     proposals.rs
     reads.rs
     leases.rs
+    elections.rs
     io.rs
 state_machine/      L2
     apply_test.rs

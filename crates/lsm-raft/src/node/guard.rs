@@ -138,3 +138,9 @@ fn in_order(before: u64, entries: &[Entry]) -> bool {
 pub(super) fn is_change(entry: &Entry) -> bool {
     entry.get_entry_type() != EntryType::EntryNormal
 }
+
+/// An answer to a heartbeat promises nothing but the term, and a question promises nothing: with
+/// the term durable they need not wait for entries. Reads wait for these.
+pub(super) fn is_early(message: &Message) -> bool {
+    matches!(message.get_msg_type(), MessageType::MsgHeartbeatResponse | MessageType::MsgReadIndex)
+}

@@ -20,6 +20,7 @@
 mod catching_up;
 mod changes;
 mod disk;
+mod elections;
 mod guard;
 mod heard;
 mod io;

@@ -8,6 +8,7 @@ use raft::{Progress, RawNode, StateRole};
 use super::catching_up::{CatchingUp, Seen};
 use super::changes::Changes;
 use super::disk::{self, Disk};
+use super::elections;
 use super::guard::{self, Verdict};
 use super::heard::Heard;
 use super::io::{Apply, Input, NodeStatus, NodeStorage, Output, Persist, Restore, Wants};
@@ -33,6 +34,7 @@ const CATCHING_UP_KEEP: u64 = 16;
 /// One node of the group: steps on its inputs, and says what is to be done.
 pub struct Node<S: NodeStorage, W> {
     config: Config,
+    nonce: u64,
     raw: RawNode<S>,
     /// As of the last entry handed out to be applied.
     members: Members,
@@ -103,7 +105,9 @@ impl<S: NodeStorage, W> Node<S, W> {
             promised: (0, 0),
             failed: None,
             config,
+            nonce,
         };
+        node.draw_election_timeout();
         let hard_state = node.raw.raft.hard_state();
         node.promised = (hard_state.term, hard_state.vote);
         node.status = node.status();
@@ -140,7 +144,13 @@ impl<S: NodeStorage, W> Node<S, W> {
     pub fn step(&mut self, input: Input<W>, now: Duration) -> Result<()> {
         let led = self.leads();
         self.take(input, now)?;
+        self.draw_election_timeout();
         self.watch(led)
+    }
+
+    fn draw_election_timeout(&mut self) {
+        let ticks = elections::timeout_ticks(&self.config, self.nonce, self.raw.raft.term);
+        self.raw.raft.set_randomized_election_timeout(ticks);
     }
 
     fn take(&mut self, input: Input<W>, now: Duration) -> Result<()> {
@@ -576,7 +586,11 @@ impl<S: NodeStorage, W> Node<S, W> {
             self.note_promise(ready, &hard_state);
         }
         if self.promising.is_none() {
-            self.send_early(&mut messages);
+            let early: Vec<_> =
+                messages.extract_if(.., |message| guard::is_early(message)).collect();
+            if !early.is_empty() {
+                self.outputs.push(Output::Send(early));
+            }
         }
         let writes = promises || !entries.is_empty();
         if !writes && self.disk.is_idle() {
@@ -594,21 +608,6 @@ impl<S: NodeStorage, W> Node<S, W> {
         let hard_state = writes.then_some(hard_state);
         self.outputs.push(Output::Persist(Persist { ready, hard_state, entries, messages }));
         false
-    }
-
-    /// An answer to a heartbeat promises nothing but the term, and a question promises nothing:
-    /// with the term durable they need not wait for entries. Reads wait for these.
-    fn send_early(&mut self, messages: &mut Vec<Message>) {
-        let early = |message: &mut Message| {
-            matches!(
-                message.get_msg_type(),
-                MessageType::MsgHeartbeatResponse | MessageType::MsgReadIndex
-            )
-        };
-        let early: Vec<_> = messages.extract_if(.., early).collect();
-        if !early.is_empty() {
-            self.outputs.push(Output::Send(early));
-        }
     }
 
     fn is_promise(&self, hard_state: &HardState) -> bool {

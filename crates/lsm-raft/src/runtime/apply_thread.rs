@@ -2,12 +2,12 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use raft::StorageError;
 use raft::eraftpb::ConfState;
 
+use super::beside::Begun;
 use super::jobs::Worker;
 use super::queues::{ApplyJob, Event, Waiter};
 use super::shared::{PanicGuard, Shared};
@@ -25,14 +25,19 @@ const REPORT_TIME: Duration = Duration::from_millis(500);
 pub(super) struct ApplyThread {
     machine: StateMachine,
     jobs: Worker<ApplyJob>,
+    /// Taken and not yet done.
+    taken: VecDeque<ApplyJob>,
+    /// After an error nothing is applied any more.
+    failed: bool,
     shared: Arc<Shared>,
     through: u64,
     conf: Vec<(u64, ConfState)>,
     waiters: VecDeque<(u64, Vec<Waiter>)>,
     reads: Vec<(u64, Vec<Waiter>)>,
     flushed: u64,
-    /// Threads that make one.
-    snapshots: Vec<JoinHandle<()>>,
+    /// That are being made.
+    snapshots: Vec<Begun>,
+    hashing: Option<Begun>,
 }
 
 /// Says how making a snapshot ended, also if that panics: otherwise no other would be made.
@@ -49,44 +54,64 @@ impl Drop for Making {
 
 impl ApplyThread {
     pub(super) fn new(machine: StateMachine, jobs: Worker<ApplyJob>, shared: Arc<Shared>) -> Self {
-        // What was in tables at the start is yet to be told.
-        let (through, flushed) = (machine.applied().0, 0);
-        let (conf, waiters, reads) = (Vec::new(), VecDeque::new(), Vec::new());
-        let snapshots = Vec::new();
-        Self { machine, jobs, shared, through, conf, waiters, reads, flushed, snapshots }
+        Self {
+            through: machine.applied().0,
+            machine,
+            jobs,
+            taken: VecDeque::new(),
+            failed: false,
+            shared,
+            conf: Vec::new(),
+            waiters: VecDeque::new(),
+            reads: Vec::new(),
+            // What was in tables at the start is yet to be told.
+            flushed: 0,
+            snapshots: Vec::new(),
+            hashing: None,
+        }
     }
 
-    /// Ends when the raft thread has gone: makes the state durable and closes it.
+    /// Ends when the raft thread has gone.
     pub(super) fn run(mut self) {
         let _guard = PanicGuard(Arc::clone(&self.shared), "apply");
-        match self.follow() {
-            Ok(()) => {
-                if let Err(error) = self.machine.close() {
-                    tracing::warn!(%error, "the state could not be closed cleanly; the log has it");
-                }
-                // The folder may be somebody else's soon; a closed state ends them.
-                self.snapshots.into_iter().for_each(|snapshot| drop(snapshot.join()));
-            }
-            Err(error) => {
-                self.shared.fail(&error);
-                // Whoever waits hears that the node stops. What was asked for cannot be done.
-                let mut jobs = VecDeque::new();
-                while self.jobs.take(REPORT_TIME, &mut jobs) {
-                    jobs.clear();
-                }
-            }
+        while self.turn(REPORT_TIME) {}
+        self.end();
+    }
+
+    /// Does what waits, or what comes within this time. False once there will be no more.
+    pub(super) fn turn(&mut self, wait: Duration) -> bool {
+        let more = self.jobs.take(wait, &mut self.taken);
+        if !self.failed
+            && let Err(error) = self.follow()
+        {
+            self.shared.fail(&error);
+            self.failed = true;
+            // Whoever waits hears that the node stops. What was asked for cannot be done.
+            self.waiters.clear();
+            self.reads.clear();
         }
+        self.taken.clear();
+        more
+    }
+
+    /// Makes the state durable and closes it.
+    pub(super) fn end(self) {
+        if self.failed {
+            return;
+        }
+        if let Err(error) = self.machine.close() {
+            tracing::warn!(%error, "the state could not be closed cleanly; the log has it");
+        }
+        // The folder may be somebody else's soon; a closed state ends them.
+        self.snapshots.into_iter().for_each(Begun::give_up);
     }
 
     fn follow(&mut self) -> Result<()> {
-        let mut jobs = VecDeque::new();
-        while self.jobs.take(REPORT_TIME, &mut jobs) {
-            for job in jobs.drain(..) {
-                self.take(job)?;
-            }
-            self.apply()?;
-            self.report_flushed();
+        while let Some(job) = self.taken.pop_front() {
+            self.take(job)?;
         }
+        self.apply()?;
+        self.report_flushed();
         Ok(())
     }
 
@@ -191,7 +216,7 @@ impl ApplyThread {
         };
         // A thread that does not start drops its work, too.
         self.snapshots.retain(|snapshot| !snapshot.is_finished());
-        self.snapshots.extend(std::thread::Builder::new().name("snapshot".into()).spawn(work));
+        self.snapshots.extend(self.shared.beside.begin("snapshot", work));
     }
 
     /// Begins what the entries through `applied` ask for, if nothing else is being hashed.
@@ -206,10 +231,12 @@ impl ApplyThread {
                 let hash = job.run().map(u128::to_be_bytes).map_err(|error| error.to_string());
                 shared.hashes.lock().end(index, hash);
             };
-            let started = std::thread::Builder::new().name("state-hash".into()).spawn(work);
-            if let Err(error) = started {
-                let reason = format!("no thread could be started: {error}");
-                self.shared.hashes.lock().end(index, Err(reason));
+            match self.shared.beside.begin("state-hash", work) {
+                Ok(begun) => self.hashing = Some(begun),
+                Err(error) => {
+                    let reason = format!("no thread could be started: {error}");
+                    self.shared.hashes.lock().end(index, Err(reason));
+                }
             }
         }
         self.shared.hashes.lock().passed(applied);

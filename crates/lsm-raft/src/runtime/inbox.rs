@@ -8,6 +8,7 @@
 //! Threads: any number put something in; the raft thread takes all of it out. The lock is held
 //! for moves of events only.
 
+use std::collections::VecDeque;
 use std::mem;
 use std::time::Duration;
 
@@ -31,7 +32,7 @@ pub(super) struct Inbox {
 pub(super) struct Turn {
     /// To be looked at before the events, of which one may let those go that wait.
     pub(super) requests: Vec<Input<Waiter>>,
-    pub(super) events: Vec<Event>,
+    pub(super) events: VecDeque<Event>,
 }
 
 /// Why something was not taken.
@@ -92,7 +93,7 @@ impl Inbox {
     pub(super) fn tell(&self, event: Event) {
         let mut state = self.state.lock();
         if !state.closed {
-            state.turn.events.push(event);
+            state.turn.events.push_back(event);
             state.waiting.urgent += 1;
             self.rouse(state);
         }
@@ -103,7 +104,7 @@ impl Inbox {
     pub(super) fn leave(&self, event: Event) {
         let mut state = self.state.lock();
         if !state.closed {
-            state.turn.events.push(event);
+            state.turn.events.push_back(event);
         }
     }
 
@@ -111,7 +112,7 @@ impl Inbox {
     pub(super) fn persisted(&self, ready: u64) {
         let mut state = self.state.lock();
         if !state.closed {
-            state.turn.events.push(Event::Input(Input::Persisted { ready }));
+            state.turn.events.push_back(Event::Input(Input::Persisted { ready }));
             state.waiting.persisted += 1;
             self.rouse_if_it_matters(state);
         }
@@ -121,7 +122,7 @@ impl Inbox {
     pub(super) fn deliver(&self, messages: Event) -> Result<(), NotTaken> {
         let mut state = self.state.lock();
         check(&state, state.waiting.bundles)?;
-        state.turn.events.push(messages);
+        state.turn.events.push_back(messages);
         state.waiting.bundles += 1;
         state.waiting.urgent += 1;
         self.rouse(state);
@@ -149,6 +150,11 @@ impl Inbox {
             drop(state);
             self.wake.notify_one();
         }
+    }
+
+    /// Whether there is something of what the thread wants.
+    pub(super) fn matters(&self, wants: Wants) -> bool {
+        self.state.lock().waiting.matters(wants)
     }
 
     /// Waits until there is something of what the thread wants, or the time is over; then puts
@@ -267,7 +273,7 @@ mod tests {
         };
         assert_eq!(turn.requests.iter().map(bytes).collect::<Vec<_>>(), [1, 2, 3]);
         assert!(matches!(
-            turn.events[..],
+            turn.events.make_contiguous(),
             [Event::Input(Input::Applied { .. }), Event::Input(Input::Persisted { .. })]
         ));
         let mut next = Turn::default();

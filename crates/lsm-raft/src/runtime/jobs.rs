@@ -43,6 +43,11 @@ pub(super) fn queue<T>(max: usize) -> (Giver<T>, Worker<T>) {
 pub(super) struct Giver<T>(Arc<Queue<T>>);
 
 impl<T> Giver<T> {
+    /// Jobs that wait.
+    pub(super) fn len(&self) -> usize {
+        self.0.state.lock().jobs.len()
+    }
+
     /// Waits for room. A job for a worker that has gone is dropped: it has failed, and said so.
     pub(super) fn give(&self, job: T) {
         let mut state = self.0.state.lock();

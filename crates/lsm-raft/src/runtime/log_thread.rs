@@ -3,11 +3,11 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use super::beside::{Begun, Beside};
 use super::jobs::Worker;
 use super::queues::LogJob;
 use super::shared::{PanicGuard, Shared};
@@ -19,33 +19,44 @@ use crate::node::Persist;
 const WAIT_MAX: Duration = Duration::from_secs(60);
 
 pub(super) struct LogThread {
-    pub(super) writer: LogWriter,
-    pub(super) jobs: Worker<LogJob>,
-    pub(super) shared: Arc<Shared>,
+    writer: LogWriter,
+    jobs: Worker<LogJob>,
+    /// Taken and not yet done.
+    taken: VecDeque<LogJob>,
+    /// After an error nothing is written any more.
+    failed: bool,
+    shared: Arc<Shared>,
 }
 
 impl LogThread {
-    /// Ends when the raft thread has gone, or after the first error.
+    pub(super) fn new(writer: LogWriter, jobs: Worker<LogJob>, shared: Arc<Shared>) -> Self {
+        Self { writer, jobs, taken: VecDeque::new(), failed: false, shared }
+    }
+
+    /// Ends when the raft thread has gone.
     pub(super) fn run(mut self) {
         let _guard = PanicGuard(Arc::clone(&self.shared), "log");
-        let mut jobs = VecDeque::new();
-        while self.jobs.take(WAIT_MAX, &mut jobs) {
-            if let Err(error) = self.work(&mut jobs) {
-                self.shared.fail(&error);
-                break;
-            }
+        while self.turn(WAIT_MAX) {}
+    }
+
+    /// Does what waits, or what comes within this time. False once there will be no more.
+    pub(super) fn turn(&mut self, wait: Duration) -> bool {
+        let more = self.jobs.take(wait, &mut self.taken);
+        if !self.failed
+            && let Err(error) = self.work()
+        {
+            self.shared.fail(&error);
+            self.failed = true;
         }
         // After an error: lets the raft thread go on handing over, with nothing persisted. Whoever
         // waits for a job that is dropped hears so.
-        jobs.clear();
-        while self.jobs.take(WAIT_MAX, &mut jobs) {
-            jobs.clear();
-        }
+        self.taken.clear();
+        more
     }
 
-    fn work(&mut self, jobs: &mut VecDeque<LogJob>) -> Result<()> {
+    fn work(&mut self) -> Result<()> {
         let mut group = Vec::new();
-        for job in jobs.drain(..) {
+        while let Some(job) = self.taken.pop_front() {
             match job {
                 LogJob::Persist(persist) => group.push(persist),
                 other => {
@@ -55,7 +66,7 @@ impl LogThread {
             }
         }
         self.persist(&mut group)?;
-        self.writer.make_ahead(make_beside);
+        self.writer.make_ahead(|job| make_beside(job, &self.shared.beside));
         Ok(())
     }
 
@@ -98,16 +109,18 @@ impl LogThread {
     }
 }
 
-/// Makes a segment beside the work, in a thread for it.
-fn make_beside(job: SegmentJob) -> SegmentPromise {
+/// Makes a segment beside the work.
+fn make_beside(job: SegmentJob, beside: &Beside) -> SegmentPromise {
     let (path, segment) = (job.path(), Arc::new(Mutex::new(None)));
-    let maker = thread::Builder::new().name("raft-segment".into()).spawn({
+    let begun = beside.begin("raft-segment", {
         let segment = Arc::clone(&segment);
         move || *segment.lock() = Some(job.run())
     });
-    let maker = Maker(maker.ok());
+    let mut maker = Maker(begun.ok());
     Box::new(move || {
-        drop(maker);
+        if let Some(begun) = maker.0.take() {
+            begun.finish();
+        }
         let made = segment.lock().take();
         made.unwrap_or_else(|| {
             let failed = io::Error::other("the thread for it did not start, or panicked");
@@ -116,12 +129,13 @@ fn make_beside(job: SegmentJob) -> SegmentPromise {
     })
 }
 
-/// A thread that is waited for: it must not write to a folder that is somebody else's by then.
-struct Maker(Option<JoinHandle<()>>);
+/// Work that is waited for: it must not write to a folder that is somebody else's by then.
+struct Maker(Option<Begun>);
 
 impl Drop for Maker {
     fn drop(&mut self) {
-        // A panic leaves no segment, which is noticed.
-        let _ = self.0.take().map(JoinHandle::join);
+        if let Some(begun) = self.0.take() {
+            begun.give_up();
+        }
     }
 }

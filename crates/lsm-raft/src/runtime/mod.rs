@@ -8,6 +8,9 @@
 //!                        +--- Applied, Flushed ---+
 //! ```
 //!
+//! Each thread works in turns, and so does a simulation, which takes these turns itself in an order
+//! of its own, with a [`Stepper`].
+//!
 //! Leaves to others: decisions (`node`), and the way to other nodes (a
 //! [`Transport`](crate::Transport)).
 //!
@@ -19,6 +22,7 @@
 //! Threads: any number of callers of [`Replica`]; every queue is bounded.
 
 mod apply_thread;
+mod beside;
 mod busy;
 mod handle;
 mod hashes;
@@ -28,7 +32,10 @@ mod log_thread;
 mod open;
 mod queues;
 mod raft_thread;
+mod restoring;
 mod shared;
+mod stepper;
 
 pub use handle::Replica;
 pub use open::{LOCK_FILE, Opened, ReplicaOptions};
+pub use stepper::Stepper;

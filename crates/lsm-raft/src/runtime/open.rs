@@ -1,5 +1,6 @@
 //! Opens the folder of a node and starts its threads.
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -12,15 +13,17 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::apply_thread::ApplyThread;
+use super::beside::Beside;
 use super::busy::Busy;
 use super::handle::Replica;
 use super::hashes::Hashes;
-use super::inbox::Inbox;
+use super::inbox::{Inbox, Turn};
 use super::jobs;
 use super::log_thread::LogThread;
 use super::queues::JOBS_MAX;
 use super::raft_thread::RaftThread;
 use super::shared::{Life, Shared};
+use super::stepper::Stepper;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::identity::{Identity, NODE_FILE};
@@ -148,7 +151,46 @@ impl ReplicaOptions {
     ///
     /// As for [`open_folder`](Self::open_folder).
     pub fn open(self, dir: impl Into<PathBuf>, transport: Arc<dyn Transport>) -> Result<Replica> {
-        let dir = dir.into();
+        let made = self.make(dir.into(), transport, Beside::Threads, JOBS_MAX)?;
+        let Made { replica, raft, log, apply, lock } = made;
+        // The folder is free for others once the state is closed.
+        let apply = move || {
+            apply.run();
+            drop(lock);
+        };
+        // The others end with the raft thread, and so with its queues, if it cannot be started.
+        let threads = vec![
+            start("raft-log", move || log.run())?,
+            start("raft-apply", apply)?,
+            start("raft", move || raft.run())?,
+        ];
+        *replica.threads.lock() = threads;
+        Ok(replica)
+    }
+
+    /// Opens the folder of a node whose threads are driven by hand.
+    ///
+    /// # Errors
+    ///
+    /// As for [`open_folder`](Self::open_folder).
+    pub fn open_stepped(
+        self,
+        dir: impl Into<PathBuf>,
+        transport: Arc<dyn Transport>,
+    ) -> Result<(Replica, Stepper)> {
+        // Nobody could make room while the raft thread waits for it.
+        let made = self.make(dir.into(), transport, Beside::steps(), usize::MAX)?;
+        let Made { replica, raft, log, apply, lock } = made;
+        Ok((replica, Stepper::new(raft, log, apply, lock)))
+    }
+
+    fn make(
+        self,
+        dir: PathBuf,
+        transport: Arc<dyn Transport>,
+        beside: Beside,
+        jobs_max: usize,
+    ) -> Result<Made> {
         let Opened { identity, log, writer, machine, lock } = self.open_folder(&dir)?;
         let (applied, members) = (machine.applied().0, (*machine.members()).clone());
         let slot = SnapshotSlot::default();
@@ -165,45 +207,50 @@ impl ReplicaOptions {
             slot,
             transport,
             inbox: Inbox::default(),
+            beside,
             hashes: Mutex::new(Hashes::new(applied)),
             log_busy: Busy::new(Arc::clone(&self.clock)),
             room: Mutex::default(),
             free: AtomicU64::new(u64::MAX),
         });
         let hand_over_time = self.config.tick * self.config.election_ticks_max as u32;
-        let (log_jobs, log_worker) = jobs::queue(JOBS_MAX);
-        let (apply_jobs, apply_worker) = jobs::queue(JOBS_MAX);
+        let (log_jobs, log_worker) = jobs::queue(jobs_max);
+        let (apply_jobs, apply_worker) = jobs::queue(jobs_max);
         let raft = RaftThread {
             node,
             clock: Arc::clone(&self.clock),
             tick: self.config.tick,
+            next_tick: self.clock.now() + self.config.tick,
+            ticks: 0,
             hand_over_time,
+            failed_at: None,
             log: log_jobs,
             apply: apply_jobs,
             shared: Arc::clone(&shared),
             fs: Arc::clone(&self.fs),
             reserve_bytes: self.config.disk_reserve_bytes,
             handed_over: false,
+            turn: Turn::default(),
+            outputs: VecDeque::new(),
             checked: None,
-            failed_at: None,
-            ticks: 0,
+            restoring: None,
         };
-        let log = LogThread { writer, jobs: log_worker, shared: Arc::clone(&shared) };
+        let log = LogThread::new(writer, log_worker, Arc::clone(&shared));
         let apply = ApplyThread::new(machine, apply_worker, Arc::clone(&shared));
-        // The folder is free for others once the state is closed.
-        let apply = move || {
-            apply.run();
-            drop(lock);
-        };
-        // The others end with the raft thread, and so with its queues, if it cannot be started.
-        let threads = vec![
-            start("raft-log", move || log.run())?,
-            start("raft-apply", apply)?,
-            start("raft", move || raft.run())?,
-        ];
-        let threads = Arc::new(Mutex::new(threads));
-        Ok(Replica { shared, clock: self.clock, hand_over_time, threads })
+        let (clock, threads) = (self.clock, Arc::default());
+        let replica = Replica { shared, clock, hand_over_time, threads };
+        Ok(Made { replica, raft, log, apply, lock })
     }
+}
+
+/// A node that is about to run: what its threads do, and the handle of it.
+struct Made {
+    replica: Replica,
+    raft: RaftThread,
+    log: LogThread,
+    apply: ApplyThread,
+    /// Held until the state is closed.
+    lock: Box<dyn Lock>,
 }
 
 /// Brings the log to where the state is, if it ends before: after a crash while a snapshot was

@@ -1,5 +1,7 @@
 //! What the threads tell each other.
 
+use std::sync::mpsc::Sender;
+
 use raft::eraftpb::{HardState, Message};
 use tokio::sync::oneshot;
 
@@ -43,7 +45,7 @@ pub(super) enum Event {
 pub(super) enum LogJob {
     Persist(Persist),
     Truncate { index: u64, term: u64 },
-    Reset { index: u64, term: u64, hard_state: HardState, done: oneshot::Sender<Result<()>> },
+    Reset { index: u64, term: u64, hard_state: HardState, done: Sender<Result<()>> },
 }
 
 /// For the apply thread.
@@ -52,5 +54,5 @@ pub(super) enum ApplyJob {
     Apply(Apply<Waiter>),
     Read { index: u64, waiters: Vec<Waiter> },
     MakeSnapshot,
-    Restore { checked: Box<Checked>, done: oneshot::Sender<Result<Members>> },
+    Restore { checked: Box<Checked>, done: Sender<Result<Members>> },
 }

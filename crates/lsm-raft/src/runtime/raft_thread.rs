@@ -1,19 +1,20 @@
 //! Feeds the node and carries out its outputs, in order.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use lsm_core::Clock;
 use lsm_core::fs::{Fs, Space};
 use raft::eraftpb::{Message, MessageType};
-use tokio::sync::oneshot;
 
 use super::inbox::Turn;
 use super::jobs::Giver;
 use super::queues::{ApplyJob, Event, LogJob, Waiter};
+use super::restoring::Restoring;
 use super::shared::{PanicGuard, Shared};
 use crate::error::{Error, Result};
-use crate::node::{Input, Node, Output, Restore};
+use crate::node::{Input, Node, Output};
 use crate::outcome::Outcome;
 use crate::room::Room;
 use crate::state_machine::Checked;
@@ -28,8 +29,11 @@ pub(super) struct RaftThread {
     pub(super) node: Node<GroupStorage, Waiter>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) tick: Duration,
+    pub(super) next_tick: Duration,
+    pub(super) ticks: u64,
     /// How long a node that failed may take to hand over.
     pub(super) hand_over_time: Duration,
+    pub(super) failed_at: Option<Duration>,
     pub(super) log: Giver<LogJob>,
     pub(super) apply: Giver<ApplyJob>,
     pub(super) shared: Arc<Shared>,
@@ -37,59 +41,88 @@ pub(super) struct RaftThread {
     pub(super) reserve_bytes: Option<u64>,
     /// The leadership was handed over since the disk became full.
     pub(super) handed_over: bool,
+    /// Taken and not yet looked at.
+    pub(super) turn: Turn,
+    /// Decided and not yet carried out.
+    pub(super) outputs: VecDeque<Output<Waiter>>,
+    /// A snapshot that the node may switch to.
     pub(super) checked: Option<Box<Checked>>,
-    pub(super) failed_at: Option<Duration>,
-    pub(super) ticks: u64,
+    /// Until that is done, everything else waits.
+    pub(super) restoring: Option<Restoring>,
 }
 
 impl RaftThread {
     pub(super) fn run(mut self) {
         let _guard = PanicGuard(Arc::clone(&self.shared), "raft");
-        let error = self.work().err();
-        if let Some(error) = &error {
-            tracing::error!(node = self.shared.identity.node, %error, "cannot go on; stopping");
-        }
+        let error = loop {
+            match self.turn(true) {
+                Ok(true) => {}
+                Ok(false) => break None,
+                Err(error) => break Some(error),
+            }
+        };
+        self.end(error);
+    }
+
+    /// The other threads end with it.
+    pub(super) fn end(self, error: Option<Error>) {
         let shared = Arc::clone(&self.shared);
-        // Ends the other threads.
+        if let Some(error) = &error {
+            tracing::error!(node = shared.identity.node, %error, "cannot go on; stopping");
+        }
         drop(self);
         shared.inbox.close();
         shared.stopped(error);
     }
 
-    fn work(&mut self) -> Result<()> {
-        let mut next_tick = self.clock.now() + self.tick;
-        let mut turn = Turn::default();
-        loop {
-            let wait = next_tick.saturating_sub(self.clock.now());
-            self.shared.inbox.take(self.node.wants(), wait, &mut turn);
-            let now = self.clock.now();
-            for request in turn.requests.drain(..) {
-                self.node.step(request, now)?;
+    /// Takes what has come and lets the node act on it. Waits until something has, or it is time
+    /// for a tick, if it may wait. False if that was the end.
+    pub(super) fn turn(&mut self, waits: bool) -> Result<bool> {
+        if !self.go_on_restoring(waits)? {
+            return Ok(true);
+        }
+        if self.turn.events.is_empty() {
+            let until_tick = self.next_tick.saturating_sub(self.clock.now());
+            let wait = if waits { until_tick } else { Duration::ZERO };
+            self.shared.inbox.take(self.node.wants(), wait, &mut self.turn);
+        }
+        let now = self.clock.now();
+        for request in self.turn.requests.drain(..) {
+            self.node.step(request, now)?;
+        }
+        while let Some(event) = self.turn.events.pop_front() {
+            if matches!(event, Event::Stop) {
+                return Ok(false);
             }
-            for event in turn.events.drain(..) {
-                if matches!(event, Event::Stop) {
-                    return Ok(());
-                }
-                self.take(event, now)?;
-            }
-            if now >= next_tick {
-                // One, however long it took: a node that was paused must not make up for it.
-                next_tick = now + self.tick;
-                self.node.step(Input::Tick, now)?;
-                self.ticks += 1;
-                if self.ticks.is_multiple_of(RETIRE_TICKS) {
-                    self.shared.slot.retire();
-                }
-                if self.ticks.is_multiple_of(ROOM_TICKS) {
-                    self.look_for_room(now)?;
-                }
-            }
-            let outputs = self.node.outputs(now)?;
-            self.carry_out(outputs, now)?;
-            if self.has_handed_over(now) {
-                return Ok(());
+            self.take(event, now)?;
+            if self.restoring.is_some() {
+                return Ok(true);
             }
         }
+        if now >= self.next_tick {
+            // One, however long it took: a node that was paused must not make up for it.
+            self.next_tick = now + self.tick;
+            self.tick(now)?;
+        }
+        self.decide(now)?;
+        Ok(!self.has_handed_over(now))
+    }
+
+    /// Whether the node that drives this thread could act on something now.
+    pub(super) fn is_due(&self) -> bool {
+        self.restoring.is_none() && self.shared.inbox.matters(self.node.wants())
+    }
+
+    fn tick(&mut self, now: Duration) -> Result<()> {
+        self.node.step(Input::Tick, now)?;
+        self.ticks += 1;
+        if self.ticks.is_multiple_of(RETIRE_TICKS) {
+            self.shared.slot.retire();
+        }
+        if self.ticks.is_multiple_of(ROOM_TICKS) {
+            self.look_for_room(now)?;
+        }
+        Ok(())
     }
 
     fn take(&mut self, event: Event, now: Duration) -> Result<()> {
@@ -111,8 +144,7 @@ impl RaftThread {
                 self.checked = Some(checked);
                 self.node.step(Input::Message(*message), now)?;
                 // It is switched to at once, or never.
-                let outputs = self.node.outputs(now)?;
-                self.carry_out(outputs, now)?;
+                self.decide(now)?;
                 self.checked = None;
                 Ok(())
             }
@@ -120,8 +152,17 @@ impl RaftThread {
         }
     }
 
-    fn carry_out(&mut self, outputs: Vec<Output<Waiter>>, now: Duration) -> Result<()> {
-        for output in outputs {
+    /// Carries out what the node decides after all that it was told.
+    fn decide(&mut self, now: Duration) -> Result<()> {
+        self.outputs.extend(self.node.outputs(now)?);
+        self.carry_out(now)
+    }
+
+    /// As far as a switch to a snapshot.
+    fn carry_out(&mut self, now: Duration) -> Result<()> {
+        while self.restoring.is_none()
+            && let Some(output) = self.outputs.pop_front()
+        {
             match output {
                 Output::Send(messages) => self.send(messages, now)?,
                 Output::Persist(persist) => self.log.give(LogJob::Persist(persist)),
@@ -130,7 +171,14 @@ impl RaftThread {
                 Output::Refuse { waiter, refusal } => waiter.refuse(refusal),
                 Output::Truncate { index, term } => self.log.give(LogJob::Truncate { index, term }),
                 Output::MakeSnapshot => self.apply.give(ApplyJob::MakeSnapshot),
-                Output::Restore(restore) => self.restore(restore, now)?,
+                Output::Restore(restore) => {
+                    let Some(checked) = self.checked.take() else {
+                        let index = restore.index;
+                        return Err(Error::Raft(format!("no snapshot of {index} was received")));
+                    };
+                    let restoring = Restoring::begin(restore, checked, &self.apply);
+                    self.restoring = Some(restoring);
+                }
                 Output::Status(status) => {
                     let old = self.shared.status.send_replace(status.clone());
                     if (old.leader, old.term) != (status.leader, status.term) {
@@ -221,22 +269,18 @@ impl RaftThread {
         Ok(())
     }
 
-    /// State first, log second: after a crash between the two the log is found to end before
-    /// the state, and is set to begin behind it.
-    fn restore(&mut self, restore: Restore, now: Duration) -> Result<()> {
-        let Some(checked) = self.checked.take() else {
-            return Err(Error::Raft(format!("no snapshot of {} was received", restore.index)));
-        };
-        tracing::info!(index = restore.index, "switching to a snapshot");
-        let (done, restored) = oneshot::channel();
-        self.apply.give(ApplyJob::Restore { checked, done });
-        let members = wait(restored)?;
-        let (done, reset) = oneshot::channel();
-        let Restore { ready, index, term, hard_state, messages, .. } = restore;
-        self.log.give(LogJob::Reset { index, term, hard_state, done });
-        wait(reset)?;
-        self.shared.transport.send(messages);
-        self.node.step(Input::Restored { ready, index, members }, now)
+    /// False if the other threads have yet to do their part.
+    fn go_on_restoring(&mut self, waits: bool) -> Result<bool> {
+        if let Some(restoring) = &mut self.restoring {
+            let Some(members) = restoring.go_on(&self.log, waits)? else { return Ok(false) };
+            let restore = self.restoring.take().expect("it was just there").restore;
+            let now = self.clock.now();
+            self.shared.transport.send(restore.messages);
+            let (ready, index) = (restore.ready, restore.index);
+            self.node.step(Input::Restored { ready, index, members }, now)?;
+            self.decide(now)?;
+        }
+        Ok(true)
     }
 
     /// Whether a node that failed has nothing left to do.
@@ -249,10 +293,4 @@ impl RaftThread {
 /// Whether it brings nothing that takes room. The entry with which a leader begins is empty.
 fn is_light(message: &Message) -> bool {
     message.entries.iter().all(|entry| entry.data.is_empty())
-}
-
-fn wait<T>(answer: oneshot::Receiver<Result<T>>) -> Result<T> {
-    answer
-        .blocking_recv()
-        .unwrap_or_else(|_| Err(Error::Raft("a thread of the node has failed".into())))
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use super::beside::Beside;
 use super::busy::Busy;
 use super::hashes::Hashes;
 use super::inbox::Inbox;
@@ -43,6 +44,7 @@ pub(super) struct Shared {
     pub(super) transport: Arc<dyn Transport>,
     /// What waits for the raft thread.
     pub(super) inbox: Inbox,
+    pub(super) beside: Beside,
     pub(super) hashes: Mutex<Hashes>,
     /// What the log thread has under way.
     pub(super) log_busy: Busy,

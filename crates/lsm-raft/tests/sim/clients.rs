@@ -59,6 +59,8 @@ pub(crate) struct Client {
     request: Option<Request>,
     recorder: Arc<Recorder>,
     pub(crate) done: u64,
+    /// When it was first served since that was cleared.
+    pub(crate) served: Option<u64>,
     pub(crate) unknown: u64,
 }
 
@@ -74,6 +76,7 @@ impl Client {
             request: None,
             recorder,
             done: 0,
+            served: None,
             unknown: 0,
         }
     }
@@ -142,7 +145,7 @@ impl Client {
     /// The answer to a read.
     pub(crate) fn got(&mut self, value: Option<&[u8]>, now: u64) -> Next {
         self.finish(now, Reply::Got(value));
-        self.done += 1;
+        self.count(now);
         Next::Go
     }
 
@@ -157,7 +160,7 @@ impl Client {
         match reply {
             Ok(Outcome::Written { .. }) => {
                 self.finish(now, Reply::Done);
-                self.done += 1;
+                self.count(now);
                 Next::Go
             }
             Ok(Outcome::SessionOpened { id }) => {
@@ -168,6 +171,10 @@ impl Client {
             Ok(other) => panic!("client {} was told {other:?}", self.id),
             Err(Refusal::NotLeader { leader }) => {
                 self.target = leader.unwrap_or_else(|| nodes[rng.usize(..nodes.len())]);
+                self.again(now, true)
+            }
+            Err(Refusal::NoRoom(_)) => {
+                self.target = nodes[rng.usize(..nodes.len())];
                 self.again(now, true)
             }
             Err(Refusal::Busy { .. } | Refusal::Invalid(_)) => self.again(now, true),
@@ -194,6 +201,11 @@ impl Client {
         }
         self.finish(now, if nothing_happened { Reply::Failed } else { Reply::Unknown });
         Next::Go
+    }
+
+    fn count(&mut self, now: u64) {
+        self.done += 1;
+        self.served.get_or_insert(now);
     }
 
     fn finish(&mut self, now: u64, reply: Reply<'_>) {

@@ -3,30 +3,43 @@
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
 
 use fastrand::Rng;
-use lsm_core::ManualClock;
-use lsm_core::fs::{CrashFs, CrashImage};
-use lsm_raft::raft::eraftpb::{Message, MessageType};
+use lsm_core::fs::CrashImage;
+use lsm_raft::command::Command;
+use lsm_raft::raft::eraftpb::Message;
 use lsm_raft::testkit::{Recorder, check};
-use lsm_raft::{Change, Header, Input, Member, Members, Outcome, Piece, Refusal, Result, Role};
+use lsm_raft::{Change, Error, Header, Member, Members, Outcome, Outgoing, Piece, Refusal, Role};
 
 use crate::clients::{Client, Next, PATIENCE, RETRY_PAUSE};
 use crate::faults;
+use crate::host::Host;
 use crate::network::Network;
 use crate::oracle::Oracle;
-use crate::replica::{Effects, Running, Setup, Ticket};
+use crate::replica::{Answer, Effects, Request, Running, Setup, Ticket};
+use crate::report::Report;
 
 const NODES: u64 = 5;
 const CLIENTS: u64 = 6;
 const TICK: u64 = 100_000;
 /// Faults happen until then; microseconds.
-const FAULTS_END: u64 = 15_000_000;
+pub(crate) const FAULTS_END: u64 = 15_000_000;
 /// Clients begin no request after that, and every one that they began is answered by the end.
 const CLIENTS_END: u64 = FAULTS_END + 6_000_000;
-const END: u64 = CLIENTS_END + 8_000_000;
+/// No states are asked for after that.
+const CHECKS_END: u64 = CLIENTS_END + 5_000_000;
+const END: u64 = CHECKS_END + 3_000_000;
+/// After the last fault each client is served within this time.
+const RECOVERY_MAX: u64 = 8_000_000;
 const OPERATIONS_MAX: usize = 1 << 20;
+
+/// One of the threads of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Thread {
+    Raft,
+    Log,
+    Apply,
+}
 
 #[derive(Debug)]
 pub(crate) enum Event {
@@ -34,89 +47,19 @@ pub(crate) enum Event {
     Snapshot { from: u64, to: u64, term: u64, header: Header, pieces: Vec<Piece> },
     SnapshotEnded { node: u64, life: u64, to: u64, whole: bool },
     Tick { node: u64, life: u64 },
-    Persist { node: u64, life: u64 },
-    Apply { node: u64, life: u64 },
+    Turn { node: u64, life: u64, thread: Thread },
     Maintain { node: u64, life: u64 },
     Client { id: u64 },
     Resend { id: u64 },
-    Reply { attempt: Ticket, reply: std::result::Result<Outcome, Refusal> },
-    Value { attempt: Ticket, value: Option<Vec<u8>> },
+    Answer { attempt: Ticket, answer: Answer },
     Impatience { id: u64, attempt: Ticket },
+    AskForStates,
+    CompareStates { index: u64 },
     Fault,
+    Transfer { to: u64 },
     Restart { node: u64 },
     Crash { node: u64, life: u64 },
     Heal,
-}
-
-/// How often what happened.
-#[derive(Debug, Default)]
-pub(crate) struct Report {
-    pub(crate) crashes: u64,
-    pub(crate) cuts: u64,
-    pub(crate) pauses: u64,
-    pub(crate) stalls: u64,
-    pub(crate) terms: u64,
-    pub(crate) done: u64,
-    pub(crate) unknown: u64,
-    pub(crate) snapshots: u64,
-    pub(crate) truncations: u64,
-    pub(crate) changes: u64,
-    pub(crate) compared: u64,
-    /// Of all that happened, in order.
-    pub(crate) trace: u64,
-}
-
-impl Report {
-    pub(crate) fn add(&mut self, other: &Self) {
-        self.crashes += other.crashes;
-        self.cuts += other.cuts;
-        self.pauses += other.pauses;
-        self.stalls += other.stalls;
-        self.terms += other.terms;
-        self.done += other.done;
-        self.unknown += other.unknown;
-        self.snapshots += other.snapshots;
-        self.truncations += other.truncations;
-        self.changes += other.changes;
-        self.compared += other.compared;
-    }
-
-    /// A simulation that never meets a fault proves nothing.
-    pub(crate) fn assert_all_happened(&self) {
-        let counts = [
-            self.crashes,
-            self.cuts,
-            self.pauses,
-            self.stalls,
-            self.terms,
-            self.done,
-            self.unknown,
-            self.snapshots,
-            self.truncations,
-            self.changes,
-            self.compared,
-        ];
-        assert!(counts.iter().all(|&count| count > 0), "something never happened: {self:?}");
-    }
-}
-
-/// A node, running or not.
-pub(crate) struct Host {
-    pub(crate) setup: Setup,
-    fs: CrashFs,
-    clock: Arc<ManualClock>,
-    /// Its clock runs so many thousandths faster than the true one.
-    rate: i64,
-    clock_set_at: u64,
-    /// Counts its starts; events of an earlier life are void.
-    pub(crate) life: u64,
-    pub(crate) paused_until: u64,
-    /// The disk of its log takes no sync to its end before that, and then each longer by this.
-    pub(crate) stalled_until: u64,
-    pub(crate) sync_time: u64,
-    pub(crate) running: Option<Running>,
-    persist_due: bool,
-    apply_due: bool,
 }
 
 pub(crate) struct Cluster {
@@ -131,6 +74,8 @@ pub(crate) struct Cluster {
     clients: BTreeMap<u64, Client>,
     attempts: BTreeMap<Ticket, u64>,
     last_attempt: Ticket,
+    /// Indexes whose states were asked for, the last ones.
+    asked: Vec<u64>,
     recorder: Arc<Recorder>,
     oracle: Oracle,
     pub(crate) report: Report,
@@ -152,6 +97,7 @@ impl Cluster {
             clients: BTreeMap::new(),
             attempts: BTreeMap::new(),
             last_attempt: 0,
+            asked: Vec::new(),
             oracle: Oracle::default(),
             report: Report::default(),
             recorder: Arc::clone(&recorder),
@@ -168,28 +114,16 @@ impl Cluster {
             cluster.schedule(rng.u64(..TICK), Event::Client { id });
         }
         cluster.schedule(1_500_000, Event::Fault);
+        cluster.schedule(2_000_000, Event::AskForStates);
         cluster.schedule(FAULTS_END, Event::Heal);
         cluster
     }
 
     pub(crate) fn add_host(&mut self, setup: Setup) {
         let id = setup.id;
-        let host = Host {
-            setup,
-            fs: CrashFs::new(),
-            clock: Arc::new(ManualClock::default()),
-            // A lease allows for a difference of a tenth and a little.
-            rate: self.rng.i64(-40..=40),
-            clock_set_at: self.now,
-            life: 0,
-            paused_until: 0,
-            stalled_until: 0,
-            sync_time: 0,
-            running: None,
-            persist_due: false,
-            apply_due: false,
-        };
-        self.hosts.insert(id, host);
+        // A lease allows for a difference of a tenth and a little.
+        let rate = self.rng.i64(-40..=40);
+        self.hosts.insert(id, Host::new(setup, rate, self.now));
         self.start(id);
     }
 
@@ -220,49 +154,35 @@ impl Cluster {
 
     fn handle(&mut self, event: Event) {
         match event {
-            Event::Deliver(message) => {
-                let to = message.to;
-                // Garbage may be from nobody.
-                let timing = self.hosts.get(&message.from).map(|host| host.setup.timing());
-                self.with(to, |running, now| running.receive(timing, message, now));
-            }
+            Event::Deliver(message) => self.deliver(message),
             Event::Snapshot { from, to, term, header, pieces } => {
                 self.snapshot_arrived(from, to, term, &header, pieces);
             }
             Event::SnapshotEnded { node, life, to, whole } => {
                 // Not lost while the sender is paused: it does not come through the network.
                 if self.is_alive(node, life, Event::SnapshotEnded { node, life, to, whole }) {
-                    let ended = Input::SnapshotSent { node: to, whole };
-                    self.with(node, |running, now| running.step(ended, now));
+                    self.with(node, |running| running.replica.snapshot_sent(to, whole));
                 }
             }
-            Event::Tick { node, life } => self.tick(node, life),
-            Event::Persist { node, life } => {
-                if self.is_alive(node, life, Event::Persist { node, life }) {
-                    self.host(node).persist_due = false;
-                    let count = self.rng.usize(1..8);
-                    self.with(node, |running, now| running.persist(count, now));
+            Event::Tick { node, life } => {
+                if self.is_alive(node, life, Event::Tick { node, life }) {
+                    self.with(node, |running| running.stepper.raft());
+                    self.schedule_tick(node);
                 }
             }
-            Event::Apply { node, life } => {
-                if self.is_alive(node, life, Event::Apply { node, life }) {
-                    self.host(node).apply_due = false;
-                    let count = self.rng.u64(1..12);
-                    self.with(node, |running, now| running.apply(count, now));
+            Event::Turn { node, life, thread } => {
+                if self.is_alive(node, life, Event::Turn { node, life, thread }) {
+                    self.turn(node, thread);
                 }
             }
             Event::Maintain { node, life } => {
                 if self.is_alive(node, life, Event::Maintain { node, life }) {
-                    let flush = self.rng.u8(..4) == 0;
-                    self.with(node, |running, now| running.maintain(flush, now));
-                    let pause = self.rng.u64(50_000..400_000);
-                    self.schedule(pause, Event::Maintain { node, life });
+                    self.maintain(node, life);
                 }
             }
             Event::Client { id } => self.client(id),
             Event::Resend { id } => self.send(id),
-            Event::Reply { attempt, reply } => self.reply(attempt, reply),
-            Event::Value { attempt, value } => self.value(attempt, value.as_deref()),
+            Event::Answer { attempt, answer } => self.answer(attempt, answer),
             Event::Impatience { id, attempt } => {
                 if self.clients[&id].waits_for(attempt) {
                     let nodes = self.nodes();
@@ -271,7 +191,15 @@ impl Cluster {
                     self.go_on(id, &next);
                 }
             }
+            Event::AskForStates => self.ask_for_states(),
+            Event::CompareStates { index } => drop(self.compare_states(index)),
             Event::Fault => faults::strike(self),
+            Event::Transfer { to } => {
+                if let Some(leader) = self.leader() {
+                    self.report.transfers += 1;
+                    self.with(leader, |running| running.replica.transfer(Some(to)));
+                }
+            }
             Event::Restart { node } => {
                 if self.hosts.get(&node).is_some_and(|host| host.running.is_none()) {
                     self.start(node);
@@ -295,12 +223,11 @@ impl Cluster {
         self.hosts.keys().copied().collect()
     }
 
+    /// Of all that think that they lead the one with the latest term.
     pub(crate) fn leader(&self) -> Option<u64> {
-        let leads = |host: &&Host| host.running.as_ref().is_some_and(|r| r.status().leads());
-        let leaders = self.hosts.values().filter(leads);
-        leaders
-            .max_by_key(|host| host.running.as_ref().map(|r| r.status().term))
-            .map(|h| h.setup.id)
+        let term = |host: &&Host| host.running.as_ref().map(|running| running.status().term);
+        let leaders = self.hosts.values().filter(|host| host.leads());
+        leaders.max_by_key(term).map(|host| host.setup.id)
     }
 
     /// Whether this event of a node still counts; puts it off while the node is paused.
@@ -317,100 +244,184 @@ impl Cluster {
         paused == 0
     }
 
-    fn local_time(&mut self, node: u64) -> Duration {
+    /// Does something with a node that is up, and what that leads to. None if the node is down, or
+    /// lost its power meanwhile.
+    pub(crate) fn with<T>(&mut self, node: u64, work: impl FnOnce(&mut Running) -> T) -> Option<T> {
         let now = self.now;
-        let host = self.host(node);
-        let passed = now - host.clock_set_at;
-        host.clock_set_at = now;
-        let local = passed as i64 + passed as i64 * host.rate / 1000;
-        host.clock.advance(Duration::from_micros(local as u64));
-        lsm_core::Clock::now(&*host.clock)
+        let host = self.hosts.get_mut(&node)?;
+        host.set_clock(now);
+        if host.is_paused(now) {
+            return None;
+        }
+        let running = host.running.as_mut()?;
+        let worked = std::panic::catch_unwind(AssertUnwindSafe(|| {
+            let done = work(running);
+            (done, running.effects())
+        }));
+        if host.has_crashed() {
+            self.crash(node);
+            return None;
+        }
+        let (done, effects) = worked.unwrap_or_else(|cause| std::panic::resume_unwind(cause));
+        self.absorb(node, effects);
+        Some(done)
     }
 
-    pub(crate) fn with(
-        &mut self,
-        node: u64,
-        work: impl FnOnce(&mut Running, Duration) -> Result<Effects>,
-    ) {
-        if !self.hosts.contains_key(&node) {
-            return;
+    fn turn(&mut self, node: u64, thread: Thread) {
+        self.host(node).due[thread as usize] = false;
+        // What goes on beside the threads does so at some time.
+        let beside = self.rng.u8(..4) == 0;
+        self.with(node, |running| {
+            match thread {
+                Thread::Raft => running.stepper.raft(),
+                Thread::Log => running.stepper.log(),
+                Thread::Apply => running.stepper.apply(),
+            }
+            if beside {
+                running.stepper.beside();
+            }
+        });
+        // A switch to a snapshot goes on once another thread has done its part.
+        let waits = |running: &Running| running.stepper.is_restoring();
+        let restores =
+            self.hosts.get(&node).and_then(|host| host.running.as_ref()).is_some_and(waits);
+        if restores && thread != Thread::Raft {
+            self.schedule_turn(node, Thread::Raft);
         }
-        let now = self.local_time(node);
-        let host = self.host(node);
-        let paused = host.paused_until > host.clock_set_at;
-        let Some(running) = host.running.as_mut().filter(|_| !paused) else { return };
-        let worked = std::panic::catch_unwind(AssertUnwindSafe(|| work(running, now)));
-        let crashed = self.hosts[&node].fs.crashed();
-        match worked {
-            Ok(Ok(effects)) => self.absorb(node, effects),
-            // raft panics if the log cannot be read: the process ends either way.
-            Ok(Err(_)) | Err(_) if crashed => self.crash(node),
-            Ok(Err(error)) => panic!("node {node} failed at {}: {error}", self.now),
-            Err(cause) => std::panic::resume_unwind(cause),
+    }
+
+    fn maintain(&mut self, node: u64, life: u64) {
+        let flush = self.rng.u8(..4) == 0;
+        let maintained = self.with(node, |running| {
+            running.stepper.beside();
+            running.stepper.apply();
+            running.maintain(flush)
+        });
+        if let Some(Err(error)) = maintained
+            && error.kind() != lsm_core::ErrorKind::Closed
+        {
+            let faulty = self.hosts.get(&node).is_none_or(|host| host.is_faulty);
+            assert!(faulty, "node {node} failed at {}: {error}", self.now);
         }
+        let pause = self.rng.u64(50_000..400_000);
+        self.schedule(pause, Event::Maintain { node, life });
     }
 
     fn absorb(&mut self, node: u64, effects: Effects) {
-        let status = self.hosts[&node].running.as_ref().map(Running::status);
-        if let Some(status) = status {
-            self.oracle.see_status(&status);
-            self.trace("step", node, status.term << 40 ^ status.committed << 20 ^ status.last);
-        }
+        let running = self.hosts[&node].running.as_ref().expect("it made a step");
+        let status = running.status();
+        self.oracle.see_status(&status);
+        self.trace("step", node, status.term << 40 ^ status.committed << 20 ^ status.last);
         self.oracle.see_committed(node, &effects.committed);
-        for (index, hash) in effects.states {
-            self.oracle.see_state(node, index, hash);
-            self.report.compared += 1;
-        }
         self.report.snapshots += u64::from(effects.restored);
         self.report.truncations += u64::from(effects.truncated);
         for message in effects.messages {
             self.carry(node, &message);
         }
-        for (attempt, reply) in effects.replies {
+        for (message, snapshot) in effects.snapshots {
+            self.carry_snapshot(node, &message, &snapshot);
+        }
+        for (attempt, answer) in effects.answers {
             let delay = self.rng.u64(100..2_000);
-            self.schedule(delay, Event::Reply { attempt, reply });
+            self.schedule(delay, Event::Answer { attempt, answer });
         }
-        for attempt in effects.readable {
-            self.read(node, attempt);
-        }
-        if effects.removed {
-            self.trace("removed", node, 0);
-            self.hosts.remove(&node);
+        if let Some(error) = effects.ended {
+            self.ended(node, error);
             return;
         }
-        let life = self.hosts[&node].life;
-        if effects.log_work && !std::mem::replace(&mut self.host(node).persist_due, true) {
-            let host = &self.hosts[&node];
-            let stalled = host.stalled_until.saturating_sub(self.now) + host.sync_time;
-            let delay = stalled + self.rng.u64(200..15_000);
-            self.schedule(delay, Event::Persist { node, life });
+        let stepper = &self.hosts[&node].running.as_ref().expect("it made a step").stepper;
+        let due = [
+            (Thread::Raft, stepper.raft_is_due()),
+            (Thread::Log, stepper.log_is_due()),
+            (Thread::Apply, stepper.apply_is_due()),
+        ];
+        for (thread, _) in due.into_iter().filter(|(_, is_due)| *is_due) {
+            self.schedule_turn(node, thread);
         }
-        if effects.apply_work && !std::mem::replace(&mut self.host(node).apply_due, true) {
-            let delay = self.rng.u64(100..5_000);
-            self.schedule(delay, Event::Apply { node, life });
+    }
+
+    fn schedule_turn(&mut self, node: u64, thread: Thread) {
+        let now = self.now;
+        let host = self.host(node);
+        if std::mem::replace(&mut host.due[thread as usize], true) {
+            return;
         }
+        let life = host.life;
+        let delay = match thread {
+            Thread::Raft => self.rng.u64(20..400),
+            Thread::Log => {
+                let stalled = host.stalled_until.saturating_sub(now) + host.sync_time;
+                stalled + self.rng.u64(200..15_000)
+            }
+            Thread::Apply => self.rng.u64(100..5_000),
+        };
+        self.schedule(delay, Event::Turn { node, life, thread });
+    }
+
+    fn schedule_tick(&mut self, node: u64) {
+        let Some(host) = self.hosts.get(&node).filter(|host| host.running.is_some()) else {
+            return;
+        };
+        let (delay, life) = (host.until_tick(), host.life);
+        self.schedule(delay, Event::Tick { node, life });
+    }
+
+    /// All threads of a node have ended.
+    fn ended(&mut self, node: u64, error: Option<Error>) {
+        self.trace("ended", node, u64::from(error.is_some()));
+        match error {
+            Some(Error::Refused(_)) => {
+                self.hosts.remove(&node);
+            }
+            None => self.crash(node),
+            Some(error) => {
+                let faulty = self.hosts[&node].is_faulty;
+                assert!(faulty, "node {node} failed at {}: {error}", self.now);
+                self.report.stopped += 1;
+                self.crash(node);
+            }
+        }
+    }
+
+    fn deliver(&mut self, message: Message) {
+        let (from, to) = (message.from, message.to);
+        let Some(host) = self.hosts.get(&to) else { return };
+        let paused = host.paused_until.saturating_sub(self.now);
+        if paused > 0 {
+            // What waits in the system's buffers is read when the node goes on.
+            if self.rng.bool() {
+                let delay = paused + self.rng.u64(..10_000);
+                self.schedule(delay, Event::Deliver(message));
+            }
+            return;
+        }
+        // It may be from a node that has gone.
+        let timing = self.hosts.get(&from).map(|host| host.setup.timing());
+        self.with(to, |running| {
+            if let Some(timing) = timing {
+                running.replica.note_timing(from, timing);
+            }
+            running.replica.deliver(vec![message]);
+        });
     }
 
     fn carry(&mut self, from: u64, message: &Message) {
         assert_eq!(message.from, from, "a node speaks for itself");
-        if message.get_msg_type() == MessageType::MsgSnapshot {
-            self.carry_snapshot(from, message);
-            return;
-        }
         for delay in self.network.fates(&mut self.rng, from, message.to) {
+            self.report.stale_messages += u64::from(delay > Network::STALE);
             self.schedule(delay, Event::Deliver(message.clone()));
         }
     }
 
-    fn carry_snapshot(&mut self, from: u64, message: &Message) {
+    fn carry_snapshot(&mut self, from: u64, message: &Message, snapshot: &Arc<Outgoing>) {
         let to = message.to;
-        let running = self.hosts[&from].running.as_ref().expect("it sends");
-        match running.read_snapshot(message) {
+        match Running::read_snapshot(snapshot) {
             Some((header, pieces)) if !self.network.is_cut(from, to) => {
                 let delay = self.rng.u64(5_000..80_000);
                 let term = message.term;
                 self.schedule(delay, Event::Snapshot { from, to, term, header, pieces });
             }
+            // It cannot be read on a disk that is about to be found dead.
             _ => self.snapshot_ended(from, to, false),
         }
     }
@@ -423,25 +434,23 @@ impl Cluster {
         header: &Header,
         mut pieces: Vec<Piece>,
     ) {
-        let up = self
-            .hosts
-            .get(&to)
-            .is_some_and(|host| host.running.is_some() && host.paused_until <= self.now);
-        if !up || self.network.is_cut(from, to) || self.hosts[&to].fs.crashed() {
+        let up = self.hosts.get(&to).is_some_and(|host| host.is_up(self.now));
+        if !up || self.network.is_cut(from, to) {
             return self.snapshot_ended(from, to, false);
         }
-        if self.rng.u8(..10) == 0 {
-            // Damage on the way is noticed, and costs nothing but another try.
+        // Damage on the way is noticed, and costs nothing but another try.
+        let damaged = self.rng.u8(..10) == 0;
+        if damaged {
             let piece = self.rng.usize(..pieces.len());
             pieces[piece].crc32c ^= 1;
-            let running = self.hosts[&to].running.as_ref().expect("it is up");
-            let mut incoming = running.machine.reader().receive(header.clone()).expect("room");
-            let bad = pieces.iter().try_for_each(|piece| incoming.write(piece));
-            assert!(bad.is_err(), "a damaged piece was taken");
-            return self.snapshot_ended(from, to, false);
+            self.report.damaged_snapshots += 1;
         }
-        self.with(to, |running, now| running.receive_snapshot(from, term, header, &pieces, now));
-        self.snapshot_ended(from, to, true);
+        let received =
+            self.with(to, |running| running.receive_snapshot(from, term, header, &pieces));
+        let whole = matches!(received, Some(Ok(())));
+        assert!(!(whole && damaged), "a damaged snapshot was taken");
+        self.report.refused_snapshots += u64::from(!whole && !damaged);
+        self.snapshot_ended(from, to, whole);
     }
 
     fn snapshot_ended(&mut self, from: u64, to: u64, whole: bool) {
@@ -451,64 +460,53 @@ impl Cluster {
         }
     }
 
-    fn tick(&mut self, node: u64, life: u64) {
-        if !self.is_alive(node, life, Event::Tick { node, life }) {
-            return;
-        }
-        self.with(node, |running, now| running.step(Input::Tick, now));
-        if let Some(host) = self.hosts.get(&node) {
-            let interval = TICK as i64 - TICK as i64 * host.rate / 1000;
-            self.schedule(interval as u64, Event::Tick { node, life });
-        }
-    }
-
     pub(crate) fn start(&mut self, node: u64) {
-        self.local_time(node);
-        let nonce = self.rng.u64(1..);
+        let (now, nonce) = (self.now, self.rng.u64(1..));
         let host = self.host(node);
-        host.life += 1;
-        (host.persist_due, host.apply_due, host.paused_until) = (false, false, 0);
-        let life = host.life;
-        match Running::start(&host.setup, &host.fs, &host.clock, nonce) {
-            Ok(running) => {
-                self.trace("start", node, running.applied());
-                self.host(node).running = Some(running);
+        host.set_clock(now);
+        match host.start(nonce) {
+            Ok(()) => {
+                let life = host.life;
+                let applied = host.running.as_ref().map_or(0, Running::applied);
+                self.trace("start", node, applied);
+                self.schedule_tick(node);
                 let delay = self.rng.u64(..TICK);
-                self.schedule(delay, Event::Tick { node, life });
                 self.schedule(delay, Event::Maintain { node, life });
             }
-            Err(error) => panic!("node {node} cannot start at {}: {error}", self.now),
+            Err(error) => {
+                assert!(host.is_faulty, "node {node} cannot start at {now}: {error}");
+                self.crash_down(node);
+            }
         }
     }
 
-    /// Lets the disk fail within the next changes, which ends the node in the middle of
-    /// something.
+    /// Lets the power go within the next changes, which ends the node in the middle of something.
     pub(crate) fn crash_soon(&mut self, node: u64) {
         let changes = self.rng.u64(..60);
         let host = self.host(node);
         if host.running.is_some() {
-            host.fs.crash_after(host.fs.events() + changes);
+            host.crash_after(changes);
             let life = host.life;
             self.schedule(400_000, Event::Crash { node, life });
         }
     }
 
     pub(crate) fn crash(&mut self, node: u64) {
+        if self.hosts[&node].running.is_some() {
+            self.report.crashes += 1;
+            self.trace("crash", node, 0);
+            self.crash_down(node);
+        }
+    }
+
+    fn crash_down(&mut self, node: u64) {
         let image = match self.rng.u8(..3) {
             0 => CrashImage::Lost,
             1 => CrashImage::Kept,
             _ => CrashImage::Torn { seed: self.rng.u64(..) },
         };
         let pause = self.rng.u64(10_000..4_000_000);
-        let host = self.host(node);
-        if host.running.is_none() {
-            return;
-        }
-        let fs = host.fs.image(image);
-        host.running = None;
-        host.fs = fs;
-        self.report.crashes += 1;
-        self.trace("crash", node, 0);
+        self.host(node).crash(image);
         self.schedule(pause, Event::Restart { node });
     }
 
@@ -517,15 +515,14 @@ impl Cluster {
         self.network.heal();
         for node in self.nodes() {
             let host = self.host(node);
-            (host.paused_until, host.stalled_until, host.sync_time) = (0, 0, 0);
+            host.heal();
             if host.running.is_none() {
                 self.start(node);
             }
         }
         for client in self.clients.values_mut() {
-            client.done = 0;
+            (client.done, client.served) = (0, None);
         }
-        self.report.done += 1;
     }
 
     fn client(&mut self, id: u64) {
@@ -542,58 +539,52 @@ impl Cluster {
     }
 
     fn send(&mut self, id: u64) {
-        self.last_attempt += 1;
-        let attempt = self.last_attempt;
+        let attempt = self.next_attempt();
         let nodes = self.nodes();
         let client = self.clients.get_mut(&id).expect("clients stay");
         if !self.hosts.contains_key(&client.target) {
             client.target = nodes[0];
         }
         let (target, command) = (client.target, client.send(attempt));
+        let request = match command {
+            Some(command) => Request::Propose(command),
+            None => Request::Read(client.key().to_vec()),
+        };
         self.attempts.insert(attempt, id);
         self.schedule(PATIENCE, Event::Impatience { id, attempt });
-        let input = match command {
-            Some(command) => Input::Propose { command, waiter: attempt },
-            None => Input::Read { waiter: attempt },
-        };
-        self.with(target, |running, now| running.step(input, now));
+        self.with(target, |running| running.ask(attempt, request));
     }
 
-    fn read(&mut self, node: u64, attempt: Ticket) {
-        let Some(client) = self.attempts.get(&attempt).map(|id| &self.clients[id]) else { return };
+    fn next_attempt(&mut self) -> Ticket {
+        self.last_attempt += 1;
+        self.last_attempt
+    }
+
+    fn answer(&mut self, attempt: Ticket, answer: Answer) {
+        if let Answer::Outcome(Outcome::Hashing { index }) = answer {
+            self.asked.push(index);
+            self.schedule(1_000_000, Event::CompareStates { index });
+            return;
+        }
+        let Some(id) = self.attempts.remove(&attempt) else { return };
+        let nodes = self.nodes();
+        let (rng, now) = (&mut self.rng, self.now);
+        let client = self.clients.get_mut(&id).expect("clients stay");
         if !client.waits_for(attempt) {
             return;
         }
-        let running = self.hosts[&node].running.as_ref().expect("it answers");
-        let value = match running.machine.reader().get(client.key()) {
-            Ok(value) => value,
-            Err(_) if self.hosts[&node].fs.crashed() => return,
-            Err(error) => panic!("node {node} cannot read its state: {error}"),
+        let done = client.done;
+        let next = match answer {
+            Answer::Value(value) => client.got(value.as_deref(), now),
+            Answer::Outcome(outcome) => client.told(Ok(outcome), &nodes, rng, now),
+            Answer::Refused(refusal) => {
+                self.report.no_room += u64::from(matches!(refusal, Refusal::NoRoom(_)));
+                client.told(Err(refusal), &nodes, rng, now)
+            }
+            Answer::Broken => client.gone(&nodes, rng, now),
         };
-        let value = value.map(|value| value.to_vec());
-        let delay = self.rng.u64(100..2_000);
-        self.schedule(delay, Event::Value { attempt, value });
-    }
-
-    fn value(&mut self, attempt: Ticket, value: Option<&[u8]>) {
-        let Some(id) = self.attempts.remove(&attempt) else { return };
-        let client = self.clients.get_mut(&id).expect("clients stay");
-        if client.waits_for(attempt) {
-            let next = client.got(value, self.now);
-            self.report.done += 1;
-            self.go_on(id, &next);
-        }
-    }
-
-    fn reply(&mut self, attempt: Ticket, reply: std::result::Result<Outcome, Refusal>) {
-        let Some(id) = self.attempts.remove(&attempt) else { return };
-        let nodes = self.nodes();
-        let client = self.clients.get_mut(&id).expect("clients stay");
-        if client.waits_for(attempt) {
-            self.report.done += u64::from(reply.is_ok());
-            let next = client.told(reply, &nodes, &mut self.rng, self.now);
-            self.go_on(id, &next);
-        }
+        self.report.done += client.done - done;
+        self.go_on(id, &next);
     }
 
     fn go_on(&mut self, id: u64, next: &Next) {
@@ -606,31 +597,63 @@ impl Cluster {
         }
     }
 
+    /// Has all nodes hash the same state, as an operator does.
+    fn ask_for_states(&mut self) {
+        if self.now > CHECKS_END {
+            return;
+        }
+        let pause = self.rng.u64(300_000..900_000);
+        self.schedule(pause, Event::AskForStates);
+        if let Some(leader) = self.leader() {
+            let attempt = self.next_attempt();
+            let request = Request::Propose(Command::Hash.to_bytes());
+            self.with(leader, |running| running.ask(attempt, request));
+        }
+    }
+
+    /// So far as the nodes know the states of that index.
+    fn compare_states(&mut self, index: u64) -> usize {
+        let mut compared = 0;
+        for host in self.hosts.values() {
+            let running = host.running.as_ref();
+            if let Some(Ok(hash)) = running.and_then(|running| running.replica.hash(index)) {
+                self.oracle.see_state(host.setup.id, index, u128::from_be_bytes(hash));
+                compared += 1;
+            }
+        }
+        self.report.compared += compared;
+        compared as usize
+    }
+
     /// Faults ended long ago: everyone was served, all nodes are equal, and the history of all
     /// clients is linearizable.
     fn finish(mut self) -> Report {
         let seed = self.seed;
         for (id, client) in &self.clients {
-            assert!(client.done > 3, "client {id} got nowhere after the faults: seed {seed}");
+            let served = client.served.map(|at| at - FAULTS_END);
+            assert!(
+                served.is_some_and(|time| time < RECOVERY_MAX) && client.done > 3,
+                "client {id} was served {served:?} µs after the faults, {} times: seed {seed}",
+                client.done
+            );
             assert!(client.is_idle(), "client {id} still waits: seed {seed}");
+            self.report.recovery = self.report.recovery.max(served.unwrap_or(0));
             self.report.unknown += client.unknown;
         }
-        let mut ends = Vec::new();
-        let newest = self
-            .hosts
-            .values()
-            .max_by_key(|host| host.running.as_ref().map_or(0, Running::applied));
-        let members = newest.and_then(|host| Some(host.running.as_ref()?.machine.members()));
-        let members = members.expect("all were restarted");
+        let running = |host: &Host| host.running.as_ref().expect("all were restarted").applied();
+        let newest = self.hosts.values().max_by_key(|host| running(host)).expect("some are left");
+        let members = newest.running.as_ref().expect("it runs").replica.members();
         // One that was removed may never hear of it.
-        for host in self.hosts.values().filter(|host| members.nodes.contains_key(&host.setup.id)) {
-            let running = host.running.as_ref().expect("all were restarted");
-            ends.push((running.applied(), running.hash().expect("the state can be read")));
-        }
+        self.hosts.retain(|id, _| members.nodes.contains_key(id));
+        let ends: Vec<u64> = self.hosts.values().map(running).collect();
         assert!(
             ends.windows(2).all(|pair| pair[0] == pair[1]),
             "ends differ: {ends:?}, seed {seed}"
         );
+        // A node that still hashes one state takes no other.
+        let asked = self.asked.split_off(self.asked.len().saturating_sub(5));
+        let compared = asked.into_iter().map(|index| self.compare_states(index)).max();
+        assert_eq!(compared, Some(self.hosts.len()), "nobody knows the last states: seed {seed}");
         if let Err(violation) = check(&self.recorder.history()) {
             panic!("seed {seed}: {violation}");
         }
@@ -642,8 +665,7 @@ impl Cluster {
     pub(crate) fn change(&mut self, changes: Vec<Change>) {
         let Some(leader) = self.leader() else { return };
         self.report.changes += 1;
-        let input = Input::ChangeMembers { changes, waiter: 0 };
-        self.with(leader, |running, now| running.step(input, now));
+        self.with(leader, |running| running.change(changes));
     }
 }
 

@@ -1,9 +1,12 @@
 //! What goes wrong, chosen by the seed.
 
-use lsm_raft::{Change, Input, Role};
+use std::time::Duration;
 
-use crate::cluster::{Cluster, Event};
-use crate::replica::Setup;
+use lsm_core::fs::Op as FsOp;
+use lsm_raft::{Change, Role};
+
+use crate::cluster::{Cluster, Event, FAULTS_END};
+use crate::replica::{RESERVE_BYTES, Setup};
 
 /// Most nodes that are down on purpose at the same time, but for the rare blackout.
 const DOWN_MAX: usize = 2;
@@ -13,7 +16,7 @@ const LAST_ID: u64 = 8;
 /// One fault, and the time of the next.
 pub(crate) fn strike(cluster: &mut Cluster) {
     let pause = cluster.rng.u64(100_000..1_500_000);
-    if cluster.now + pause < 15_000_000 {
+    if cluster.now + pause < FAULTS_END {
         cluster.schedule(pause, Event::Fault);
     }
     let nodes = cluster.nodes();
@@ -22,7 +25,7 @@ pub(crate) fn strike(cluster: &mut Cluster) {
         Some(leader) if cluster.rng.bool() => leader,
         _ => nodes[cluster.rng.usize(..nodes.len())],
     };
-    match cluster.rng.u8(..18) {
+    match cluster.rng.u8(..25) {
         0..3 => crash(cluster, victim),
         3 => blackout(cluster),
         4 => isolate(cluster, victim),
@@ -44,11 +47,77 @@ pub(crate) fn strike(cluster: &mut Cluster) {
         }
         12 | 13 => stall(cluster, victim),
         14 => {
-            let to = Some(nodes[cluster.rng.usize(..nodes.len())]);
-            cluster.with(victim, |running, now| running.step(Input::Transfer { to }, now));
+            let to = nodes[cluster.rng.usize(..nodes.len())];
+            cluster.schedule(0, Event::Transfer { to });
         }
+        15 => storm(cluster, &nodes),
+        16 => fill(cluster, victim),
+        17 => fill_all(cluster),
+        18 => fail(cluster, victim),
+        19 => stop(cluster, victim),
+        20 => jump(cluster, victim),
         _ => change(cluster),
     }
+}
+
+/// One hand-over after the other.
+fn storm(cluster: &mut Cluster, nodes: &[u64]) {
+    for _ in 0..cluster.rng.u64(3..15) {
+        let to = nodes[cluster.rng.usize(..nodes.len())];
+        let delay = cluster.rng.u64(..1_500_000);
+        cluster.schedule(delay, Event::Transfer { to });
+    }
+    cluster.report.storms += 1;
+}
+
+/// A disk has little room, or none, or some again.
+fn fill(cluster: &mut Cluster, victim: u64) {
+    let free_bytes = match cluster.rng.u8(..4) {
+        0 => None,
+        // Little enough to be noticed before anything fails, most of the time.
+        1 | 2 => Some(cluster.rng.u64(RESERVE_BYTES / 4..2 * RESERVE_BYTES)),
+        _ => Some(cluster.rng.u64(..RESERVE_BYTES / 4)),
+    };
+    cluster.report.full_disks += u64::from(free_bytes.is_some());
+    cluster.host(victim).set_free_bytes(free_bytes);
+}
+
+/// All disks fill together, and later have room again.
+fn fill_all(cluster: &mut Cluster) {
+    let free_bytes =
+        cluster.rng.bool().then(|| cluster.rng.u64(RESERVE_BYTES / 2..2 * RESERVE_BYTES));
+    for node in cluster.nodes() {
+        cluster.host(node).set_free_bytes(free_bytes);
+    }
+    cluster.report.full_disks += 1;
+}
+
+/// An operation of a disk fails, now or soon.
+fn fail(cluster: &mut Cluster, victim: u64) {
+    let (op, files) = match cluster.rng.u8(..6) {
+        0 | 1 => (FsOp::Sync, ".log"),
+        2 => (FsOp::Write, ".log"),
+        3 => (FsOp::Sync, ""),
+        4 => (FsOp::Rename, ""),
+        _ => (FsOp::Create, ""),
+    };
+    let after = cluster.rng.u64(..20);
+    cluster.host(victim).fail(op, files, after);
+    cluster.report.failing_disks += 1;
+}
+
+/// A node is told to stop, and started again later.
+fn stop(cluster: &mut Cluster, victim: u64) {
+    cluster.report.told_to_stop += 1;
+    cluster.with(victim, |running| running.stepper.stop());
+}
+
+/// A machine was asleep: its clock goes on further than the others.
+fn jump(cluster: &mut Cluster, victim: u64) {
+    let jump = Duration::from_micros(cluster.rng.u64(..10_000_000));
+    cluster.host(victim).clock.advance(jump);
+    cluster.host(victim).rate = cluster.rng.i64(-40..=40);
+    cluster.report.clock_jumps += 1;
 }
 
 /// The disk of a node's log does not answer for a while, or is slow from now on.
@@ -114,7 +183,7 @@ fn cut_one_way(cluster: &mut Cluster, victim: u64) {
 fn change(cluster: &mut Cluster) {
     let Some(leader) = cluster.leader() else { return };
     let running = cluster.hosts[&leader].running.as_ref().expect("it leads");
-    let members = running.machine.members();
+    let members = running.replica.members();
     let used = |id: &u64| {
         members.nodes.contains_key(id)
             || members.removed.contains(id)

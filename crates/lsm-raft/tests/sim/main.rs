@@ -1,7 +1,7 @@
 //! A deterministic simulation of a group: five nodes, their disks, clocks and network, and
-//! their clients, all in one thread, driven by one seed. The nodes run the production node,
-//! log, state machine, snapshots and engine; simulated are only the network, the time, and the
-//! file system, which loses what was not synced.
+//! their clients, all in one thread, driven by one seed. The nodes are production nodes, opened and
+//! called as a server does; only when their threads go on is decided here. Simulated are the
+//! network, the time, and the disks, which lose what was not synced, stall, fail and fill up.
 //!
 //! `LSM_SIM_SEED=7` runs one seed and prints its trace; `LSM_SIM_SEEDS=10000` that many, from
 //! `LSM_SIM_FIRST` on.
@@ -9,11 +9,14 @@
 mod clients;
 mod cluster;
 mod faults;
+mod host;
 mod network;
 mod oracle;
 mod replica;
+mod report;
 
-use cluster::{Cluster, Report};
+use cluster::Cluster;
+use report::Report;
 
 /// Seeds in an ordinary test run.
 const SEEDS: u64 = 300;

@@ -21,13 +21,20 @@ impl Network {
         Self { cut: BTreeSet::new(), drop_percent: 0, twice_percent: 0, delay: 500 }
     }
 
+    /// A message that comes later than this was sent in another time.
+    pub(crate) const STALE: u64 = 5_000_000;
+
     /// When copies of a message arrive, counted from now.
     pub(crate) fn fates(&self, rng: &mut Rng, from: u64, to: u64) -> Vec<u64> {
         if self.cut.contains(&(from, to)) || rng.u8(..100) < self.drop_percent {
             return Vec::new();
         }
         let copies = if rng.u8(..100) < self.twice_percent { 2 } else { 1 };
-        (0..copies).map(|_| self.delay_of(rng)).collect()
+        let mut delays: Vec<u64> = (0..copies).map(|_| self.delay_of(rng)).collect();
+        if rng.u16(..1000) == 0 {
+            delays.push(Self::STALE + rng.u64(1..5_000_000));
+        }
+        delays
     }
 
     /// Most are quick, some overtake others, a few are very late.
