@@ -176,6 +176,10 @@ impl NodeStorage for GroupStorage {
         self.read_error.get_mut().take()
     }
 
+    fn lost_through(&self) -> u64 {
+        self.log.lost_through()
+    }
+
     fn cut_for(&self, keep_bytes: u64) -> u64 {
         let (before, last) = (self.log.first_index() - 1, self.log.last_index());
         let excess = self.log.bytes_behind(last).saturating_sub(keep_bytes);

@@ -199,7 +199,9 @@ node/               L2
     proposals.rs
     reads.rs
     leases.rs
+    losses.rs
     elections.rs
+    truncation.rs
     io.rs
 state_machine/      L2
     apply_test.rs

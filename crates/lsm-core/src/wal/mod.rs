@@ -46,7 +46,9 @@ pub use front::{Front, RecordReader, front, segment_number, segment_path};
 pub(crate) use nonce::Found;
 pub use nonce::{Nonce, Nonces};
 pub(crate) use reader::read_whole;
-pub use reader::{LogRecord, Replayed, SegmentInfo, StartedSegment, replay};
+pub use reader::{
+    Damage, LogRecord, Replayed, SegmentInfo, StartedSegment, replay, replay_to_damage,
+};
 pub(crate) use record::{Format, Header, Place, encode, find_nonce};
 pub use record::{HEADER_LEN, Lsn, PAYLOAD_LEN_MAX};
 pub(crate) use scan::{Base, Records, find_witness};

@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::nonce::{Found, Nonce};
-use super::record::{HEADER_LEN, Header, LOG, Lsn, RECORD_LEN_MIN, find_nonce};
-use super::scan::{Base, Records, find_witness};
+use super::record::{HEADER_LEN, Header, LOG, Lsn, Place, RECORD_LEN_MIN, find_nonce};
+use super::scan::{Base, Records, find_witness, records_behind};
 use super::segment::{SEGMENT_BYTES_MAX, no_nonce};
 use crate::error::{Error, Result};
 use crate::file_name::{FileName, FileNumber};
@@ -74,6 +74,15 @@ pub struct Replayed {
     pub torn: bool,
 }
 
+/// Bytes of the last segment that were durable and are gone.
+#[derive(Debug)]
+pub struct Damage {
+    /// Says where they were, and what shows it.
+    pub error: Error,
+    /// Payloads of the records behind them that are whole, in order.
+    pub behind: Vec<Vec<u8>>,
+}
+
 impl Replayed {
     pub(super) fn none(end: Lsn) -> Self {
         Self { end, last_sequence: 0, records: 0, bytes: 0, started: Vec::new(), torn: false }
@@ -100,6 +109,37 @@ pub fn replay(
     closed_at: Option<Lsn>,
     visit: &mut dyn FnMut(LogRecord<'_>) -> Result<()>,
 ) -> Result<Replayed> {
+    let (found, damage) = read_log(fs, dir, owner, segments, start, closed_at, visit)?;
+    damage.map_or(Ok(found), |damage| Err(damage.error))
+}
+
+/// As [`replay`], of a log that was not closed, for an owner who can get back from elsewhere what is
+/// lost: damage in the last segment that was started is no error, but returned beside what lies
+/// before it.
+///
+/// # Errors
+///
+/// As for [`replay`], for all other damage.
+pub fn replay_to_damage(
+    fs: &dyn Fs,
+    dir: &Path,
+    owner: u64,
+    segments: &[SegmentInfo],
+    start: Lsn,
+    visit: &mut dyn FnMut(LogRecord<'_>) -> Result<()>,
+) -> Result<(Replayed, Option<Damage>)> {
+    read_log(fs, dir, owner, segments, start, None, visit)
+}
+
+fn read_log(
+    fs: &dyn Fs,
+    dir: &Path,
+    owner: u64,
+    segments: &[SegmentInfo],
+    start: Lsn,
+    closed_at: Option<Lsn>,
+    visit: &mut dyn FnMut(LogRecord<'_>) -> Result<()>,
+) -> Result<(Replayed, Option<Damage>)> {
     if let Some(closed) = closed_at.filter(|&closed| closed < start) {
         let message = format!("the log was closed at position {closed}, but begins at {start}");
         return Err(Error::corrupt(message).in_file(dir));
@@ -122,13 +162,14 @@ pub fn replay(
             break;
         }
     }
+    let mut damage = None;
     if let Some(stop) = stop {
-        replay.judge(&stop, next, rest)?;
+        damage = replay.judge(stop, next, rest)?;
     } else if let Some(closed) = closed_at.filter(|&closed| closed > start) {
         let message = format!("no log is listed, but it was closed at position {closed}");
         return Err(Error::corrupt(message).in_file(dir));
     }
-    Ok(replay.found)
+    Ok((replay.found, damage))
 }
 
 /// Fills `buffer` with a listed segment.
@@ -191,6 +232,8 @@ struct Stop {
     offset: usize,
     /// A later record of the same segment that shows that there was more.
     witness: Option<usize>,
+    /// What is whole behind the stop, if there is a witness.
+    behind: Vec<Vec<u8>>,
 }
 
 struct Replay<'a> {
@@ -280,7 +323,12 @@ impl Replay<'_> {
         self.found.torn = records.is_cut(self.synced);
         let offset = records.offset();
         if next.is_some_and(|next| next.starts_at(self.found.end)) {
-            return Ok(Stop { path: segment.path.clone(), offset, witness: None });
+            return Ok(Stop {
+                path: segment.path.clone(),
+                offset,
+                witness: None,
+                behind: Vec::new(),
+            });
         }
         self.buffer.truncate(limit);
         self.stop(segment, Some(header.base), offset, offset)
@@ -325,7 +373,11 @@ impl Replay<'_> {
             Some(_) => None,
             None => self.witness(segment, base, from)?,
         };
-        Ok(Stop { path: segment.path.clone(), offset, witness })
+        let behind = match witness {
+            Some(_) => self.records_behind(segment, base, from)?,
+            None => Vec::new(),
+        };
+        Ok(Stop { path: segment.path.clone(), offset, witness, behind })
     }
 
     fn witness(&self, segment: &Opened, base: Option<Lsn>, from: usize) -> Result<Option<usize>> {
@@ -335,13 +387,27 @@ impl Replay<'_> {
         Ok(find_witness(&self.buffer, number, nonce, base, from, at, last_sequence))
     }
 
-    /// Tells a torn tail from damage, by everything that was written after `stop`.
+    fn records_behind(
+        &self,
+        segment: &Opened,
+        base: Option<Lsn>,
+        from: usize,
+    ) -> Result<Vec<Vec<u8>>> {
+        // Without a header nothing of the segment is a part of the log.
+        let Some(base) = base else { return Ok(Vec::new()) };
+        let (number, nonce) = (segment.info.number, segment.nonce()?);
+        let first = Place { number, nonce, offset: from };
+        Ok(records_behind(&self.buffer, first, base, self.found.last_sequence))
+    }
+
+    /// Tells a torn tail from damage, by everything that was written after `stop`. Damage is an
+    /// error unless nothing of the log lies in later segments.
     fn judge(
         &mut self,
-        stop: &Stop,
+        stop: Stop,
         next: Option<Opened>,
         mut rest: std::slice::Iter<'_, SegmentInfo>,
-    ) -> Result<()> {
+    ) -> Result<Option<Damage>> {
         let end = self.found.end;
         // If nothing fits at the stop, what is missing is the start of the next segment.
         let full = stop.offset + RECORD_LEN_MIN > self.buffer.len();
@@ -352,36 +418,47 @@ impl Replay<'_> {
         let damaged = |witness: String| {
             let message =
                 format!("log record is damaged or missing: {witness} shows that it was durable");
-            Err(Error::corrupt(message).in_file(&path).at(offset))
+            Error::corrupt(message).in_file(&path).at(offset)
         };
         if let Some(closed) = self.closed_at {
             // What lies behind is nobody's: not read, not judged.
             return match closed == end {
-                true => Ok(()),
-                false => damaged(format!("a clean close at position {closed}, against {end},")),
+                true => Ok(None),
+                false => {
+                    Err(damaged(format!("a clean close at position {closed}, against {end},")))
+                }
             };
         }
         if let Some(offset) = stop.witness {
-            return damaged(format!("the record at offset {offset} of {}", stop.path.display()));
+            let error =
+                damaged(format!("the record at offset {offset} of {}", stop.path.display()));
+            let mut later = next;
+            while let Some(segment) = later.take() {
+                if segment.header.is_some() {
+                    return Err(error);
+                }
+                later = self.open_next(&mut rest)?;
+            }
+            return Ok(Some(Damage { error, behind: stop.behind }));
         }
         let mut later = next;
         while let Some(segment) = later.take() {
             let started = segment.header.is_some();
             self.found.torn |= started;
             if segment.header.is_some_and(|header| header.synced > end) {
-                return damaged(format!("the header of {}", segment.path.display()));
+                return Err(damaged(format!("the header of {}", segment.path.display())));
             }
             self.load(&segment)?;
             let base = segment.header.map(|header| header.base);
             if let Some(offset) = self.witness(&segment, base, HEADER_LEN)? {
-                return damaged(format!(
+                return Err(damaged(format!(
                     "the record at offset {offset} of {}",
                     segment.path.display()
-                ));
+                )));
             }
             later = self.open_next(&mut rest)?;
         }
-        Ok(())
+        Ok(None)
     }
 }
 

@@ -124,6 +124,27 @@ pub(crate) fn find_witness(
     None
 }
 
+/// The payloads of all valid records in `bytes` at or after `first`, whatever lies between them.
+/// `base` is the position of the first byte of the file.
+pub(crate) fn records_behind(
+    bytes: &[u8],
+    first: Place,
+    base: Lsn,
+    last_sequence: u64,
+) -> Vec<Vec<u8>> {
+    let mut found = Vec::new();
+    let mut offset = first.offset.next_multiple_of(ALIGN);
+    while offset.saturating_add(RECORD_LEN_MIN) <= bytes.len() {
+        let (place, rest) = (first.at(offset), &bytes[offset..]);
+        let claim = Claim::read(rest, place, base.plus(offset))
+            .filter(|claim| claim.sequence >= last_sequence);
+        let frame = claim.and_then(|claim| Some((claim.record_len(), claim.verify(rest, place)?)));
+        offset += frame.as_ref().map_or(ALIGN, |(len, _)| *len);
+        found.extend(frame.map(|(_, frame)| frame.payload.to_vec()));
+    }
+    found
+}
+
 #[cfg(test)]
 #[path = "scan_test.rs"]
 mod tests;

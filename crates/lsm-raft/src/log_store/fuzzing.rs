@@ -5,7 +5,7 @@ use lsm_core::wal::FileNumber;
 use raft::eraftpb::{Entry, EntryType};
 
 use super::record::{
-    Hard, Place, Record, State, StoredEntry, encode_append, encode_entry, entry_len,
+    Durable, Hard, Place, Record, State, StoredEntry, encode_append, encode_entry, entry_len,
 };
 
 /// Decodes a payload. What it holds is encoded and decoded again, and each entry alone.
@@ -15,6 +15,7 @@ pub(crate) fn check_record(bytes: &[u8]) {
     let mut encoded = Vec::new();
     match &record {
         Record::State(state) => state.encode(&mut encoded),
+        Record::Durable(durable) => durable.encode(&mut encoded),
         Record::Append { hard, first, entries, .. } => {
             encode_append(&mut encoded, *hard, *first, entries.len());
             for (index, stored) in (*first..).zip(entries) {
@@ -35,11 +36,12 @@ pub(crate) fn check_record(bytes: &[u8]) {
     }
 }
 
-/// A state record, a hard state alone, each of these entries alone, and all together.
+/// A state record, a note of what is durable, a hard state alone, each of these entries alone, and all together.
 pub(crate) fn records(data: &[Vec<u8>]) -> Vec<Vec<u8>> {
     let hard = Hard { term: 7, vote: 3, commit: 300 };
     let truncated = Place { index: 200, term: 6 };
-    let (mut state, mut alone) = (Vec::new(), Vec::new());
+    let (mut state, mut durable, mut alone) = (Vec::new(), Vec::new(), Vec::new());
+    Durable { hard, through: 302 }.encode(&mut durable);
     State { hard, truncated, first_segment: FileNumber(9) }.encode(&mut state);
     encode_append(&mut alone, Some(hard), 0, 0);
     let entry = |data: &Vec<u8>| Entry {
@@ -49,7 +51,7 @@ pub(crate) fn records(data: &[Vec<u8>]) -> Vec<Vec<u8>> {
         ..Entry::default()
     };
     let entries: Vec<Entry> = data.iter().map(entry).collect();
-    let mut records = vec![state, alone];
+    let mut records = vec![state, durable, alone];
     for group in entries.chunks(1).chain([&entries[..]]) {
         let mut record = Vec::new();
         encode_append(&mut record, Some(hard), 301, group.len());

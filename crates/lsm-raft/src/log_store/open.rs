@@ -64,7 +64,8 @@ impl LogOptions {
 }
 
 impl LogStore {
-    /// Opens the log in `dir`, or makes an empty one. A torn tail is cut off.
+    /// Opens the log in `dir`, or makes an empty one. A torn tail is cut off, and so is what lies
+    /// behind damage in the last segment: then the log says what it [lost](Self::lost_through).
     ///
     /// # Errors
     ///
@@ -194,6 +195,11 @@ impl Folder<'_> {
         let chain: Vec<&Listed> = listed.iter().filter(is_part).collect();
         let start = match chain.first().map(|oldest| (oldest.number, oldest.front)) {
             Some((number, Front::Started(base))) if number == first => base,
+            // Two segments were begun after one another, and neither was synced: the older one's
+            // word still stands, and whether that is so its replay says.
+            _ if listed.iter().any(|older| older.number < first && older.state.is_some()) => {
+                return Ok(None);
+            }
             _ => {
                 let message = format!("segment {first} of the raft log is missing or damaged");
                 let path = wal::segment_path(self.dir, first);
@@ -205,11 +211,21 @@ impl Folder<'_> {
         wal::settle(self.fs, self.dir, &segments)?;
         let mut replay = Replay::new(cache_bytes);
         let visit = &mut |record: wal::LogRecord<'_>| replay.visit(&record);
-        let replayed = wal::replay(self.fs, self.dir, self.owner, &segments, start, None, visit)?;
+        let (fs, dir, owner) = (self.fs, self.dir, self.owner);
+        let (replayed, damage) = wal::replay_to_damage(fs, dir, owner, &segments, start, visit)?;
         if !replayed.started.iter().any(|started| started.number == newest.number) {
-            return Ok(None);
+            return damage.map_or(Ok(None), |damage| Err(damage.error));
+        }
+        let is_damaged = damage.is_some();
+        if let Some(damage) = damage {
+            // Without its word nobody knows what was promised.
+            if !replay.behind_damage(&damage.behind)? {
+                return Err(damage.error);
+            }
+            tracing::error!(error = %damage.error, "a part of the raft log is lost");
         }
         let replay = replay.finish().map_err(|error| error.in_file(&newest.path))?;
+        report_losses(&replay, &newest.path, is_damaged, replayed.torn);
         let (end, last_sequence) = (replayed.end, replayed.last_sequence);
         Ok(Some(Found { first, started: replayed.started, end, last_sequence, replay }))
     }
@@ -252,6 +268,25 @@ impl Folder<'_> {
     }
 }
 
+fn report_losses(replay: &Replay, path: &Path, is_damaged: bool, is_torn: bool) {
+    let (last, lost_through) = (replay.index.last(), replay.lost_through);
+    if lost_through > 0 {
+        tracing::error!(
+            path = %path.display(),
+            last,
+            lost_through,
+            "entries that this node had vouched for are lost; it takes no part in elections until \
+             the leader has sent them again"
+        );
+    } else if is_torn && !is_damaged {
+        tracing::warn!(
+            path = %path.display(),
+            last,
+            "cut the unfinished end off the raft log, as after a loss of power: nobody was told of it"
+        );
+    }
+}
+
 /// Goes on with the log in a new segment, which begins where the old ones end.
 fn start(
     options: LogOptions,
@@ -262,7 +297,7 @@ fn start(
 ) -> Result<(LogStore, LogWriter)> {
     let action = "begin a segment of the raft log";
     let LogOptions { fs, owner, segment_bytes, seed, .. } = options;
-    let Replay { hard, truncated, index, live, .. } = found.replay;
+    let Replay { hard, truncated, index, live, lost_through, .. } = found.replay;
     // Above every number that is in use, and that a file that was just removed had.
     let number = listed.last().map_or(Some(1), |newest| newest.number.0.checked_add(1));
     let number = number.map(FileNumber).ok_or_else(|| Error::Folder {
@@ -274,6 +309,7 @@ fn start(
         dir: dir.to_owned(),
         state: Mutex::new(StoreState::new(hard, index)),
         disk_bytes: AtomicU64::new(0),
+        lost_through,
     });
     let bytes = segment_bytes.min(FIRST_SEGMENT_BYTES_MAX);
     let nonces = Nonces::new(seed);
@@ -302,6 +338,8 @@ fn start(
         live,
         hard,
         truncated,
+        unvouched: None,
+        lost_through,
         claims: VecDeque::new(),
         spares: Vec::with_capacity(SPARES_MAX),
         buffer: Vec::new(),

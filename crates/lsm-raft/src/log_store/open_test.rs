@@ -1,4 +1,4 @@
-use lsm_core::fs::{CrashFs, CrashImage};
+use lsm_core::fs::{CrashFs, CrashImage, corrupt};
 use raft::eraftpb::Entry;
 
 use super::super::SegmentJob;
@@ -140,4 +140,97 @@ fn what_a_failed_sync_left_in_the_cache_is_durable_after_the_next() {
     writer.sync().unwrap();
     let (store, _writer) = open(&fs.image(CrashImage::Lost), 4096).unwrap();
     assert_eq!(all(&store), written);
+}
+
+/// Entries 1 to 4 under a vote, durable in two steps, and the bytes of their segment.
+fn two_steps() -> (CrashFs, PathBuf, Vec<u8>) {
+    let fs = CrashFs::new();
+    let (store, mut writer) = open(&fs, 4096).unwrap();
+    let written = entries(1..=4, 5, 30);
+    store.append(&written);
+    for (vote, some) in [(1, &written[..2]), (3, &written[2..])] {
+        writer.write(Some(&hard(5, vote, 4 * (vote / 3))), some).unwrap();
+        writer.sync().unwrap();
+    }
+    drop((store, writer));
+    let path = wal::segment_path(dir(), FileNumber(1));
+    let mut bytes = vec![0; fs.len(&path).unwrap() as usize];
+    fs.open_read(&path).unwrap().read_at(0, &mut bytes).unwrap();
+    (fs, path, bytes)
+}
+
+#[test]
+fn no_flipped_bit_shortens_the_log_unnoticed() {
+    let (fs, path, bytes) = two_steps();
+    let end = bytes.iter().rposition(|&byte| byte != 0).unwrap();
+    let (mut lost, mut refused, mut whole) = (0, 0, 0);
+    for offset in HEADER_LEN..=end {
+        let fs = fs.image(CrashImage::Kept);
+        corrupt(&fs, &path, offset as u64, 1 << (offset % 8)).unwrap();
+        let Ok((store, writer)) = open(&fs, 4096) else {
+            refused += 1;
+            continue;
+        };
+        let (last, hard_state) = (store.last_index(), store.hard_state());
+        assert_eq!((hard_state.term, hard_state.vote), (5, 3), "offset {offset}");
+        assert_eq!(all(&store), entries(1..=last, 5, 30));
+        if last == 4 {
+            assert_eq!((store.lost_through(), hard_state.commit), (0, 4), "offset {offset}");
+            whole += 1;
+            continue;
+        }
+        assert_eq!((store.lost_through(), hard_state.commit), (4, last), "offset {offset}");
+        lost += 1;
+        // It is still so at the next start, and until all of it is here again.
+        drop((store, writer));
+        for next in last + 1..=5 {
+            let (store, mut writer) = open(&fs, 4096).unwrap();
+            assert_eq!(store.lost_through(), if next <= 4 { 4 } else { 0 }, "offset {offset}");
+            store.append(&entries(next..=next, 5, 30));
+            writer.write(None, &entries(next..=next, 5, 30)).unwrap();
+            writer.sync().unwrap();
+        }
+    }
+    assert!(
+        lost > 50 && refused > 20 && whole > 20,
+        "{lost} lost, {refused} refused, {whole} whole"
+    );
+}
+
+#[test]
+fn what_was_never_durable_is_not_lost() {
+    let fs = CrashFs::new();
+    let (store, mut writer) = open(&fs, 4096).unwrap();
+    for index in 1..=3 {
+        store.append(&entries(index..=index, 1, 30));
+        writer.write(None, &entries(index..=index, 1, 30)).unwrap();
+        if index < 3 {
+            writer.sync().unwrap();
+        }
+    }
+    let path = wal::segment_path(dir(), FileNumber(1));
+    let mut bytes = vec![0; fs.len(&path).unwrap() as usize];
+    fs.open_read(&path).unwrap().read_at(0, &mut bytes).unwrap();
+    let end = bytes.iter().rposition(|&byte| byte != 0).unwrap();
+    let fs = fs.image(CrashImage::Kept);
+    corrupt(&fs, &path, end as u64, 1).unwrap();
+    let (store, _writer) = open(&fs, 4096).unwrap();
+    assert_eq!((store.last_index(), store.lost_through()), (2, 0));
+}
+
+#[test]
+fn segments_begun_after_one_another_may_be_lost_in_any_order() {
+    let fs = CrashFs::new();
+    let (store, mut writer) = open(&fs, 512).unwrap();
+    // Each in a segment of its own, and the first segment is not needed for them.
+    for index in 1..=2 {
+        store.append(&entries(index..=index, 1, 2000));
+        writer.write(None, &entries(index..=index, 1, 2000)).unwrap();
+    }
+    drop((store, writer));
+    for seed in 0..200 {
+        let (store, _writer) = open(&fs.image(CrashImage::Torn { seed }), 512).unwrap();
+        assert_eq!(store.lost_through(), 0);
+        assert_eq!(all(&store), entries(1..=store.last_index(), 1, 2000));
+    }
 }

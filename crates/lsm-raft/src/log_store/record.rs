@@ -10,6 +10,7 @@ use raft::eraftpb::{Entry, EntryType, HardState};
 
 const STATE: u8 = 1;
 const APPEND: u8 = 2;
+const DURABLE: u8 = 3;
 
 /// What a node must not forget besides entries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,6 +49,15 @@ pub(super) enum Record<'a> {
         at: usize,
         entries: Vec<StoredEntry<'a>>,
     },
+    Durable(Durable),
+}
+
+/// What was durable when it was written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Durable {
+    pub(super) hard: Hard,
+    /// Index of the last entry.
+    pub(super) through: u64,
 }
 
 /// An entry as it stands in a payload.
@@ -113,6 +123,18 @@ impl State {
     }
 }
 
+impl Durable {
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        out.push(DURABLE);
+        self.hard.encode(out);
+        put_varint(out, self.through);
+    }
+
+    fn read(decoder: &mut Decoder<'_>) -> Option<Self> {
+        Some(Self { hard: Hard::read(decoder)?, through: decoder.varint()? })
+    }
+}
+
 /// Appends the front of an append record to `out`; `count` entries, encoded one by one, follow.
 pub(super) fn encode_append(out: &mut Vec<u8>, hard: Option<Hard>, first: u64, count: usize) {
     out.push(APPEND);
@@ -151,6 +173,7 @@ impl<'a> Record<'a> {
     fn read(decoder: &mut Decoder<'a>) -> Option<Self> {
         match decoder.u8()? {
             STATE => State::read(decoder).map(Self::State),
+            DURABLE => Durable::read(decoder).map(Self::Durable),
             APPEND => {
                 let hard = match decoder.u8()? {
                     0 => None,

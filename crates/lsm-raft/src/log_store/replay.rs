@@ -7,7 +7,7 @@ use raft::eraftpb::Entry;
 
 use super::index::{Index, Written};
 use super::live::Live;
-use super::record::{Hard, Place, Record, State};
+use super::record::{Durable, Hard, Place, Record, State};
 
 /// What the records so far add up to.
 #[derive(Debug)]
@@ -16,6 +16,8 @@ pub(super) struct Replay {
     pub(super) truncated: Place,
     pub(super) index: Index,
     pub(super) live: Live,
+    /// Entries through this one were durable and are lost, if the log ends before it.
+    pub(super) lost_through: u64,
     cache_bytes_max: usize,
 }
 
@@ -26,6 +28,7 @@ impl Replay {
             truncated: Place::default(),
             index: Index::new(Place::default(), cache_bytes_max),
             live: Live::default(),
+            lost_through: 0,
             cache_bytes_max,
         }
     }
@@ -34,6 +37,10 @@ impl Replay {
         let payload = Bytes::copy_from_slice(record.payload);
         match decode(&payload)? {
             Record::State(state) => self.state(&state),
+            Record::Durable(durable) => {
+                self.durable(durable);
+                Ok(())
+            }
             Record::Append { hard, first, at, entries } => {
                 self.hard = hard.unwrap_or(self.hard);
                 if entries.is_empty() {
@@ -57,6 +64,24 @@ impl Replay {
         Ok(())
     }
 
+    fn durable(&mut self, Durable { hard, through }: Durable) {
+        self.hard = hard;
+        self.lost_through = if through > self.index.last() { through } else { 0 };
+    }
+
+    /// Payloads of records behind damage. What they say that was durable is all that counts of them:
+    /// entries behind a gap are of no use.
+    pub(super) fn behind_damage(&mut self, payloads: &[Vec<u8>]) -> Result<bool> {
+        let mut last = None;
+        for payload in payloads {
+            if let Record::Durable(durable) = decode(payload)? {
+                last = Some(durable);
+            }
+        }
+        last.into_iter().for_each(|durable| self.durable(durable));
+        Ok(last.is_some())
+    }
+
     fn append(&mut self, record: Written, entries: &[Entry], at: usize) -> Result<()> {
         let (first, begin, end) = (record.first, self.index.first(), self.index.last());
         // What stood before the oldest needed segment is gone. Entries that followed it come
@@ -71,6 +96,10 @@ impl Replay {
         self.index.append(entries);
         self.index.written(record, entries, at);
         self.live.wrote(record.segment, first, self.index.last());
+        // A leader sends what was lost again. All else was durable no longer than it was here.
+        if self.lost_through <= end || self.lost_through <= self.index.last() {
+            self.lost_through = 0;
+        }
         Ok(())
     }
 
@@ -96,7 +125,14 @@ impl Replay {
         }
         // A leader's word that more is committed may come late; what was truncated was committed.
         self.hard.commit = self.hard.commit.max(truncated.index);
-        let (commit, last) = (self.hard.commit, self.index.last());
+        let last = self.index.last();
+        if self.lost_through > last {
+            // What is lost is committed again once it is here again.
+            self.hard.commit = self.hard.commit.min(last);
+        } else {
+            self.lost_through = 0;
+        }
+        let commit = self.hard.commit;
         if commit > last {
             return Err(Error::corrupt(format!(
                 "the raft log ends at entry {last}, but {commit} entries were committed"

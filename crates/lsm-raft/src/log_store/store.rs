@@ -37,6 +37,9 @@ pub(super) struct Shared {
     pub(super) state: Mutex<State>,
     /// Length of all segment files.
     pub(super) disk_bytes: AtomicU64,
+    /// Entries through this one were durable, but not found when the log was opened; zero if all
+    /// were.
+    pub(super) lost_through: u64,
 }
 
 #[derive(Debug)]
@@ -74,6 +77,12 @@ impl LogStore {
     /// The hard state that was written last. Its commit index is not below where the log begins.
     pub fn hard_state(&self) -> HardState {
         self.shared.state.lock().hard.to_raft()
+    }
+
+    /// Entries through this one were durable, and were lost to damage when the log was opened; zero
+    /// if nothing was. They count as lost until the log has come that far again.
+    pub fn lost_through(&self) -> u64 {
+        self.shared.lost_through
     }
 
     /// Puts entries at the end of the log, in memory; they take the place of all that stand there

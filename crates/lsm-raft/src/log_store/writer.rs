@@ -19,15 +19,17 @@ use raft::eraftpb::{Entry, HardState};
 use super::ahead::{Ahead, SegmentJob, SegmentPromise};
 use super::index::Written;
 use super::live::Live;
-use super::record::{Hard, Place, State, encode_append, encode_entry, entry_len};
+use super::record::{Durable, Hard, Place, State, encode_append, encode_entry, entry_len};
 use super::store::Shared;
 use crate::error::{Error, Result};
 
 const BEGIN: &str = "begin a segment of the raft log";
+const SYNC: &str = "sync the raft log";
 /// Entries of one write go into several records once a record is this long, in bytes.
 const RECORD_BYTES_MAX: usize = 4 << 20;
 /// The buffer of a record is kept between writes up to this capacity, in bytes.
 const BUFFER_KEEP_MAX: usize = 1 << 20;
+const NOTE_LEN_HINT: usize = 64;
 /// Segments kept to be recycled.
 pub(super) const SPARES_MAX: usize = 4;
 /// Once so many segments' worth of bytes could be given up, a truncation begins a new segment to
@@ -50,6 +52,12 @@ pub struct LogWriter {
     /// What was written.
     pub(super) hard: Hard,
     pub(super) truncated: Place,
+    /// The end of what a [`Durable`] record is to vouch for.
+    pub(super) unvouched: Option<Lsn>,
+    /// Entries through this one were durable once, but are lost; see [`LogStore::lost_through`].
+    ///
+    /// [`LogStore::lost_through`]: super::LogStore::lost_through
+    pub(super) lost_through: u64,
     /// Once the log is durable up to this position, no segment below this one is needed.
     pub(super) claims: VecDeque<(Lsn, FileNumber)>,
     /// Segments that are not needed any more; each is `segment_bytes` long.
@@ -107,7 +115,7 @@ impl LogWriter {
         let segment = self.segment();
         let offset = self.writer.end().0 - self.writer.base().0;
         let buffer = std::mem::take(&mut self.buffer);
-        self.append(&buffer, "write the raft log")?;
+        self.unvouched = Some(self.append(&buffer, "write the raft log")?);
         let mut state = self.shared.state.lock();
         if let Some(hard) = hard {
             (self.hard, state.hard) = (hard, hard);
@@ -124,13 +132,33 @@ impl LogWriter {
         Ok(())
     }
 
-    /// Makes all that was written durable.
+    /// Makes all that was written durable, and notes that it was: a record without such a note
+    /// behind it may be the torn end of a write that nobody was told of, and one with it was
+    /// promised. The note itself is on disk a little later.
     ///
     /// # Errors
     ///
     /// If the file system refuses; then and from then on nothing more is written or synced.
     pub fn sync(&mut self) -> Result<()> {
-        self.syncer.sync_through(self.writer.end()).map_err(Error::storage("sync the raft log"))
+        self.syncer.check().map_err(Error::storage(SYNC))?;
+        let Some(end) = self.unvouched.take() else { return Ok(()) };
+        self.syncer.sync_through(end).map_err(Error::storage(SYNC))?;
+        if self.lost_through <= self.live.last() {
+            self.lost_through = 0;
+        }
+        let note = self.note();
+        if !self.writer.has_room(note.len()) {
+            self.rotate(note.len())?;
+        }
+        self.append(&note, SYNC).map(drop)
+    }
+
+    /// That all so far is durable.
+    fn note(&self) -> Vec<u8> {
+        let through = self.live.last().max(self.lost_through);
+        let mut note = Vec::with_capacity(NOTE_LEN_HINT);
+        Durable { hard: self.hard, through }.encode(&mut note);
+        note
     }
 
     /// Has the next segment made once half of this one is full: `start` begins that, anywhere, and
@@ -261,7 +289,12 @@ impl LogWriter {
 
     /// Writes the state record of the segment that just began.
     pub(super) fn begin(&mut self, state: &[u8]) -> Result<()> {
-        let end = self.append(state, BEGIN)?;
+        let mut end = self.append(state, BEGIN)?;
+        // Older segments, which say so as well, may be given up for this one.
+        if self.lost_through > 0 {
+            end = self.append(&self.note(), BEGIN)?;
+        }
+        self.unvouched = Some(end);
         let needed = self.live.oldest().unwrap_or_else(|| self.segment());
         self.claims.push_back((end, needed));
         self.count_bytes();

@@ -144,3 +144,8 @@ pub(super) fn is_change(entry: &Entry) -> bool {
 pub(super) fn is_early(message: &Message) -> bool {
     matches!(message.get_msg_type(), MessageType::MsgHeartbeatResponse | MessageType::MsgReadIndex)
 }
+
+/// Whether the sender wants to lead.
+pub(super) fn is_election(kind: MessageType) -> bool {
+    matches!(kind, MessageType::MsgRequestVote | MessageType::MsgRequestPreVote)
+}

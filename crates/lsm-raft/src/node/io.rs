@@ -27,6 +27,10 @@ pub trait NodeStorage: raft::Storage {
     /// raft can wait it gets `LogTemporarilyUnavailable`, elsewhere no entries.
     fn take_read_error(&mut self) -> Option<Error>;
 
+    /// Entries through this one were durable, and were lost before this process began; zero if none
+    /// were.
+    fn lost_through(&self) -> u64;
+
     /// The index through which the log may be cut so that about `keep_bytes` stay.
     fn cut_for(&self, keep_bytes: u64) -> u64;
 }

@@ -25,6 +25,7 @@ mod guard;
 mod heard;
 mod io;
 mod leases;
+mod losses;
 mod proposals;
 mod reads;
 mod status;
@@ -33,6 +34,7 @@ mod step;
 mod step_test;
 #[cfg(test)]
 mod test_group;
+mod truncation;
 
 pub use io::{Apply, Input, NodeStatus, NodeStorage, Output, PeerStatus, Persist, Restore, Wants};
 pub use step::Node;

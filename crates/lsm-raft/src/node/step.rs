@@ -13,9 +13,10 @@ use super::guard::{self, Verdict};
 use super::heard::Heard;
 use super::io::{Apply, Input, NodeStatus, NodeStorage, Output, Persist, Restore, Wants};
 use super::leases::Leases;
+use super::losses::{self, Losses};
 use super::proposals::Proposals;
 use super::reads::Reads;
-use super::status;
+use super::{status, truncation};
 use crate::config::{Config, Timing};
 use crate::error::{Error, Result};
 use crate::members::{Change, Members, decode_changes, encode_changes, to_raft};
@@ -26,11 +27,6 @@ const TRUNCATE_TICKS: u64 = 10;
 /// Ticks between two looks at whether what was told of the node's state is still so. What changes
 /// with each commit is told with it.
 const STATUS_TICKS: u64 = 5;
-/// The log is cut once this part of what is kept is too much.
-const CUT_PART: u64 = 4;
-/// So many times as much is kept for nodes that catch up from a snapshot.
-const CATCHING_UP_KEEP: u64 = 16;
-
 /// One node of the group: steps on its inputs, and says what is to be done.
 pub struct Node<S: NodeStorage, W> {
     config: Config,
@@ -60,6 +56,7 @@ pub struct Node<S: NodeStorage, W> {
     /// Term and vote as last given out to be persisted.
     promised: (u64, u64),
     failed: Option<String>,
+    losses: Losses,
 }
 
 impl<S: NodeStorage, W> std::fmt::Debug for Node<S, W> {
@@ -84,6 +81,7 @@ impl<S: NodeStorage, W> Node<S, W> {
     ) -> Result<Self> {
         config.validate()?;
         let logger = slog::Logger::root(slog::Discard, slog::o!());
+        let losses = Losses::new(storage.lost_through());
         let raw = RawNode::new(&config.to_raft(applied), storage, &logger)?;
         let mut node = Self {
             raw,
@@ -104,6 +102,7 @@ impl<S: NodeStorage, W> Node<S, W> {
             promising: None,
             promised: (0, 0),
             failed: None,
+            losses,
             config,
             nonce,
         };
@@ -185,6 +184,7 @@ impl<S: NodeStorage, W> Node<S, W> {
                 self.raw.report_snapshot(node, status);
             }
             Input::Transfer { to } => self.transfer(to),
+            Input::Campaign if self.lacks_entries() => {}
             Input::Campaign => self.raw.campaign()?,
             Input::Fail { reason } => self.fail(reason),
         }
@@ -229,6 +229,10 @@ impl<S: NodeStorage, W> Node<S, W> {
         self.ticks += 1;
         self.status_due |= self.ticks.is_multiple_of(STATUS_TICKS);
         self.note_heard();
+        if self.lacks_entries() {
+            // It must not campaign either.
+            self.raw.raft.election_elapsed = 0;
+        }
         self.raw.tick();
         if let Some(context) = self.reads.tick(now, &self.config) {
             self.raw.read_index(context);
@@ -274,7 +278,9 @@ impl<S: NodeStorage, W> Node<S, W> {
         self.heard.note(self.ticks, ticks_max, active.map(|(&id, _)| id));
     }
 
-    fn receive(&mut self, message: Message, now: Duration) -> Result<()> {
+    fn receive(&mut self, mut message: Message, now: Duration) -> Result<()> {
+        let last = self.raw.raft.raft_log.last_index();
+        let is_lost = self.losses.remain(last) && losses::soften(&mut message, last);
         if self.failed.is_some() && message.get_msg_type() == MessageType::MsgSnapshot {
             return Ok(());
         }
@@ -288,6 +294,10 @@ impl<S: NodeStorage, W> Node<S, W> {
             }
             Verdict::Step => {}
         }
+        if self.leads() && losses::is_admission(&message) {
+            losses::believe(&mut self.raw.raft, &message);
+            return Ok(());
+        }
         let is_snapshot = message.get_msg_type() == MessageType::MsgSnapshot;
         self.raw.skip_bcast_commit(self.proposals.more_follow());
         match self.raw.step(message) {
@@ -299,18 +309,27 @@ impl<S: NodeStorage, W> Node<S, W> {
         if is_snapshot && self.raw.has_ready() {
             self.take_ready(now)?;
         }
+        // Its term is news that must be durable first; then another heartbeat comes.
+        if is_lost && !self.is_promise(&self.raw.raft.hard_state()) && self.promising.is_none() {
+            self.outputs
+                .extend(losses::admission(&self.raw.raft).map(|told| Output::Send(vec![told])));
+        }
         Ok(())
     }
 
     /// A node that may have answered a lease before it was restarted has forgotten so: it lets
     /// that lease run out before it helps to elect another leader.
-    fn must_not_vote_yet(&self, message: &Message) -> bool {
-        self.config.lease_reads
-            && self.ticks <= self.config.election_ticks_min as u64
-            && matches!(
-                message.get_msg_type(),
-                MessageType::MsgRequestVote | MessageType::MsgRequestPreVote
-            )
+    fn must_not_vote_yet(&mut self, message: &Message) -> bool {
+        let kind = message.get_msg_type();
+        if self.lacks_entries() {
+            return guard::is_election(kind) || kind == MessageType::MsgTimeoutNow;
+        }
+        let may_hold = self.ticks <= self.config.election_ticks_min as u64;
+        self.config.lease_reads && may_hold && guard::is_election(kind)
+    }
+
+    fn lacks_entries(&mut self) -> bool {
+        self.losses.remain(self.raw.raft.raft_log.last_index())
     }
 
     fn propose(&mut self, command: Vec<u8>, waiter: W) {
@@ -719,38 +738,23 @@ impl<S: NodeStorage, W> Node<S, W> {
     }
 
     fn truncate(&mut self) {
-        let keep = self.config.log_keep_bytes;
-        let near = self.raw.store().cut_for(keep);
-        let needed = self.needed_by_others(near);
-        let log = &self.raw.raft.raft_log;
-        let (first, store) = (log.first_index(), self.raw.store());
-        // Now and then much, not each time a little. However little that is in tables: the log
-        // must not grow for as long as the tables are behind it.
-        if store.cut_for(keep + keep / CUT_PART) < first {
-            return;
-        }
-        let kept = needed.map_or(near, |needed| {
-            near.min(needed.max(store.cut_for(keep.saturating_mul(CATCHING_UP_KEEP))))
-        });
-        let index = kept.min(self.flushed).min(log.applied);
-        let term = log.term(index);
-        if let (true, Ok(term)) = (self.failed.is_none() && index >= first, term) {
-            self.raw.mut_store().truncate(index);
-            self.outputs.push(Output::Truncate { index, term });
-        }
-    }
-
-    /// Through where the log may be cut for those that catch up from a snapshot.
-    fn needed_by_others(&mut self, near: u64) -> Option<u64> {
         if !self.leads() {
             self.catching_up.clear();
         }
         let (prs, heard) = (self.raw.raft.prs(), &self.heard);
-        self.catching_up.look(near, |node| {
-            let progress = prs.get(node)?;
-            let active = progress.recent_active || heard.has(node);
-            Some(Seen { matched: progress.matched, active })
-        })
+        let catching_up = &mut self.catching_up;
+        let needed = |near| {
+            catching_up.look(near, |node| {
+                let progress = prs.get(node)?;
+                let active = progress.recent_active || heard.has(node);
+                Some(Seen { matched: progress.matched, active })
+            })
+        };
+        let cut = truncation::cut(&self.raw.raft, &self.config, self.flushed, needed);
+        if let (Some((index, term)), None) = (cut, &self.failed) {
+            self.raw.mut_store().truncate(index);
+            self.outputs.push(Output::Truncate { index, term });
+        }
     }
 
     fn watch_leadership(&mut self) {

@@ -24,12 +24,14 @@ pub(super) struct Memory {
     pub(super) read_error: Cell<bool>,
     /// Index and term of the last entry that was cut.
     pub(super) truncated: (u64, u64),
+    /// See [`NodeStorage::lost_through`].
+    pub(super) lost_through: u64,
 }
 
 impl Memory {
     pub(super) fn new(log: MemStorage) -> Self {
         let (is_unreadable, read_error) = (Cell::new(false), Cell::new(false));
-        Self { log, is_unreadable, read_error, truncated: (0, 0) }
+        Self { log, is_unreadable, read_error, truncated: (0, 0), lost_through: 0 }
     }
 }
 
@@ -90,6 +92,9 @@ impl NodeStorage for Memory {
     }
     fn take_read_error(&mut self) -> Option<Error> {
         self.read_error.take().then(|| Error::corrupt("segment 7", "offset 9"))
+    }
+    fn lost_through(&self) -> u64 {
+        self.lost_through
     }
     /// Each entry counts for a byte.
     fn cut_for(&self, keep_bytes: u64) -> u64 {

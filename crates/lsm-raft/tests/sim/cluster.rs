@@ -57,6 +57,7 @@ pub(crate) enum Event {
     CompareStates { index: u64 },
     Fault,
     Transfer { to: u64 },
+    Replace { node: u64 },
     Restart { node: u64 },
     Crash { node: u64, life: u64 },
     Heal,
@@ -200,6 +201,7 @@ impl Cluster {
                     self.with(leader, |running| running.replica.transfer(Some(to)));
                 }
             }
+            Event::Replace { node } => self.replace(node),
             Event::Restart { node } => {
                 if self.hosts.get(&node).is_some_and(|host| host.running.is_none()) {
                     self.start(node);
@@ -473,10 +475,42 @@ impl Cluster {
                 let delay = self.rng.u64(..TICK);
                 self.schedule(delay, Event::Maintain { node, life });
             }
+            Err(_) if host.is_damaged && !host.is_faulty => {
+                self.report.replaced += 1;
+                self.hosts.remove(&node);
+                self.replace(node);
+            }
             Err(error) => {
                 assert!(host.is_faulty, "node {node} cannot start at {now}: {error}");
                 self.crash_down(node);
             }
+        }
+        let host = self.hosts.get(&node).and_then(|host| host.running.as_ref());
+        if host.is_some_and(|running| running.stepper.store().lost_through() > 0) {
+            self.report.losses += 1;
+        }
+    }
+
+    /// An operator removes a node that cannot start any more.
+    fn replace(&mut self, node: u64) {
+        let leader = self.leader().and_then(|leader| self.hosts[&leader].running.as_ref());
+        if leader.is_some_and(|leader| !leader.replica.members().nodes.contains_key(&node)) {
+            return;
+        }
+        self.change(vec![Change::Remove { node }]);
+        self.schedule(500_000, Event::Replace { node });
+    }
+
+    /// The process dies, and of what it had on disk a bit flips near the end of its log.
+    pub(crate) fn damage(&mut self, node: u64) {
+        let pause = self.rng.u64(10_000..2_000_000);
+        let host = self.hosts.get_mut(&node).filter(|host| host.running.is_some());
+        if let Some(host) = host {
+            host.crash(CrashImage::Kept);
+            host.damage_log(&mut self.rng);
+            self.report.damages += 1;
+            self.trace("damage", node, 0);
+            self.schedule(pause, Event::Restart { node });
         }
     }
 

@@ -25,7 +25,7 @@ pub(crate) fn strike(cluster: &mut Cluster) {
         Some(leader) if cluster.rng.bool() => leader,
         _ => nodes[cluster.rng.usize(..nodes.len())],
     };
-    match cluster.rng.u8(..25) {
+    match cluster.rng.u8(..26) {
         0..3 => crash(cluster, victim),
         3 => blackout(cluster),
         4 => isolate(cluster, victim),
@@ -56,6 +56,8 @@ pub(crate) fn strike(cluster: &mut Cluster) {
         18 => fail(cluster, victim),
         19 => stop(cluster, victim),
         20 => jump(cluster, victim),
+        // One copy of what was acknowledged at a time.
+        21 if cluster.hosts.values().all(|host| !host.is_damaged) => cluster.damage(victim),
         _ => change(cluster),
     }
 }

@@ -1,13 +1,16 @@
 //! The machine that a node runs on: its disk, its clock, and how they fare.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lsm_core::fs::{CrashFs, CrashImage, Fault, FaultFs, Op as FsOp};
+use fastrand::Rng;
+use lsm_core::fs::{CrashFs, CrashImage, Fault, FaultFs, Fs, Op as FsOp, corrupt};
+use lsm_core::wal::HEADER_LEN;
 use lsm_core::{Clock, ManualClock};
 use lsm_raft::Result;
 
-use crate::replica::{Running, Setup};
+use crate::replica::{DIR, Running, Setup};
 
 /// A node, running or not. Times are in microseconds of the true clock.
 pub(crate) struct Host {
@@ -18,6 +21,8 @@ pub(crate) struct Host {
     faults: FaultFs,
     /// Something was wrong with the disk since it last started.
     pub(crate) is_faulty: bool,
+    /// Bytes of its disk were changed.
+    pub(crate) is_damaged: bool,
     pub(crate) clock: Arc<ManualClock>,
     /// Its clock runs so many thousandths faster than the true one.
     pub(crate) rate: i64,
@@ -41,6 +46,7 @@ impl Host {
             faults: FaultFs::new(Arc::new(disk.clone())),
             disk,
             is_faulty: false,
+            is_damaged: false,
             clock: Arc::new(ManualClock::default()),
             rate,
             clock_set_at: now,
@@ -79,6 +85,28 @@ impl Host {
 
     pub(crate) fn has_crashed(&self) -> bool {
         self.disk.crashed()
+    }
+
+    /// Flips a bit near the end of the node's raft log, whose process just died.
+    pub(crate) fn damage_log(&mut self, rng: &mut Rng) {
+        self.is_damaged = true;
+        let dir = Path::new(DIR).join("log");
+        let mut segments: Vec<_> = self.disk.list(&dir).expect("it has a log");
+        segments.retain(|name| name.ends_with(".log"));
+        segments.sort();
+        // The newest may not have been begun.
+        for name in segments.into_iter().rev() {
+            let path = dir.join(name);
+            let file = self.disk.open_read(&path).expect("it is there");
+            let mut bytes = vec![0; file.len() as usize];
+            file.read_at(0, &mut bytes).expect("it can be read");
+            let records = bytes.get(HEADER_LEN..).unwrap_or_default();
+            if let Some(last) = records.iter().rposition(|&byte| byte != 0) {
+                let offset = rng.usize(last.saturating_sub(600)..=last) + HEADER_LEN;
+                corrupt(&self.disk, &path, offset as u64, 1 << rng.u8(..8)).expect("it is there");
+                return;
+            }
+        }
     }
 
     /// So much room is left; all of it with none.

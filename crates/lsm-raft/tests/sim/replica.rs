@@ -19,7 +19,7 @@ use lsm_raft::{
 /// One attempt of a client.
 pub(crate) type Ticket = u64;
 
-const DIR: &str = "node";
+pub(crate) const DIR: &str = "node";
 /// Small, so that logs are cut and snapshots needed.
 const LOG_KEEP_BYTES: u64 = 6 << 10;
 /// On a disk that is about to be full so much is held back.

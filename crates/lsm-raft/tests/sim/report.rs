@@ -39,6 +39,10 @@ counts! {
     stopped,
     /// Nodes that were told to stop.
     told_to_stop,
+    /// Logs that were damaged, those that lost something, and nodes that could not start with it.
+    damages,
+    losses,
+    replaced,
     clock_jumps,
     storms,
     transfers,

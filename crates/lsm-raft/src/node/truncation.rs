@@ -1,0 +1,38 @@
+//! Through where the log may be cut. Pure.
+
+use raft::Raft;
+
+use super::io::NodeStorage;
+use crate::config::Config;
+
+/// The log is cut once this part of what is kept is too much.
+const CUT_PART: u64 = 4;
+/// So many times as much is kept for nodes that catch up from a snapshot.
+const CATCHING_UP_KEEP: u64 = 16;
+
+/// Index and term of the last entry that is not needed; none while it is not worth it. What is
+/// `flushed` is in tables; `needed` says, given what would be kept for all, what those need who
+/// catch up from a snapshot.
+pub(super) fn cut<S: NodeStorage>(
+    raft: &Raft<S>,
+    config: &Config,
+    flushed: u64,
+    needed: impl FnOnce(u64) -> Option<u64>,
+) -> Option<(u64, u64)> {
+    let keep = config.log_keep_bytes;
+    let (log, store) = (&raft.raft_log, raft.store());
+    let near = store.cut_for(keep);
+    let needed = needed(near);
+    let first = log.first_index();
+    // Now and then much, not each time a little. However little that is in tables: the log
+    // must not grow for as long as the tables are behind it.
+    if store.cut_for(keep + keep / CUT_PART) < first {
+        return None;
+    }
+    let kept = needed.map_or(near, |needed| {
+        near.min(needed.max(store.cut_for(keep.saturating_mul(CATCHING_UP_KEEP))))
+    });
+    let index = kept.min(flushed).min(log.applied);
+    let term = log.term(index).ok()?;
+    (index >= first).then_some((index, term))
+}
