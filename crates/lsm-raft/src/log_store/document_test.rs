@@ -3,7 +3,7 @@
 use lsm_core::wal::FileNumber;
 use raft::eraftpb::{Entry, EntryType};
 
-use super::record::{Hard, Place, Record, State, encode_append, encode_entry};
+use super::record::{Durable, Hard, Place, Record, State, encode_append, encode_entry};
 
 const DOCUMENT: &str = include_str!("../../../../docs/format.md");
 
@@ -48,4 +48,13 @@ fn an_append_record_is_as_documented() {
     assert_eq!(documented("raft-append"), written);
     let Ok(Record::Append { first, entries, .. }) = Record::decode(&written) else { panic!() };
     assert_eq!((first, entries.len()), (301, 2));
+}
+
+#[test]
+fn a_durable_record_is_as_documented() {
+    let durable = Durable { hard: Hard { term: 7, vote: 3, commit: 300 }, through: 302 };
+    let mut written = Vec::new();
+    durable.encode(&mut written);
+    assert_eq!(documented("raft-durable"), written);
+    assert_eq!(Record::decode(&written), Ok(Record::Durable(durable)));
 }

@@ -85,6 +85,10 @@ pub enum Input<W> {
         /// The members that came with it.
         members: Members,
     },
+    /// The state is damaged; to be said again until another one is in force. A leader hands over: it
+    /// must not offer it to others. Whoever follows asks for a good copy, and takes no entries until
+    /// that has come.
+    StateDamaged,
     /// A node tells its times; what of it comes after this was sent under them.
     Timing {
         /// The node.

@@ -91,3 +91,7 @@ pub(super) fn believe<S: Storage>(raft: &mut Raft<S>, message: &Message) {
     progress.become_probe();
     raft.send_append(message.from);
 }
+
+#[cfg(test)]
+#[path = "losses_test.rs"]
+mod tests;

@@ -106,7 +106,7 @@ impl<S: NodeStorage, W> Node<S, W> {
             config,
             nonce,
         };
-        node.draw_election_timeout();
+        elections::draw_timeout(&mut node.raw.raft, &node.config, nonce);
         let hard_state = node.raw.raft.hard_state();
         node.promised = (hard_state.term, hard_state.vote);
         node.status = node.status();
@@ -143,13 +143,8 @@ impl<S: NodeStorage, W> Node<S, W> {
     pub fn step(&mut self, input: Input<W>, now: Duration) -> Result<()> {
         let led = self.leads();
         self.take(input, now)?;
-        self.draw_election_timeout();
+        elections::draw_timeout(&mut self.raw.raft, &self.config, self.nonce);
         self.watch(led)
-    }
-
-    fn draw_election_timeout(&mut self) {
-        let ticks = elections::timeout_ticks(&self.config, self.nonce, self.raw.raft.term);
-        self.raw.raft.set_randomized_election_timeout(ticks);
     }
 
     fn take(&mut self, input: Input<W>, now: Duration) -> Result<()> {
@@ -172,6 +167,11 @@ impl<S: NodeStorage, W> Node<S, W> {
                 self.raw.advance_apply_to(index);
                 self.flushed = self.flushed.max(index);
                 self.members = members;
+            }
+            // There may be no leader to ask, or a snapshot is on its way.
+            Input::StateDamaged => {
+                self.transfer(None);
+                let _ = self.raw.request_snapshot();
             }
             Input::Timing { node, timing } => self.note_timing(node, timing),
             Input::Unreachable { node } => self.raw.report_unreachable(node),

@@ -228,7 +228,11 @@ impl ApplyThread {
             }
             let shared = Arc::clone(&self.shared);
             let work = move || {
-                let hash = job.run().map(u128::to_be_bytes).map_err(|error| error.to_string());
+                let hash = job.run();
+                if let Err(Error::Storage { cause, .. }) = &hash {
+                    shared.reader.note_error(cause);
+                }
+                let hash = hash.map(u128::to_be_bytes).map_err(|error| error.to_string());
                 shared.hashes.lock().end(index, hash);
             };
             match self.shared.beside.begin("state-hash", work) {

@@ -121,6 +121,9 @@ impl RaftThread {
         }
         if self.ticks.is_multiple_of(ROOM_TICKS) {
             self.look_for_room(now)?;
+            if self.shared.reader.is_damaged() {
+                self.node.step(Input::StateDamaged, now)?;
+            }
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! An engine that holds a state: the keyspaces of its users and of the bookkeeping.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 use lsm_core::{Db, Keyspace, Options};
 
@@ -14,11 +15,13 @@ pub(super) struct Current {
     /// The keyspace of the bookkeeping.
     pub(super) rows: Keyspace,
     pub(super) dir: PathBuf,
+    /// Something in it was found to be.
+    pub(super) is_damaged: AtomicBool,
 }
 
 /// Opens it, and reads the books.
 pub(super) fn open_engine(engine: Options, dir: &Path) -> Result<(Current, Book)> {
     let db = engine.open(dir).map_err(Error::storage("open the state"))?;
     let (rows, book) = Book::load(&db)?;
-    Ok((Current { db, rows, dir: dir.to_owned() }, book))
+    Ok((Current { db, rows, dir: dir.to_owned(), is_damaged: AtomicBool::new(false) }, book))
 }

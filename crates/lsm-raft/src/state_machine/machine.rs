@@ -278,13 +278,13 @@ impl StateMachine {
     ///
     /// # Errors
     ///
-    /// `Invalid` if the snapshot is not ahead of this state or of another folder, `Storage`: then
+    /// `Invalid` if the snapshot is not [useful](StateReader::check) or of another folder, `Storage`: then
     /// this state stays in force, unless the switch itself failed, after which the state must be
     /// opened anew.
     pub fn restore(&mut self, checked: Checked) -> Result<()> {
         self.check_usable()?;
         let index = checked.header().index;
-        checked.header().check_ahead_of(self.applied().0)?;
+        self.reader().check_useful(checked.header())?;
         let name = self.shared.folder.state_name(checked.staged.dir())?;
         let Checked { current, book, staged } = checked;
         if let Err(error) = self.shared.folder.switch(&name) {

@@ -48,7 +48,10 @@ impl StateReader {
             let read = current.db.get(key);
             // An engine that was replaced while it was read is closed, and its files are gone.
             if read.is_ok() || Arc::ptr_eq(&current, &self.shared.current.load()) {
-                return read.map_err(Error::storage("read the state"));
+                return read.map_err(|error| {
+                    self.note_error(&error);
+                    Error::storage("read the state")(error)
+                });
             }
         }
     }
@@ -56,6 +59,22 @@ impl StateReader {
     /// Pins the state of this moment, for several reads of one point.
     pub fn snapshot(&self) -> Snapshot {
         self.shared.current.load().db.snapshot()
+    }
+
+    /// Whoever reads the state by other means than these is to tell of errors here: one that says
+    /// that the state is damaged lets the node fetch a good copy from the leader.
+    pub fn note_error(&self, error: &lsm_core::Error) {
+        let current = self.shared.current.load();
+        if error.kind() == lsm_core::ErrorKind::Corrupt
+            && !current.is_damaged.swap(true, Ordering::Relaxed)
+        {
+            tracing::error!(%error, "the state is damaged; a good copy is fetched from the leader");
+        }
+    }
+
+    /// Whether anything in the state in force was found to be damaged.
+    pub fn is_damaged(&self) -> bool {
+        self.shared.current.load().is_damaged.load(Ordering::Relaxed)
     }
 
     /// The engine in force: to flush, compact and look at. Writing to it would tear the state
@@ -101,6 +120,11 @@ impl StateReader {
         // Of which index it is, the copy knows best.
         let copy = shared.engine.clone().open_read_only(dir).map_err(storage())?;
         let (_, book) = Book::load(&copy)?;
+        // Whoever receives it reads all of it, too, and would refuse it for ever.
+        copy.verify().map_err(|error| {
+            self.note_error(&error);
+            storage()(error)
+        })?;
         copy.close().map_err(storage())?;
         Outgoing::new(shared.folder.fs(), dir, book.applied(), book.conf().clone())
     }
@@ -119,10 +143,16 @@ impl StateReader {
     ///
     /// # Errors
     ///
-    /// `Invalid` if it is not ahead of this state, `Corrupt` if it is not what its header says, or
-    /// damaged; `Storage`.
+    /// `Invalid` if it is not ahead of this state, or behind it if this one is damaged; `Corrupt` if
+    /// it is not what its header says, or damaged; `Storage`.
     pub fn check(&self, staged: Staged) -> Result<Checked> {
-        staged.header().check_ahead_of(self.applied())?;
+        self.check_useful(staged.header())?;
         Checked::new(&self.shared.engine, staged)
+    }
+
+    pub(super) fn check_useful(&self, header: &Header) -> Result<()> {
+        let applied = self.applied();
+        // A damaged state is no better than a good one of the same index.
+        header.check_ahead_of(applied.saturating_sub(u64::from(self.is_damaged())))
     }
 }

@@ -313,3 +313,36 @@ fn a_state_moves_on_a_real_disk() {
         assert_eq!(OsFs.list_dirs(&temporary.path().join(node)).unwrap(), [state]);
     }
 }
+
+#[test]
+fn a_damaged_state_is_offered_to_nobody_and_replaced_by_a_good_one_of_its_index() {
+    let log = Log::random(6, 200, 2000);
+    let good = Arc::new(sender(&log).checkpoint().unwrap());
+    let fs = in_memory();
+    let mut machine = founder(&fs, 3);
+    machine.apply(&log.entries, &log.conf).unwrap();
+    machine.flush().unwrap();
+    let same = send(&good, &machine).unwrap();
+    let error = machine.reader().check(same).unwrap_err();
+    assert!(matches!(error, Error::Invalid(_)), "{error}");
+    machine.close().unwrap();
+
+    // In the first block of its largest table.
+    let dir = Path::new(DIR).join("state-000001");
+    let mut tables: Vec<_> =
+        fs.list(&dir).unwrap().into_iter().map(|name| dir.join(name)).collect();
+    tables.retain(|path| path.extension().is_some_and(|extension| extension == "table"));
+    let table = tables.iter().max_by_key(|path| fs.len(path).unwrap()).unwrap();
+    corrupt(&fs, table, 100, 1).unwrap();
+    let mut machine = open(&fs, 3);
+    let reader = machine.reader();
+    assert!(!reader.is_damaged());
+    let error = machine.checkpoint().unwrap_err().to_string();
+    assert!(error.contains(".table"), "{error}");
+    assert!(reader.is_damaged());
+    let staged = send(&good, &machine).unwrap();
+    restore(&mut machine, staged).unwrap();
+    assert!(!reader.is_damaged());
+    assert_eq!(picture(&machine), picture(&sender(&log)));
+    machine.checkpoint().unwrap();
+}

@@ -302,7 +302,7 @@ impl Cluster {
         if let Some(Err(error)) = maintained
             && error.kind() != lsm_core::ErrorKind::Closed
         {
-            let faulty = self.hosts.get(&node).is_none_or(|host| host.is_faulty);
+            let faulty = self.hosts.get(&node).is_none_or(|host| host.is_faulty || host.is_damaged);
             assert!(faulty, "node {node} failed at {}: {error}", self.now);
         }
         let pause = self.rng.u64(50_000..400_000);
@@ -310,7 +310,11 @@ impl Cluster {
     }
 
     fn absorb(&mut self, node: u64, effects: Effects) {
-        let running = self.hosts[&node].running.as_ref().expect("it made a step");
+        let host = self.hosts.get_mut(&node).expect("it made a step");
+        let running = host.running.as_ref().expect("it made a step");
+        if running.replica.reader().is_damaged() && !std::mem::replace(&mut host.was_found, true) {
+            self.report.found += 1;
+        }
         let status = running.status();
         self.oracle.see_status(&status);
         self.trace("step", node, status.term << 40 ^ status.committed << 20 ^ status.last);
@@ -501,14 +505,19 @@ impl Cluster {
         self.schedule(500_000, Event::Replace { node });
     }
 
-    /// The process dies, and of what it had on disk a bit flips near the end of its log.
+    /// The process dies, and of what it had on disk a bit flips near the end of its log, or some in
+    /// a table.
     pub(crate) fn damage(&mut self, node: u64) {
         let pause = self.rng.u64(10_000..2_000_000);
         let host = self.hosts.get_mut(&node).filter(|host| host.running.is_some());
         if let Some(host) = host {
             host.crash(CrashImage::Kept);
-            host.damage_log(&mut self.rng);
-            self.report.damages += 1;
+            if self.rng.bool() && host.damage_table(&mut self.rng) {
+                self.report.damaged_tables += 1;
+            } else {
+                host.damage_log(&mut self.rng);
+                self.report.damaged_logs += 1;
+            }
             self.trace("damage", node, 0);
             self.schedule(pause, Event::Restart { node });
         }
@@ -679,6 +688,11 @@ impl Cluster {
         let members = newest.running.as_ref().expect("it runs").replica.members();
         // One that was removed may never hear of it.
         self.hosts.retain(|id, _| members.nodes.contains_key(id));
+        let broken = |host: &&Host| {
+            let running = host.running.as_ref();
+            running.is_some_and(|running| running.replica.reader().is_damaged())
+        };
+        assert_eq!(self.hosts.values().filter(broken).count(), 0, "damage stays: seed {seed}");
         let ends: Vec<u64> = self.hosts.values().map(running).collect();
         assert!(
             ends.windows(2).all(|pair| pair[0] == pair[1]),

@@ -23,6 +23,8 @@ pub(crate) struct Host {
     pub(crate) is_faulty: bool,
     /// Bytes of its disk were changed.
     pub(crate) is_damaged: bool,
+    /// Its state was found to be damaged.
+    pub(crate) was_found: bool,
     pub(crate) clock: Arc<ManualClock>,
     /// Its clock runs so many thousandths faster than the true one.
     pub(crate) rate: i64,
@@ -47,6 +49,7 @@ impl Host {
             disk,
             is_faulty: false,
             is_damaged: false,
+            was_found: false,
             clock: Arc::new(ManualClock::default()),
             rate,
             clock_set_at: now,
@@ -107,6 +110,27 @@ impl Host {
                 return;
             }
         }
+    }
+
+    /// Flips bits in one of the tables of the node's state, whose process just died; false if there
+    /// is none.
+    pub(crate) fn damage_table(&mut self, rng: &mut Rng) -> bool {
+        let state = Path::new(DIR).join("state");
+        let folders = self.disk.list_dirs(&state).unwrap_or_default();
+        let tables = folders.iter().flat_map(|folder| {
+            let folder = state.join(folder);
+            let names = self.disk.list(&folder).unwrap_or_default();
+            names.into_iter().filter(|name| name.ends_with(".table")).map(move |n| folder.join(n))
+        });
+        let mut tables: Vec<_> = tables.collect();
+        tables.sort();
+        let Some(table) = rng.choice(&tables) else { return false };
+        let len = self.disk.len(table).expect("it is there");
+        for _ in 0..3 {
+            corrupt(&self.disk, table, rng.u64(..len), 1 << rng.u8(..8)).expect("it is there");
+        }
+        self.is_damaged = true;
+        true
     }
 
     /// So much room is left; all of it with none.

@@ -39,10 +39,13 @@ counts! {
     stopped,
     /// Nodes that were told to stop.
     told_to_stop,
-    /// Logs that were damaged, those that lost something, and nodes that could not start with it.
-    damages,
+    damaged_logs,
+    damaged_tables,
+    /// Logs that lost something, and nodes that could not start with their damage.
     losses,
     replaced,
+    /// States that were found to be damaged, by nodes that run.
+    found,
     clock_jumps,
     storms,
     transfers,
