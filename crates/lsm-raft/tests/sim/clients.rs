@@ -134,6 +134,11 @@ impl Client {
         Some(Command::Write { session, ops: vec![op] }.to_bytes())
     }
 
+    /// Whether what it asks for may arrive twice and take effect once.
+    pub(crate) fn repeats_safely(&self) -> bool {
+        self.session.is_some()
+    }
+
     pub(crate) fn waits_for(&self, attempt: Ticket) -> bool {
         self.request.as_ref().is_some_and(|request| request.attempt == attempt)
     }

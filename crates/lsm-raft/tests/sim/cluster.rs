@@ -50,6 +50,7 @@ pub(crate) enum Event {
     Turn { node: u64, life: u64, thread: Thread },
     Maintain { node: u64, life: u64 },
     Client { id: u64 },
+    Ask { attempt: Ticket, node: u64, request: Request },
     Resend { id: u64 },
     Answer { attempt: Ticket, answer: Answer },
     Impatience { id: u64, attempt: Ticket },
@@ -86,7 +87,6 @@ impl Cluster {
     pub(crate) fn new(seed: u64, print: bool) -> Self {
         let mut rng = Rng::with_seed(seed);
         let recorder = Arc::new(Recorder::new(OPERATIONS_MAX));
-        let lease_reads = seed.is_multiple_of(3);
         let mut cluster = Self {
             seed,
             print,
@@ -105,8 +105,7 @@ impl Cluster {
             rng: rng.fork(),
         };
         for id in 1..=NODES {
-            let founders = Some(founders());
-            let setup = Setup { id, founders, lease_reads, seed: rng.u64(..) };
+            let setup = cluster.setup(id, Some(founders()));
             cluster.add_host(setup);
         }
         for id in 1..=CLIENTS {
@@ -118,6 +117,19 @@ impl Cluster {
         cluster.schedule(2_000_000, Event::AskForStates);
         cluster.schedule(FAULTS_END, Event::Heal);
         cluster
+    }
+
+    /// Settings of a node, which may differ from those of the others.
+    pub(crate) fn setup(&mut self, id: u64, founders: Option<Members>) -> Setup {
+        let rng = &mut self.rng;
+        let lease_reads = match self.seed % 4 {
+            0 | 1 => false,
+            2 => true,
+            // Then nobody rests on a lease.
+            _ => rng.bool(),
+        };
+        let election_ticks = if self.seed.is_multiple_of(5) { rng.usize(7..20) } else { 10 };
+        Setup { id, founders, lease_reads, election_ticks, seed: rng.u64(..) }
     }
 
     pub(crate) fn add_host(&mut self, setup: Setup) {
@@ -182,6 +194,9 @@ impl Cluster {
                 }
             }
             Event::Client { id } => self.client(id),
+            Event::Ask { attempt, node, request } => {
+                self.with(node, |running| running.ask(attempt, request));
+            }
             Event::Resend { id } => self.send(id),
             Event::Answer { attempt, answer } => self.answer(attempt, answer),
             Event::Impatience { id, attempt } => {
@@ -593,9 +608,18 @@ impl Cluster {
             Some(command) => Request::Propose(command),
             None => Request::Read(client.key().to_vec()),
         };
+        let repeats = client.repeats_safely();
         self.attempts.insert(attempt, id);
         self.schedule(PATIENCE, Event::Impatience { id, attempt });
-        self.with(target, |running| running.ask(attempt, request));
+        let copies = if repeats && self.rng.u8(..20) == 0 { 2 } else { 1 };
+        for _ in 0..copies {
+            let is_late = self.rng.u8(..50) == 0;
+            let delay = if is_late { self.rng.u64(..5_000_000) } else { self.rng.u64(50..500) };
+            self.report.late_requests += u64::from(is_late);
+            let request = request.clone();
+            self.schedule(delay, Event::Ask { attempt, node: target, request });
+        }
+        self.report.doubled_requests += copies - 1;
     }
 
     fn next_attempt(&mut self) -> Ticket {

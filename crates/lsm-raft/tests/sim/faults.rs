@@ -6,7 +6,7 @@ use lsm_core::fs::Op as FsOp;
 use lsm_raft::{Change, Role};
 
 use crate::cluster::{Cluster, Event, FAULTS_END};
-use crate::replica::{RESERVE_BYTES, Setup};
+use crate::replica::RESERVE_BYTES;
 
 /// Most nodes that are down on purpose at the same time, but for the rare blackout.
 const DOWN_MAX: usize = 2;
@@ -206,14 +206,13 @@ fn change(cluster: &mut Cluster) {
         }
         (Some(&learner), _) => cluster.change(vec![Change::Promote { node: learner }]),
         (None, Some(node)) if voters.len() < 6 => {
-            let lease_reads = cluster.hosts[&leader].setup.lease_reads;
-            let seed = cluster.rng.u64(..);
             cluster.change(vec![Change::AddLearner {
                 node,
                 peer_address: format!("peer{node}"),
                 client_address: format!("client{node}"),
             }]);
-            cluster.add_host(Setup { id: node, founders: None, lease_reads, seed });
+            let setup = cluster.setup(node, None);
+            cluster.add_host(setup);
         }
         _ if voters.len() > 3 => {
             let node = voters[cluster.rng.usize(..voters.len())];

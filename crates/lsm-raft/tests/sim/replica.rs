@@ -26,7 +26,7 @@ const LOG_KEEP_BYTES: u64 = 6 << 10;
 pub(crate) const RESERVE_BYTES: u64 = 256 << 10;
 
 /// What a client asks a node for.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Request {
     Propose(Vec<u8>),
     Read(Vec<u8>),
@@ -62,6 +62,8 @@ pub(crate) struct Setup {
     pub(crate) id: u64,
     pub(crate) founders: Option<Members>,
     pub(crate) lease_reads: bool,
+    /// The least ticks of an election; nodes may differ.
+    pub(crate) election_ticks: usize,
     pub(crate) seed: u64,
 }
 
@@ -97,6 +99,8 @@ impl Setup {
     fn config(&self) -> Config {
         Config {
             lease_reads: self.lease_reads,
+            election_ticks_min: self.election_ticks,
+            election_ticks_max: 2 * self.election_ticks,
             log_keep_bytes: LOG_KEEP_BYTES,
             append_bytes: 2 << 10,
             appends_in_flight_max: 4,

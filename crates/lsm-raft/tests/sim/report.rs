@@ -50,6 +50,8 @@ counts! {
     storms,
     transfers,
     stale_messages,
+    late_requests,
+    doubled_requests,
     terms,
     done,
     unknown,
