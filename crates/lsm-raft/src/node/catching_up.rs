@@ -10,6 +10,8 @@ const SILENT_LOOKS_MAX: u32 = 30;
 #[derive(Debug, Default)]
 pub(super) struct CatchingUp {
     nodes: BTreeMap<u64, Behind>,
+    /// What the disk has to spare for them.
+    pub(super) spare_bytes: u64,
 }
 
 #[derive(Debug)]

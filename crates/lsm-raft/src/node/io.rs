@@ -89,6 +89,11 @@ pub enum Input<W> {
     /// must not offer it to others. Whoever follows asks for a good copy, and takes no entries until
     /// that has come.
     StateDamaged,
+    /// The log may take so much of the disk while others catch up from a snapshot.
+    Spare {
+        /// Bytes.
+        bytes: u64,
+    },
     /// A node tells its times; what of it comes after this was sent under them.
     Timing {
         /// The node.

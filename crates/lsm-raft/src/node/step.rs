@@ -173,6 +173,7 @@ impl<S: NodeStorage, W> Node<S, W> {
                 self.transfer(None);
                 let _ = self.raw.request_snapshot();
             }
+            Input::Spare { bytes } => self.catching_up.spare_bytes = bytes,
             Input::Timing { node, timing } => self.note_timing(node, timing),
             Input::Unreachable { node } => self.raw.report_unreachable(node),
             Input::SnapshotSent { node, whole } => {
@@ -742,7 +743,7 @@ impl<S: NodeStorage, W> Node<S, W> {
             self.catching_up.clear();
         }
         let (prs, heard) = (self.raw.raft.prs(), &self.heard);
-        let catching_up = &mut self.catching_up;
+        let (spare, catching_up) = (self.catching_up.spare_bytes, &mut self.catching_up);
         let needed = |near| {
             catching_up.look(near, |node| {
                 let progress = prs.get(node)?;
@@ -750,7 +751,7 @@ impl<S: NodeStorage, W> Node<S, W> {
                 Some(Seen { matched: progress.matched, active })
             })
         };
-        let cut = truncation::cut(&self.raw.raft, &self.config, self.flushed, needed);
+        let cut = truncation::cut(&self.raw.raft, &self.config, self.flushed, spare, needed);
         if let (Some((index, term)), None) = (cut, &self.failed) {
             self.raw.mut_store().truncate(index);
             self.outputs.push(Output::Truncate { index, term });

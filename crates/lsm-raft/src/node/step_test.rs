@@ -500,16 +500,18 @@ fn is_log_for_node_3(message: &Message) -> bool {
     message.to == 3 && kinds.contains(&message.get_msg_type())
 }
 
-/// A snapshot may take long to arrive and to be checked, while others write.
-#[test]
-fn the_log_behind_a_snapshot_is_kept_for_who_takes_it() {
+/// One entry more, on tables.
+fn write(group: &mut Group) {
+    group.propose(1, 0);
+    let index = group.entries[0];
+    group.node(1).step(Input::Flushed { index }, NOW).unwrap();
+    (0..3).for_each(|_| group.input(1, Input::Tick));
+}
+
+/// Node 3 has taken a snapshot, and gets nothing of the log behind it. Also where the log was cut
+/// last.
+fn with_a_node_that_catches_up() -> (Group, u64) {
     let mut group = Group::with_leader(3, |config| config.log_keep_bytes = 10);
-    let write = |group: &mut Group| {
-        group.propose(1, 0);
-        let index = group.entries[0];
-        group.node(1).step(Input::Flushed { index }, NOW).unwrap();
-        (0..3).for_each(|_| group.input(1, Input::Tick));
-    };
     group.cut = vec![3];
     (0..40).for_each(|_| write(&mut group));
     let snapshot = *group.cuts.last().expect("the log was cut");
@@ -521,12 +523,32 @@ fn the_log_behind_a_snapshot_is_kept_for_who_takes_it() {
     group.lost = is_log_for_node_3;
     let taken = *group.cuts.last().unwrap();
     group.input(1, Input::SnapshotSent { node: 3, whole: true });
+    (group, taken.max(snapshot))
+}
+
+/// A snapshot may take long to arrive and to be checked, while others write.
+#[test]
+fn the_log_behind_a_snapshot_is_kept_for_who_takes_it() {
+    let (mut group, taken) = with_a_node_that_catches_up();
     (0..60).for_each(|_| write(&mut group));
-    assert_eq!(*group.cuts.last().unwrap(), taken.max(snapshot), "that would start it all over");
+    assert_eq!(*group.cuts.last().unwrap(), taken, "that would start it all over");
     // It is gone for good.
     group.cut = vec![3];
     (0..200).for_each(|_| write(&mut group));
     assert!(*group.cuts.last().unwrap() > group.entries[0] - 20, "{:?}", group.cuts);
+}
+
+/// Each entry counts for a byte.
+#[test]
+fn what_is_kept_for_who_catches_up_is_bounded_by_the_disk() {
+    let (mut group, taken) = with_a_node_that_catches_up();
+    group.input(1, Input::Spare { bytes: 400 });
+    (0..300).for_each(|_| write(&mut group));
+    assert_eq!(*group.cuts.last().unwrap(), taken, "the disk has room for it");
+    group.input(1, Input::Spare { bytes: 0 });
+    (0..50).for_each(|_| write(&mut group));
+    let kept = group.entries[0] - group.cuts.last().unwrap();
+    assert!((100..=200).contains(&kept), "{kept}");
 }
 
 /// Such a voter leads at once. After a crash it might lead the same term again.

@@ -215,6 +215,9 @@ impl RaftThread {
         let before = self.shared.room();
         let room = before.judge(space, self.reserve_bytes);
         self.shared.set_room(room, space.free);
+        // A part of what is free shrinks as the log grows: it takes a third of the disk at most.
+        let spare = if room == Room::Enough && space != endless { space.free / 2 } else { 0 };
+        self.node.step(Input::Spare { bytes: spare }, now)?;
         if room != before {
             let (node, free) = (self.shared.identity.node, space.free);
             match room {
