@@ -16,6 +16,7 @@ use crate::faults;
 use crate::host::Host;
 use crate::network::Network;
 use crate::oracle::Oracle;
+use crate::pair::Pair;
 use crate::replica::{Answer, Effects, Request, Running, Setup, Ticket};
 use crate::report::Report;
 
@@ -50,6 +51,7 @@ pub(crate) enum Event {
     Turn { node: u64, life: u64, thread: Thread },
     Maintain { node: u64, life: u64 },
     Client { id: u64 },
+    Pair,
     Ask { attempt: Ticket, node: u64, request: Request },
     Resend { id: u64 },
     Answer { attempt: Ticket, answer: Answer },
@@ -74,6 +76,7 @@ pub(crate) struct Cluster {
     pub(crate) hosts: BTreeMap<u64, Host>,
     pub(crate) network: Network,
     clients: BTreeMap<u64, Client>,
+    pair: Pair,
     attempts: BTreeMap<Ticket, u64>,
     last_attempt: Ticket,
     /// Indexes whose states were asked for, the last ones.
@@ -96,6 +99,7 @@ impl Cluster {
             hosts: BTreeMap::new(),
             network: Network::new(),
             clients: BTreeMap::new(),
+            pair: Pair::default(),
             attempts: BTreeMap::new(),
             last_attempt: 0,
             asked: Vec::new(),
@@ -113,6 +117,7 @@ impl Cluster {
             cluster.clients.insert(id, client);
             cluster.schedule(rng.u64(..TICK), Event::Client { id });
         }
+        cluster.schedule(100_000, Event::Pair);
         cluster.schedule(1_500_000, Event::Fault);
         cluster.schedule(2_000_000, Event::AskForStates);
         cluster.schedule(FAULTS_END, Event::Heal);
@@ -194,6 +199,7 @@ impl Cluster {
                 }
             }
             Event::Client { id } => self.client(id),
+            Event::Pair => self.pair(),
             Event::Ask { attempt, node, request } => {
                 self.with(node, |running| running.ask(attempt, request));
             }
@@ -622,6 +628,24 @@ impl Cluster {
         self.report.doubled_requests += copies - 1;
     }
 
+    /// A batch, or a scan, at any node.
+    fn pair(&mut self) {
+        let attempt = self.next_attempt();
+        let request = match self.rng.bool() {
+            true => self.pair.write(attempt),
+            false => self.pair.scan(attempt),
+        };
+        let nodes = self.nodes();
+        // Others refuse batches, and say so.
+        let node = self.leader().filter(|_| matches!(request, Request::Propose(_)));
+        let node = node.unwrap_or(nodes[self.rng.usize(..nodes.len())]);
+        self.with(node, |running| running.ask(attempt, request));
+        if self.now < CLIENTS_END {
+            let pause = self.rng.u64(5_000..150_000);
+            self.schedule(pause, Event::Pair);
+        }
+    }
+
     fn next_attempt(&mut self) -> Ticket {
         self.last_attempt += 1;
         self.last_attempt
@@ -631,6 +655,11 @@ impl Cluster {
         if let Answer::Outcome(Outcome::Hashing { index }) = answer {
             self.asked.push(index);
             self.schedule(1_000_000, Event::CompareStates { index });
+            return;
+        }
+        if self.pair.told(attempt, &answer) {
+            self.report.scans += u64::from(matches!(answer, Answer::Scanned(_)));
+            self.report.batches += u64::from(matches!(answer, Answer::Outcome(_)));
             return;
         }
         let Some(id) = self.attempts.remove(&attempt) else { return };
@@ -648,7 +677,7 @@ impl Cluster {
                 self.report.no_room += u64::from(matches!(refusal, Refusal::NoRoom(_)));
                 client.told(Err(refusal), &nodes, rng, now)
             }
-            Answer::Broken => client.gone(&nodes, rng, now),
+            Answer::Broken | Answer::Scanned(_) => client.gone(&nodes, rng, now),
         };
         self.report.done += client.done - done;
         self.go_on(id, &next);

@@ -12,6 +12,7 @@ mod faults;
 mod host;
 mod network;
 mod oracle;
+mod pair;
 mod replica;
 mod report;
 

@@ -13,8 +13,10 @@ use lsm_core::{KeyspaceOptions, ManualClock, Options};
 use lsm_raft::raft::eraftpb::{Entry, Message};
 use lsm_raft::{
     Change, Config, Error, Header, Members, NodeStatus, Outcome, Outgoing, Piece, Refusal, Replica,
-    ReplicaOptions, Result, Stepper, Timing, Transport,
+    ReplicaOptions, Result, StateReader, Stepper, Timing, Transport,
 };
+
+use crate::pair;
 
 /// One attempt of a client.
 pub(crate) type Ticket = u64;
@@ -30,13 +32,16 @@ pub(crate) const RESERVE_BYTES: u64 = 256 << 10;
 pub(crate) enum Request {
     Propose(Vec<u8>),
     Read(Vec<u8>),
+    /// All values from the first key of the pair to the second one.
+    Scan,
 }
 
-/// What comes of it: an outcome, or the value that was read.
+/// What comes of it: an outcome, or what was read.
 #[derive(Debug)]
 pub(crate) enum Answer {
     Outcome(Outcome),
     Value(Option<Vec<u8>>),
+    Scanned(Vec<Vec<u8>>),
     Refused(Refusal),
     /// The state could not be read.
     Broken,
@@ -172,20 +177,22 @@ impl Running {
         self.calls.push((
             ticket,
             Box::pin(async move {
-                let key = match request {
-                    Request::Propose(command) => {
-                        let reply = replica.propose(command).await;
-                        return reply.map_or_else(Answer::Refused, Answer::Outcome);
-                    }
-                    Request::Read(key) => key,
-                };
+                if let Request::Propose(command) = request {
+                    let reply = replica.propose(command).await;
+                    return reply.map_or_else(Answer::Refused, Answer::Outcome);
+                }
                 if let Err(refusal) = replica.read().await {
                     return Answer::Refused(refusal);
                 }
-                match replica.reader().get(key) {
-                    Ok(value) => Answer::Value(value.map(|value| value.to_vec())),
-                    Err(_) => Answer::Broken,
-                }
+                let reader = replica.reader();
+                let answer = match request {
+                    Request::Read(key) => reader
+                        .get(key)
+                        .map(|value| Answer::Value(value.map(|value| value.to_vec())))
+                        .ok(),
+                    _ => scan(reader).map(Answer::Scanned).ok(),
+                };
+                answer.unwrap_or(Answer::Broken)
             }),
         ));
     }
@@ -270,4 +277,10 @@ impl Running {
         }
         effects
     }
+}
+
+fn scan(reader: &StateReader) -> lsm_core::Result<Vec<Vec<u8>>> {
+    let found = reader.snapshot().range(pair::FROM..=pair::TO);
+    let values = found.map(|entry| entry.map(|(_, value)| value.to_vec()));
+    values.collect::<lsm_core::Result<_>>().inspect_err(|error| reader.note_error(error))
 }

@@ -55,6 +55,8 @@ counts! {
     terms,
     done,
     unknown,
+    batches,
+    scans,
     no_room,
     snapshots,
     damaged_snapshots,
