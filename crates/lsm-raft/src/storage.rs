@@ -20,8 +20,8 @@ pub struct SnapshotSlot {
 #[derive(Debug, Default)]
 struct Slot {
     offered: Option<Arc<Outgoing>>,
-    /// One is being made.
-    making: bool,
+    /// One is being made, of this index or a later one.
+    making: Option<u64>,
     wanted: bool,
 }
 
@@ -34,7 +34,7 @@ impl SnapshotSlot {
     /// One was made, or making it failed: then it will be asked for again.
     pub fn made(&self, snapshot: Option<Arc<Outgoing>>) {
         let mut slot = self.shared.lock();
-        slot.making = false;
+        slot.making = None;
         if snapshot.is_some() {
             slot.offered = snapshot;
         }
@@ -165,11 +165,19 @@ impl NodeStorage for GroupStorage {
         self.log.reset_to(index, term);
     }
 
-    fn take_snapshot_wanted(&mut self) -> bool {
+    fn take_snapshot_wanted(&mut self, applied: u64) -> bool {
         let mut slot = self.slot.shared.lock();
-        let begin = std::mem::take(&mut slot.wanted) && !slot.making;
-        slot.making |= begin;
+        let begin = std::mem::take(&mut slot.wanted) && slot.making.is_none();
+        if begin {
+            slot.making = Some(applied);
+        }
         begin
+    }
+
+    fn snapshot_index(&self) -> Option<u64> {
+        let slot = self.slot.shared.lock();
+        let offered = slot.offered.as_ref().map(|snapshot| snapshot.header().index);
+        slot.making.into_iter().chain(offered).min()
     }
 
     fn take_read_error(&mut self) -> Option<Error> {

@@ -18,8 +18,13 @@ pub trait NodeStorage: raft::Storage {
     /// Replaces the whole log by the point that a snapshot stands for.
     fn reset(&mut self, index: u64, term: u64);
 
-    /// Whether a follower needs a snapshot and there is none. Asking clears it.
-    fn take_snapshot_wanted(&mut self) -> bool;
+    /// Whether a follower needs a snapshot and there is none: then one is made now, of a state that
+    /// has applied this index at least. Asking clears it.
+    fn take_snapshot_wanted(&mut self, applied: u64) -> bool;
+
+    /// The least index of a snapshot that is being made or on offer: who takes it needs the log
+    /// behind it.
+    fn snapshot_index(&self) -> Option<u64>;
 
     /// Why entries could not be read, if so; the first reason. Asking clears it.
     ///

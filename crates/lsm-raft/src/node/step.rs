@@ -214,7 +214,8 @@ impl<S: NodeStorage, W> Node<S, W> {
                 break;
             }
         }
-        if self.raw.mut_store().take_snapshot_wanted() && self.failed.is_none() {
+        let applied = self.raw.raft.raft_log.applied;
+        if self.raw.mut_store().take_snapshot_wanted(applied) && self.failed.is_none() {
             self.outputs.push(Output::MakeSnapshot);
         }
         self.disk.committed(self.raw.raft.raft_log.committed, now);

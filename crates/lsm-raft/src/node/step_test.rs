@@ -538,6 +538,20 @@ fn the_log_behind_a_snapshot_is_kept_for_who_takes_it() {
     assert!(*group.cuts.last().unwrap() > group.entries[0] - 20, "{:?}", group.cuts);
 }
 
+/// It may be read whole before it is offered, and is of no use without the log behind it.
+#[test]
+fn the_log_behind_a_snapshot_that_is_being_made_is_kept() {
+    let mut group = Group::with_leader(3, |config| config.log_keep_bytes = 10);
+    (0..40).for_each(|_| write(&mut group));
+    let before = group.entries[0];
+    group.node(1).storage().snapshot_index.set(Some(before));
+    (0..100).for_each(|_| write(&mut group));
+    assert_eq!(*group.cuts.last().unwrap(), before);
+    group.node(1).storage().snapshot_index.set(None);
+    (0..20).for_each(|_| write(&mut group));
+    assert!(*group.cuts.last().unwrap() > before + 80);
+}
+
 /// Each entry counts for a byte.
 #[test]
 fn what_is_kept_for_who_catches_up_is_bounded_by_the_disk() {

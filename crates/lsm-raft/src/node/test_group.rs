@@ -26,12 +26,21 @@ pub(super) struct Memory {
     pub(super) truncated: (u64, u64),
     /// See [`NodeStorage::lost_through`].
     pub(super) lost_through: u64,
+    /// See [`NodeStorage::snapshot_index`].
+    pub(super) snapshot_index: Cell<Option<u64>>,
 }
 
 impl Memory {
     pub(super) fn new(log: MemStorage) -> Self {
         let (is_unreadable, read_error) = (Cell::new(false), Cell::new(false));
-        Self { log, is_unreadable, read_error, truncated: (0, 0), lost_through: 0 }
+        Self {
+            log,
+            is_unreadable,
+            read_error,
+            truncated: (0, 0),
+            lost_through: 0,
+            snapshot_index: Cell::new(None),
+        }
     }
 }
 
@@ -87,8 +96,11 @@ impl NodeStorage for Memory {
     fn reset(&mut self, _: u64, _: u64) {
         unreachable!("these tests send no snapshot")
     }
-    fn take_snapshot_wanted(&mut self) -> bool {
+    fn take_snapshot_wanted(&mut self, _: u64) -> bool {
         false
+    }
+    fn snapshot_index(&self) -> Option<u64> {
+        self.snapshot_index.get()
     }
     fn take_read_error(&mut self) -> Option<Error> {
         self.read_error.take().then(|| Error::corrupt("segment 7", "offset 9"))

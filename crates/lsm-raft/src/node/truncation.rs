@@ -24,7 +24,8 @@ pub(super) fn cut<S: NodeStorage>(
     let keep = config.log_keep_bytes;
     let (log, store) = (&raft.raft_log, raft.store());
     let near = store.cut_for(keep);
-    let needed = needed(near);
+    // Making one, and reading it back, takes as long as the state is large.
+    let needed = needed(near).into_iter().chain(store.snapshot_index()).min();
     let first = log.first_index();
     // Now and then much, not each time a little. However little that is in tables: the log
     // must not grow for as long as the tables are behind it.
