@@ -98,6 +98,7 @@ fn every_refusal_has_its_code_and_word() {
         (Refusal::NotLeader { leader: None }, Code::Unavailable, "not-leader"),
         (Refusal::NotLeader { leader: Some(3) }, Code::Unavailable, "not-leader"),
         (Refusal::Busy { what: "so much".into() }, Code::ResourceExhausted, "busy"),
+        (Refusal::NoRoom("only reads"), Code::ResourceExhausted, "no-room"),
         (Refusal::Invalid("no".into()), Code::InvalidArgument, "invalid"),
         (Refusal::Unknown, Code::Unavailable, "unknown-outcome"),
         (Refusal::Stopped("disk".into()), Code::Unavailable, "stopped"),
@@ -189,6 +190,7 @@ fn every_word_is_described_with_its_codes() {
     let proofs = [
         not_leader(None, ""),
         busy(""),
+        refused(&Refusal::NoRoom("")),
         written(Outcome::SessionUnknown).unwrap_err(),
         invalid(""),
         status(Code::FailedPrecondition, INVALID, ""),

@@ -48,7 +48,7 @@ enum Command {
     /// Runs one node of a cluster
     #[command(
         after_help = "Exits with 0 when it was asked to stop, with 1 if it cannot start or go \
-        on, with 3 if the cluster refuses it for ever."
+        on, with 2 if its settings are wrong, with 3 if the cluster refuses it for ever."
     )]
     Start(Box<StartArgs>),
     /// Runs a whole cluster on this machine, for trying it out
@@ -72,7 +72,11 @@ fn main() -> ExitCode {
 /// Why it ended, and what to exit with.
 fn start(args: StartArgs) -> Result<(), (String, u8)> {
     let (check, stop_with_stdin) = (args.check, args.stop_with_stdin);
-    let settings = Settings::new(args).map_err(|error| (error.to_string(), exit::FAILED))?;
+    let settings = Settings::new(args).map_err(|error| {
+        // Those can be right at the next start, without anybody who changes the settings.
+        let code = if error.is_of_certificates() { exit::FAILED } else { exit::SETTINGS };
+        (error.to_string(), code)
+    })?;
     if check {
         return match std::io::stdout().write_all(settings.to_toml().as_bytes()) {
             // Whoever read it has seen enough.

@@ -37,6 +37,13 @@ pub(crate) enum Error {
 }
 
 impl Error {
+    /// Whether it is about what stands in the files of certificates: these are renewed, and become
+    /// valid or cease to be.
+    pub(crate) fn is_of_certificates(&self) -> bool {
+        let files = ["tls-cert", "tls-key", "tls-ca"];
+        matches!(self, Self::Setting { setting, .. } if files.contains(setting))
+    }
+
     pub(super) fn setting(setting: &'static str, reason: impl Into<String>) -> Self {
         Self::Setting { setting, reason: reason.into() }
     }

@@ -195,3 +195,28 @@ impl Patience {
         timeout_at(until, another).await.is_ok() || tried.is_some()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether a request with this timeout gets so many milliseconds, of ten seconds at most.
+    fn gets(timeout: Option<&'static str>, millis: u64) -> bool {
+        let mut metadata = MetadataMap::new();
+        if let Some(timeout) = timeout {
+            metadata.insert("grpc-timeout", timeout.parse().unwrap());
+        }
+        let (before, time) = (Instant::now(), Duration::from_millis(millis));
+        let until = Asked::new(&metadata, Duration::from_secs(10)).until;
+        (before + time..=Instant::now() + time).contains(&until)
+    }
+
+    #[test]
+    fn a_request_ends_a_little_before_its_caller_gives_up() {
+        assert!(gets(Some("2S"), 1980));
+        assert!(gets(Some("50m"), 45));
+        assert!(gets(None, 9980));
+        assert!(gets(Some("1H"), 9980), "nobody gets more");
+        assert!(gets(Some("soon"), 9980));
+    }
+}

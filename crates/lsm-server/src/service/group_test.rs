@@ -59,6 +59,34 @@ async fn every_node_takes_writes_and_reads_what_any_took() {
     }
 }
 
+/// It waits until it holds what was acknowledged, however long that takes to reach it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_that_lags_reads_nothing_old() {
+    let group = Arc::new(Group::start(3, Limits::default()).await);
+    let (leader, follower) = (group.leader().await, group.follower().await);
+    for (round, key) in ["get", "page", "stream"].into_iter().enumerate() {
+        group.net.hold(follower);
+        group.kv(leader).put(put(key, "1")).await.unwrap();
+        let asked = Arc::clone(&group);
+        let found = tokio::spawn(async move {
+            let scan = ScanRequest { prefix: key.into(), ..ScanRequest::default() };
+            match round {
+                0 => value(&asked, follower, key).await.is_some(),
+                1 => !asked.kv(follower).scan(scan).await.unwrap().into_inner().entries.is_empty(),
+                _ => {
+                    let pages = asked.kv(follower).scan_stream(scan).await;
+                    let first = pages.unwrap().into_inner().next().await.unwrap().unwrap();
+                    !first.entries.is_empty()
+                }
+            }
+        });
+        // Time to answer wrongly.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        group.net.release();
+        assert!(found.await.unwrap(), "{key}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn all_that_changes_is_passed_on() {
     let group = Group::start(3, Limits::default()).await;

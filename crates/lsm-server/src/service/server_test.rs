@@ -10,7 +10,9 @@ use lsm_client::proto::v1::{
     GetLevelsRequest, GetRequest, GetStorageStatsRequest, OpenSessionRequest, PutOp, PutRequest,
     ScanRequest, ScanResponse, Session, StatusRequest, TriggerCompactionRequest, Write, write,
 };
+use lsm_core::fs::{Fault, Op as FsOp};
 use lsm_raft::command::{Command, Op};
+use parking_lot::Mutex;
 use prost::Message;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -529,6 +531,29 @@ async fn a_node_that_stops_says_so_to_those_who_watch_and_ends_open_calls() {
     let request = HealthCheckRequest { service: String::new() };
     assert_eq!(health.check(request).await.unwrap().into_inner().status, 2);
     group.kv(1).put(put("a", "1")).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_disk_does_not_answer_is_not_healthy_until_it_does() {
+    let group = Group::start(1, Limits::default()).await;
+    let request = HealthCheckRequest { service: String::new() };
+    let watch = HealthClient::new(group.channel(1)).watch(request).await;
+    let mut watch = watch.unwrap().into_inner();
+    let mut told = async |status: i32| {
+        let told = async { while watch.next().await.unwrap().unwrap().status != status {} };
+        tokio::time::timeout(Duration::from_secs(10), told).await.expect("it is told");
+    };
+    told(1).await;
+    let (answer, hangs) = std::sync::mpsc::channel::<()>();
+    let hangs = Mutex::new(hangs);
+    // Until the other end goes.
+    group.disk.inject(Fault::run(FsOp::Sync, move || _ = hangs.lock().recv()).on(".log"));
+    let mut kv = group.kv(1);
+    let written = tokio::spawn(async move { kv.put(put("a", "1")).await });
+    told(2).await;
+    drop(answer);
+    written.await.unwrap().unwrap();
+    told(1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,7 +12,7 @@ use lsm_client::proto::v1::kv_service_client::KvServiceClient;
 use lsm_client::proto::v1::session_service_client::SessionServiceClient;
 use lsm_client::proto::v1::storage_service_client::StorageServiceClient;
 use lsm_core::SystemClock;
-use lsm_core::fs::OsFs;
+use lsm_core::fs::{FaultFs, OsFs};
 use lsm_raft::raft::eraftpb::Message;
 use lsm_raft::{Config, Member, Members, Outgoing, Replica, ReplicaOptions, Role, Transport};
 use parking_lot::Mutex;
@@ -38,6 +38,8 @@ const LOOK: Duration = Duration::from_millis(20);
 pub(super) struct Net {
     replicas: Mutex<HashMap<u64, Replica>>,
     cut: Mutex<HashSet<u64>>,
+    /// What is on its way to a node that gets nothing for now, in order.
+    held: Mutex<Option<(u64, Vec<Message>)>>,
     /// This node takes long to hash its state.
     slow: Mutex<Option<u64>>,
 }
@@ -62,6 +64,29 @@ impl Net {
         *self.slow.lock() = node;
     }
 
+    /// Keeps messages to this node until [`release`](Self::release): its own still leave.
+    pub(super) fn hold(&self, node: u64) {
+        *self.held.lock() = Some((node, Vec::new()));
+    }
+
+    pub(super) fn release(&self) {
+        let Some((node, messages)) = self.held.lock().take() else { return };
+        if let Some(replica) = self.replicas.lock().get(&node) {
+            replica.deliver(messages);
+        }
+    }
+
+    /// True if it is kept.
+    fn keep(&self, message: &Message) -> bool {
+        match &mut *self.held.lock() {
+            Some((node, messages)) if *node == message.to => {
+                messages.push(message.clone());
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// Lets no message to or from a node through.
     pub(super) fn cut(&self, node: u64) {
         self.cut.lock().insert(node);
@@ -71,6 +96,9 @@ impl Net {
 impl Transport for Wire {
     fn send(&self, messages: Vec<Message>) {
         for message in messages {
+            if self.net.keep(&message) {
+                continue;
+            }
             if let Some(replica) = self.net.between(self.node, message.to) {
                 replica.deliver(vec![message]);
             }
@@ -106,6 +134,8 @@ type Closing = (Health, watch::Sender<bool>);
 pub(super) struct Group {
     pub(super) net: Arc<Net>,
     pub(super) addresses: Vec<String>,
+    /// Of all nodes.
+    pub(super) disk: FaultFs,
     channels: Vec<Channel>,
     servers: Vec<JoinHandle<()>>,
     /// Of each node, until it closes.
@@ -123,6 +153,7 @@ impl Group {
     pub(super) async fn start_behind(address: Option<&str>, count: u64, limits: Limits) -> Self {
         let said = address;
         let dir = tempfile::tempdir().unwrap();
+        let disk = FaultFs::new(Arc::new(OsFs));
         let (net, limits) = (Arc::new(Net::default()), Arc::new(limits));
         let (mut listeners, mut addresses, mut members) =
             (Vec::new(), Vec::new(), Members::default());
@@ -142,7 +173,7 @@ impl Group {
         let (mut channels, mut servers, mut closings) = (Vec::new(), Vec::new(), Vec::new());
         for (node, listener) in (1..).zip(listeners) {
             let wire = Arc::new(Wire { net: Arc::clone(&net), node });
-            let options = options(node, members.clone());
+            let options = options(node, members.clone(), &disk);
             let replica =
                 options.open(dir.path().join(node.to_string()), Arc::clone(&wire) as _).unwrap();
             net.replicas.lock().insert(node, replica.clone());
@@ -159,7 +190,7 @@ impl Group {
             channels.push(Endpoint::from_shared(endpoint).unwrap().connect_lazy());
         }
         let closings = Mutex::new(closings);
-        let group = Self { net, addresses, channels, servers, closings, _dir: dir };
+        let group = Self { net, addresses, disk, channels, servers, closings, _dir: dir };
         group.leader().await;
         group
     }
@@ -237,7 +268,7 @@ impl Drop for Group {
     }
 }
 
-fn options(node: u64, members: Members) -> ReplicaOptions {
+fn options(node: u64, members: Members, disk: &FaultFs) -> ReplicaOptions {
     // Where there are rivals a busy machine must not make elections that no test wants.
     let tick = Duration::from_millis(if members.nodes.len() > 1 { 100 } else { 20 });
     ReplicaOptions {
@@ -247,7 +278,7 @@ fn options(node: u64, members: Members) -> ReplicaOptions {
         engine: lsm_core::Options::default(),
         log_segment_bytes: 1 << 20,
         log_cache_bytes: 4 << 20,
-        fs: Arc::new(OsFs),
+        fs: Arc::new(disk.clone()),
         clock: Arc::new(SystemClock::new()),
         nonce: fastrand::u64(..),
     }

@@ -37,6 +37,7 @@ fn flags_come_before_variables_and_variables_before_the_file() {
     assert_eq!(String::from_utf8(again.stdout).unwrap(), text);
 }
 
+/// And with a code that keeps a supervisor from starting it like that for ever.
 #[test]
 fn bad_settings_end_the_program_with_a_sentence() {
     let dir = tempfile::tempdir().unwrap();
@@ -44,13 +45,24 @@ fn bad_settings_end_the_program_with_a_sentence() {
     std::fs::write(&file, "node = 1\nlissen = \"x\"\n").unwrap();
     let ended = run(["start", "--config", file.to_str().unwrap()]);
     let said = String::from_utf8(ended.stderr).unwrap();
-    assert_eq!(ended.status.code(), Some(1));
+    assert_eq!(ended.status.code(), Some(2));
     assert!(said.contains("lsm.toml") && said.contains("unknown field `lissen`"), "{said}");
 
     let ended = run(LEAST.into_iter().chain(["--join"]));
     let said = String::from_utf8(ended.stderr).unwrap();
-    assert_eq!(ended.status.code(), Some(1));
+    assert_eq!(ended.status.code(), Some(2));
     assert!(said.starts_with("lsm-server: --members and --join contradict"), "{said}");
+
+    for check in [&["--check"][..], &[]] {
+        let ended = run(LEAST.into_iter().chain(["--heartbeat", "1ms"]).chain(check.to_vec()));
+        assert_eq!(ended.status.code(), Some(2), "{ended:?}");
+        // A file may be there at the next start, with another certificate in it.
+        let files = ["--tls-cert", "no-file", "--tls-key", "no-file", "--tls-ca", "no-file"];
+        let ended = run(LEAST.into_iter().chain(files).chain(check.to_vec()));
+        assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+        let ended = run(LEAST.into_iter().chain(files[..2].to_vec()).chain(check.to_vec()));
+        assert_eq!(ended.status.code(), Some(2), "{ended:?}");
+    }
 }
 
 #[test]
