@@ -223,16 +223,19 @@ mod tests {
 
     #[test]
     fn the_near_node_stays_until_it_fails() {
-        let directory = directory(&["a:1", "b:1"]);
-        let near = || directory.unvisited(&[]).unwrap();
-        let a = near();
-        assert_eq!(&**a.address(), "a:1");
-        directory.set_members(&[member("b:1"), member("a:1")]);
-        assert!(Arc::ptr_eq(&near(), &a));
-        directory.failed(&a, false);
-        assert_eq!(&**near().address(), "b:1");
-        assert!(Arc::ptr_eq(&directory.unvisited(&[near()]).unwrap(), &a));
-        assert!(directory.unvisited(&[near(), a]).is_none());
+        for dice in 0..2 {
+            let directory = Directory::new(["a:1", "b:1"], &ClientOptions::default(), dice);
+            let directory = directory.unwrap();
+            let near = || directory.unvisited(&[]).unwrap();
+            let (first, other) = (near(), ["b:1", "a:1"][dice]);
+            assert_ne!(&**first.address(), other);
+            directory.set_members(&[member("b:1"), member("a:1")]);
+            assert!(Arc::ptr_eq(&near(), &first));
+            directory.failed(&first, false);
+            assert_eq!(&**near().address(), other);
+            assert!(Arc::ptr_eq(&directory.unvisited(&[near()]).unwrap(), &first));
+            assert!(directory.unvisited(&[near(), first]).is_none());
+        }
     }
 
     #[test]

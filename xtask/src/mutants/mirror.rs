@@ -12,11 +12,12 @@ use crate::command::{Result, Step};
 
 /// Where the definitions are, in a folder for each crate.
 const DEFINITIONS: &str = "xtask/mutants";
-/// Tells which mutant is on. Read once: tests of one process share it.
+/// Tells which mutant is on. Read once: tests of one process share it. Its variable is none of the
+/// program's settings, of which the processes that tests start get none but their own.
 const SWITCH: &str = "//! Which mutant is on.
 
 static ON: std::sync::LazyLock<usize> = std::sync::LazyLock::new(|| {
-    std::env::var(\"LSM_MUTANT\").map_or(0, |number| number.parse().expect(\"a number\"))
+    std::env::var(\"XTASK_MUTANT\").map_or(0, |number| number.parse().expect(\"a number\"))
 });
 
 pub(crate) fn is(number: usize) -> bool {

@@ -3,6 +3,7 @@
 //! A kill counts only if the test that failed passes without the mutant: neither a test that
 //! fails now and then nor a slow machine can hide a survivor.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -63,7 +64,7 @@ pub(crate) fn run(args: &Args) -> Result {
         }
     }
     let outcomes = run_all(&suite, &mutants, &chosen, args.quick)?;
-    report(&mutants, &outcomes)
+    report(&suite, &mutants, &outcomes)
 }
 
 /// That no definition went stale.
@@ -179,10 +180,20 @@ fn row(mutant: &Mutant, outcome: &Outcome) -> String {
     format!("{word:8} {:44} {:6.1} s  {rest}", mutant.name, outcome.time.as_secs_f64())
 }
 
-fn report(mutants: &[Mutant], outcomes: &[Outcome]) -> Result {
-    let is_killed = |outcome: &&Outcome| matches!(outcome.end, End::Killed(_));
-    let (killed, others): (Vec<_>, Vec<_>) = outcomes.iter().partition(is_killed);
-    println!("\n{} mutants, {} killed", outcomes.len(), killed.len());
+fn report(suite: &Suite, mutants: &[Mutant], outcomes: &[Outcome]) -> Result {
+    let mut kills: BTreeMap<String, usize> = BTreeMap::new();
+    for outcome in outcomes {
+        if let End::Killed(failure) = &outcome.end {
+            *kills.entry(suite.name(failure.binary)).or_default() += 1;
+        }
+    }
+    let killed: usize = kills.values().sum();
+    println!("\n{} mutants, {killed} killed", outcomes.len());
+    for (binary, count) in kills {
+        println!("{count:5} by {binary}");
+    }
+    let others: Vec<_> =
+        outcomes.iter().filter(|outcome| !matches!(outcome.end, End::Killed(_))).collect();
     for outcome in &others {
         println!("{}", row(&mutants[outcome.number - 1], outcome));
     }

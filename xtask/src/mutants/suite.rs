@@ -86,10 +86,21 @@ impl Suite {
         }
         // Whole systems and simulations take longer than the rest.
         let is_slow = |binary: &Binary| {
-            ["/it-", "/sim-"].iter().any(|name| binary.path.to_string_lossy().contains(name))
+            ["/it-", "/sim-", "/disk-"]
+                .iter()
+                .any(|name| binary.path.to_string_lossy().contains(name))
         };
         binaries.sort_by_key(is_slow);
         Ok(Self { binaries, copy, scratch: home.join("scratch"), runs: AtomicUsize::new(0) })
+    }
+
+    /// How people call a binary: by its crate, and what it holds.
+    pub(crate) fn name(&self, binary: usize) -> String {
+        let Binary { package, path } = &self.binaries[binary];
+        let file = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let target = file.rsplit_once('-').map_or(&*file, |(target, _)| target);
+        let own = package.replace('-', "_");
+        format!("{package} {}", if target == own { "unit tests" } else { target })
     }
 
     /// The first test that fails of these, taken in turn: of the crate's own, then of those that
@@ -138,7 +149,7 @@ impl Suite {
             Which::Like(words) => drop(command.args(words)),
             Which::Only(test) => drop(command.arg("--exact").arg(test)),
         }
-        command.current_dir(&dir).env("LSM_MUTANT", mutant.to_string());
+        command.current_dir(&dir).env("XTASK_MUTANT", mutant.to_string());
         command.env("CARGO_MANIFEST_DIR", &dir).env("TMPDIR", &scratch);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn()?;

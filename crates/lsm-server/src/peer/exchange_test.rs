@@ -1,12 +1,15 @@
 //! Nodes with fake groups that talk over real connections.
 
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use lsm_client::proto::peer::{Envelope, IdentifyRequest, SnapshotPiece};
+use lsm_core::fs::MemFs;
 use lsm_raft::command::{Command, Op, Session};
 use lsm_raft::raft::eraftpb::{Entry, Message, MessageType};
-use lsm_raft::{Outcome, Refusal, Transport};
+use lsm_raft::{Outcome, Refusal, StateMachine, StateOptions, Transport};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -258,6 +261,43 @@ async fn snapshots_that_make_no_sense_are_refused() {
         assert_eq!(client.send_snapshot(request).await.unwrap_err().code(), code);
     }
     assert!(one.fake.failed.lock().is_empty());
+}
+
+/// Also if its sender goes: checking goes on without.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_snapshot_is_received_at_a_time_until_it_is_checked() {
+    use lsm_client::proto::peer::SnapshotHeader;
+    use lsm_client::proto::peer::snapshot_piece::Piece;
+    let (one, two) = pair().await;
+    let (fs, engine) = (Arc::new(MemFs::new()), lsm_core::Options::default());
+    let state = StateMachine::open(StateOptions { engine, fs }, Path::new("state")).unwrap();
+    *one.fake.state.lock() = Some(state.reader());
+    let (checked, check) = std::sync::mpsc::channel();
+    *one.fake.check.lock() = Some(check);
+    let caller = caller(&two);
+    let (client, _) = caller.dial(1, 0).await.unwrap();
+    let send = || {
+        // Of no files: nothing but the header comes.
+        let header = SnapshotHeader { term: 1, index: 5, index_term: 1, ..Default::default() };
+        let pieces = [SnapshotPiece { piece: Some(Piece::Header(header)) }];
+        let (mut client, request) = (client.clone(), caller.request(1, tokio_stream::iter(pieces)));
+        tokio::spawn(async move { client.send_snapshot(request).await })
+    };
+    let first = send();
+    let came = || one.fake.snapshots.load(Ordering::Relaxed);
+    until("it is there", || came() == 1).await;
+    first.abort();
+    assert!(first.await.unwrap_err().is_cancelled());
+    for _ in 0..10 {
+        // The node hears of that meanwhile.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let refused = send().await.unwrap().unwrap_err();
+        assert_eq!(refused.code(), Code::ResourceExhausted, "{refused:?}");
+    }
+    drop(checked);
+    let free = async { while send().await.unwrap().is_err() {} };
+    timeout(PATIENCE, free).await.expect("it ends");
+    assert_eq!(came(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

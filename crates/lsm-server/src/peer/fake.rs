@@ -2,12 +2,14 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use lsm_raft::raft::eraftpb::{Message, MessageType};
 use lsm_raft::{
     Config, Error, Header, Identity, Incoming, Member, Members, NodeStatus, Refusal, Reply, Role,
-    Staged, Timing, Transport,
+    Staged, StateReader, Timing, Transport,
 };
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
@@ -39,6 +41,12 @@ pub(super) struct Fake {
     /// What proposals get; `Unknown` when there is no more.
     pub(super) replies: Mutex<VecDeque<Reply>>,
     pub(super) hashed: Mutex<Option<Result<[u8; 16], String>>>,
+    /// What takes snapshots, if anything does.
+    pub(super) state: Mutex<Option<StateReader>>,
+    /// How many were there whole.
+    pub(super) snapshots: AtomicUsize,
+    /// The next of them is checked until the other end goes.
+    pub(super) check: Mutex<Option<Receiver<()>>>,
 }
 
 impl Group for Fake {
@@ -74,10 +82,18 @@ impl Group for Fake {
     fn snapshot_sent(&self, _: u64, _: bool) {}
 
     fn begin_snapshot(&self, header: Header) -> lsm_raft::Result<Incoming> {
-        Err(Error::Invalid(format!("no room for {} bytes", header.bytes())))
+        match &*self.state.lock() {
+            Some(state) => state.receive(header),
+            None => Err(Error::Invalid(format!("no room for {} bytes", header.bytes()))),
+        }
     }
 
     fn deliver_snapshot(&self, _: u64, _: u64, _: Staged) -> Result<(), Error> {
+        let check = self.check.lock().take();
+        self.snapshots.fetch_add(1, Ordering::Relaxed);
+        if let Some(check) = check {
+            let _ = check.recv();
+        }
         Ok(())
     }
 
@@ -143,6 +159,9 @@ impl Node {
             proposed: Mutex::default(),
             replies: Mutex::default(),
             hashed: Mutex::default(),
+            state: Mutex::default(),
+            snapshots: AtomicUsize::default(),
+            check: Mutex::default(),
         });
         transport.attach_group(Arc::clone(&fake) as Arc<dyn Group>);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -190,6 +190,17 @@ fn check_quorum(status: &NodeStatus, members: &Members, index: u64) -> Result<()
     ))
 }
 
+/// Fine if a learner can become a voter, so that `members` are those that there will be.
+fn check_promotion(
+    status: &NodeStatus,
+    node: u64,
+    members: &Members,
+    index: u64,
+) -> Result<(), String> {
+    check_caught_up(status, node)?;
+    check_quorum(status, members, index)
+}
+
 /// Fine if the node is active and lacks little, so that it would not hold commits up; why not,
 /// otherwise.
 fn check_caught_up(status: &NodeStatus, node: u64) -> Result<(), String> {
@@ -275,10 +286,8 @@ impl LeaderCall for PromoteRequest {
         let members = context.replica.members();
         let members = members.after(std::slice::from_ref(&change)).map_err(convert::invalid)?;
         if !self.force {
-            let harm = |status: &NodeStatus, index| {
-                check_caught_up(status, self.id)?;
-                check_quorum(status, &members, index)
-            };
+            let harm =
+                |status: &NodeStatus, index| check_promotion(status, self.id, &members, index);
             context.check_others(harm).await?;
         }
         context.change(change).await
@@ -368,5 +377,19 @@ mod tests {
         assert!(check(&[], &[1], &[]).is_ok());
         assert!(check(&[], &[1, 2], &[]).is_err());
         assert!(check(&[3, 4], &[1, 2], &[3, 4]).is_err(), "learners");
+    }
+
+    /// One more voter may be one too many, however well that one is.
+    #[test]
+    fn a_learner_that_is_well_is_promoted_if_most_voters_then_answer() {
+        let check = |answer: &[u64]| {
+            check_promotion(&status(answer), 4, &members(&[1, 2, 3, 4], &[]), INDEX)
+        };
+        assert!(check(&[4]).unwrap_err().contains("[2, 3] do not answer"));
+        assert!(check(&[3, 4]).is_ok());
+        assert!(check(&[2, 3]).is_ok(), "it lacks an entry, and no more");
+        let unheard = NodeStatus { peers: Vec::new(), ..status(&[]) };
+        let error = check_promotion(&unheard, 4, &members(&[1, 4], &[]), INDEX).unwrap_err();
+        assert!(error.contains("has not heard of node 4"), "{error}");
     }
 }
