@@ -1,6 +1,6 @@
-//! Mutants of the engine: small breaks, each of one promise, and whether a test notices.
+//! Mutants of the crates: small breaks, each of one promise, and whether a test notices.
 //!
-//! The sources stay clean. Mutants are defined in `xtask/mutants/*.txt`; a copy of the workspace
+//! The sources stay clean. Mutants are defined in `xtask/mutants`; a copy of the workspace
 //! below `target/mutants` holds all of them at once, each behind a switch, so that one build
 //! serves every run. Whoever breaks something that no definition breaks adds one.
 

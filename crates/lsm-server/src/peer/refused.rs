@@ -95,4 +95,11 @@ mod tests {
         assert_eq!(Refused::read(&Status::failed_precondition("other")), None);
         assert_eq!(Refused::read(&Status::unavailable("other")), None);
     }
+
+    /// A cluster speaks of its own nodes, and of no others.
+    #[test]
+    fn only_members_and_those_that_were_are_refused_for_ever() {
+        let last = Cause::ALL.into_iter().filter(|cause| cause.is_final());
+        assert_eq!(last.collect::<Vec<_>>(), [Cause::Identity, Cause::Removed]);
+    }
 }

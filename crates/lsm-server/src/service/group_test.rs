@@ -62,9 +62,11 @@ async fn every_node_takes_writes_and_reads_what_any_took() {
 /// It waits until it holds what was acknowledged, however long that takes to reach it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_follower_that_lags_reads_nothing_old() {
-    let group = Arc::new(Group::start(3, Limits::default()).await);
-    let (leader, follower) = (group.leader().await, group.follower().await);
+    let limits =
+        Limits { leader_wait_max: PATIENCE, request_time_max: PATIENCE, ..Limits::default() };
+    let group = Arc::new(Group::start(3, limits).await);
     for (round, key) in ["get", "page", "stream"].into_iter().enumerate() {
+        let (leader, follower) = (group.leader().await, group.follower().await);
         group.net.hold(follower);
         group.kv(leader).put(put(key, "1")).await.unwrap();
         let asked = Arc::clone(&group);
