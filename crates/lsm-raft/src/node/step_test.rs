@@ -92,6 +92,23 @@ fn reads_wait_for_a_quorum_and_not_for_a_disk() {
     assert_eq!(group.readable, [(committed, vec![5]), (committed, vec![6])]);
 }
 
+/// Until then its question would be lost, and asked again only after a while.
+#[test]
+fn a_new_leader_asks_for_reads_once_its_first_entry_is_committed() {
+    let mut group = Group::new(3, |_| {});
+    group.lost = |message| message.get_msg_type() == MessageType::MsgAppend;
+    group.input(1, Input::Campaign);
+    group.input(1, Input::Read { waiter: 5 });
+    let status = group.nodes[0].status();
+    assert!(status.leads() && status.committed < status.last, "{status:?}");
+    group.lost = |_| false;
+    for _ in 0..Config::new(1).heartbeat_ticks {
+        assert_eq!(group.readable, []);
+        group.input(1, Input::Tick);
+    }
+    assert_eq!(group.readable, [(status.last, vec![5])]);
+}
+
 /// Many rounds are on their way by then, and each answer counts.
 #[test]
 fn reads_are_answered_within_two_round_trips_however_long_these_are() {
