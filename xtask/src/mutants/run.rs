@@ -57,10 +57,8 @@ pub(crate) fn run(args: &Args) -> Result {
     let whole = args.sample.is_none() && args.only.is_empty() && !args.quick;
     if whole {
         println!("without a mutant: all tests");
-        for package in packages {
-            if let Some(failure) = suite.first_failure(package, 0, &[Which::All])? {
-                return Err(format!("{} {} without a mutant", failure.test, failure.how).into());
-            }
+        if let Some(failure) = suite.first_failure_without()? {
+            return Err(format!("{} {} without a mutant", failure.test, failure.how).into());
         }
     }
     let outcomes = run_all(&suite, &mutants, &chosen, args.quick)?;

@@ -127,6 +127,17 @@ impl Suite {
         Ok(None)
     }
 
+    /// The first of all tests that fails without a mutant. Each runs once, however many crates it
+    /// tests.
+    pub(crate) fn first_failure_without(&self) -> Result<Option<Failure>> {
+        for binary in 0..self.binaries.len() {
+            if let Some(failure) = self.run(binary, 0, Which::All)? {
+                return Ok(Some(failure));
+            }
+        }
+        Ok(None)
+    }
+
     /// Runs tests of one binary with a mutant, or with none (0), until one fails.
     pub(crate) fn run(
         &self,
