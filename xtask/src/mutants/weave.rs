@@ -114,6 +114,10 @@ fn switch(changes: &[Change<'_>], old: &str) -> Result<String, String> {
         if change.new.contains(SWITCH) {
             return Err(format!("mutant {}: another one has the same place", change.name));
         }
+        let is_link = |text: &str| text.starts_with('.') && !text.starts_with("..");
+        if is_link(old) || is_link(change.new) {
+            return Err(format!("mutant {}: a link of a chain: mark the chain", change.name));
+        }
         if old.is_empty() && !is_statement(change.new) {
             return Err(format!("mutant {}: what is put in must be a statement", change.name));
         }

@@ -82,6 +82,14 @@ fn mutants_share_a_place_or_are_refused() {
 }
 
 #[test]
+fn what_is_no_expression_is_refused() {
+    for link in ["| log«.sync() ⇒»?;", "| log«.sync() ⇒ .write()»?;"] {
+        assert!(woven(link).unwrap_err().contains("mark the chain"), "{link}");
+    }
+    assert!(woven("| log.sync()«⇒ .map(|_| !MUTANT)»?;").is_ok());
+}
+
+#[test]
 fn stale_definitions_are_named() {
     let gone = woven("| «a < 4 ⇒ true»").unwrap_err();
     assert_eq!(gone, "mutant m went stale: in crates/p/src/x.rs its text is not there");
