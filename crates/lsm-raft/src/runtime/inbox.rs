@@ -260,6 +260,25 @@ mod tests {
         assert!(woken(wants(9, false), |inbox| inbox.deliver(messages).unwrap()).is_some());
     }
 
+    /// It goes to sleep without a look at each.
+    #[test]
+    fn a_thread_does_not_sleep_on_what_came_while_it_was_awake() {
+        let none = Wants { proposal_bytes: 9, reads: false, persisted: false };
+        let urgent: [fn(&Inbox); 3] = [
+            |inbox| inbox.tell(Event::Stop),
+            |inbox| inbox.deliver(Event::Messages(Vec::new())).unwrap(),
+            |inbox| inbox.request(Input::Transfer { to: None }).unwrap(),
+        ];
+        for put in urgent {
+            let (inbox, mut turn) = (Inbox::default(), Turn::default());
+            assert!(!inbox.matters(none));
+            put(&inbox);
+            assert!(inbox.matters(none));
+            inbox.take(none, LONG, &mut turn);
+            assert!(!inbox.matters(none), "all was taken");
+        }
+    }
+
     #[test]
     fn one_turn_takes_all_in_order() {
         let (inbox, mut turn) = (Inbox::default(), Turn::default());

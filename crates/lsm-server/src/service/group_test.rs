@@ -464,6 +464,8 @@ async fn all_nodes_hash_the_same() {
 async fn one_hash_check_runs_at_a_time_however_impatient_its_caller() {
     let group = Group::start(3, Limits::default()).await;
     let (leader, follower) = (group.leader().await, group.follower().await);
+    // Then the entry with which the leader begins is applied.
+    group.kv(leader).put(put("key", "1")).await.unwrap();
     group.net.slow(Some(follower));
     let applied = || group.replica(leader).status().applied;
     let (before, mut first) = (applied(), group.cluster(leader));
