@@ -189,6 +189,9 @@ storage.rs          L3
 node/               L2
     step_test.rs
     test_group.rs
+    ready.rs
+    membership.rs
+    leadership.rs
     step.rs
     status.rs
     guard.rs

@@ -24,10 +24,13 @@ mod elections;
 mod guard;
 mod heard;
 mod io;
+mod leadership;
 mod leases;
 mod losses;
+mod membership;
 mod proposals;
 mod reads;
+mod ready;
 mod status;
 mod step;
 #[cfg(test)]

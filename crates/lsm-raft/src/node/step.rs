@@ -2,24 +2,24 @@
 
 use std::time::Duration;
 
-use raft::eraftpb::{ConfChangeV2, ConfState, Entry, HardState, Message, MessageType, Snapshot};
-use raft::{Progress, RawNode, StateRole};
+use raft::eraftpb::{Message, MessageType};
+use raft::{RawNode, StateRole};
 
 use super::catching_up::{CatchingUp, Seen};
 use super::changes::Changes;
-use super::disk::{self, Disk};
+use super::disk::Disk;
 use super::elections;
 use super::guard::{self, Verdict};
 use super::heard::Heard;
-use super::io::{Apply, Input, NodeStatus, NodeStorage, Output, Persist, Restore, Wants};
+use super::io::{Input, NodeStatus, NodeStorage, Output, Wants};
 use super::leases::Leases;
 use super::losses::{self, Losses};
 use super::proposals::Proposals;
 use super::reads::Reads;
 use super::{status, truncation};
 use crate::config::{Config, Timing};
-use crate::error::{Error, Result};
-use crate::members::{Change, Members, decode_changes, encode_changes, to_raft};
+use crate::error::Result;
+use crate::members::Members;
 use crate::outcome::Refusal;
 
 /// Ticks between two looks at whether the log can be cut.
@@ -29,34 +29,34 @@ const TRUNCATE_TICKS: u64 = 10;
 const STATUS_TICKS: u64 = 5;
 /// One node of the group: steps on its inputs, and says what is to be done.
 pub struct Node<S: NodeStorage, W> {
-    config: Config,
-    nonce: u64,
-    raw: RawNode<S>,
+    pub(super) config: Config,
+    pub(super) nonce: u64,
+    pub(super) raw: RawNode<S>,
     /// As of the last entry handed out to be applied.
-    members: Members,
-    proposals: Proposals<W>,
-    changes: Changes<W>,
-    reads: Reads<W>,
-    leases: Leases,
-    outputs: Vec<Output<W>>,
+    pub(super) members: Members,
+    pub(super) proposals: Proposals<W>,
+    pub(super) changes: Changes<W>,
+    pub(super) reads: Reads<W>,
+    pub(super) leases: Leases,
+    pub(super) outputs: Vec<Output<W>>,
     /// As last told.
-    status: NodeStatus,
+    pub(super) status: NodeStatus,
     /// To be told even if nothing but the small things changed.
-    status_due: bool,
-    heard: Heard,
-    catching_up: CatchingUp,
+    pub(super) status_due: bool,
+    pub(super) heard: Heard,
+    pub(super) catching_up: CatchingUp,
     /// The last term in which a hand-over was begun.
-    hand_over_term: u64,
-    ticks: u64,
-    flushed: u64,
+    pub(super) hand_over_term: u64,
+    pub(super) ticks: u64,
+    pub(super) flushed: u64,
     /// What was given out to be persisted and is not yet done.
-    disk: Disk,
+    pub(super) disk: Disk,
     /// The last of those that changes the term or vote.
-    promising: Option<u64>,
+    pub(super) promising: Option<u64>,
     /// Term and vote as last given out to be persisted.
-    promised: (u64, u64),
-    failed: Option<String>,
-    losses: Losses,
+    pub(super) promised: (u64, u64),
+    pub(super) failed: Option<String>,
+    pub(super) losses: Losses,
 }
 
 impl<S: NodeStorage, W> std::fmt::Debug for Node<S, W> {
@@ -223,7 +223,7 @@ impl<S: NodeStorage, W> Node<S, W> {
         Ok(std::mem::take(&mut self.outputs))
     }
 
-    fn leads(&self) -> bool {
+    pub(super) fn leads(&self) -> bool {
         self.raw.raft.state == StateRole::Leader
     }
 
@@ -246,27 +246,6 @@ impl<S: NodeStorage, W> Node<S, W> {
         if self.ticks.is_multiple_of(TRUNCATE_TICKS) {
             self.truncate();
             self.leave_joint()?;
-        }
-        Ok(())
-    }
-
-    fn watch_disk(&mut self) -> Result<()> {
-        let verdict = self.disk.tick(&self.config);
-        let silent = self.config.tick * self.disk.silent_ticks() as u32;
-        match verdict {
-            disk::Verdict::Fine => {}
-            disk::Verdict::Slow if self.leads() => {
-                tracing::warn!("the disk is much slower than those of others; handing over");
-                self.transfer(None);
-            }
-            disk::Verdict::Silent if self.leads() => {
-                if self.raw.raft.lead_transferee.is_none() {
-                    tracing::warn!(?silent, "the disk does not answer; handing over");
-                }
-                self.transfer(None);
-            }
-            disk::Verdict::Slow | disk::Verdict::Silent => {}
-            disk::Verdict::Dead => return Err(Error::Silent { time: silent }),
         }
         Ok(())
     }
@@ -335,13 +314,11 @@ impl<S: NodeStorage, W> Node<S, W> {
     }
 
     fn propose(&mut self, command: Vec<u8>, waiter: W) {
-        if let Some(reason) = &self.failed {
-            let refusal = Refusal::Stopped(reason.clone());
-            self.outputs.push(Output::Refuse { waiter, refusal });
-        } else if !self.leads() {
+        let Some(waiter) = self.unless_failed(waiter) else { return };
+        if !self.leads() {
             self.refuse_as_follower(waiter);
         } else if let Err((waiter, refusal)) = self.proposals.push(command, waiter, &self.config) {
-            self.outputs.push(Output::Refuse { waiter, refusal });
+            self.refuse(waiter, refusal);
         }
     }
 
@@ -370,68 +347,16 @@ impl<S: NodeStorage, W> Node<S, W> {
         Ok(())
     }
 
-    fn change(&mut self, changes: Vec<Change>, waiter: W) {
-        if let Some(reason) = &self.failed {
-            let refusal = Refusal::Stopped(reason.clone());
-            self.outputs.push(Output::Refuse { waiter, refusal });
-        } else if !self.leads() {
-            self.refuse_as_follower(waiter);
-        } else if let Err((waiter, refusal)) = self.changes.push(changes, waiter) {
-            self.outputs.push(Output::Refuse { waiter, refusal });
-        }
-    }
-
-    fn send_changes(&mut self) -> Result<()> {
-        while let Some(changes) = self.changes.next() {
-            if !self.leads() || self.raw.raft.has_pending_conf() || self.is_joint() {
-                return Ok(());
-            }
-            if let Err(reason) = self.members.after(changes) {
-                let waiter = self.changes.void_next();
-                let refusal = Refusal::Invalid(reason);
-                self.outputs.extend(waiter.map(|waiter| Output::Refuse { waiter, refusal }));
-                continue;
-            }
-            let mut context = Vec::new();
-            encode_changes(changes, &mut context);
-            match self.raw.propose_conf_change(context, to_raft(changes)) {
-                Ok(()) => {
-                    let (index, term) = (self.raw.raft.raft_log.last_index(), self.raw.raft.term);
-                    self.changes.proposed(index, term);
-                }
-                // Too much of the log is not committed yet, or the leadership is handed over.
-                Err(raft::Error::ProposalDropped) => return Ok(()),
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(())
-    }
-
-    /// raft leaves a joint configuration when its leader applies it; one that became leader
-    /// after that has to be told.
-    fn leave_joint(&mut self) -> Result<()> {
-        let busy = !self.leads() || self.raw.raft.has_pending_conf() || self.failed.is_some();
-        if busy || !self.is_joint() {
-            return Ok(());
-        }
-        match self.raw.propose_conf_change(Vec::new(), ConfChangeV2::default()) {
-            Ok(()) | Err(raft::Error::ProposalDropped) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
-    }
-
     fn read(&mut self, waiter: W, now: Duration) {
-        if let Some(reason) = &self.failed {
-            let refusal = Refusal::Stopped(reason.clone());
-            self.outputs.push(Output::Refuse { waiter, refusal });
-        } else if self.raw.raft.leader_id == raft::INVALID_ID {
+        let Some(waiter) = self.unless_failed(waiter) else { return };
+        if self.raw.raft.leader_id == raft::INVALID_ID {
             self.refuse_as_follower(waiter);
         } else if self.may_answer_alone(now) {
             let index = self.raw.raft.raft_log.committed;
             self.outputs.push(Output::Read { index, waiters: vec![waiter] });
         } else if self.reads.len() >= self.config.pending_reads_max {
             let what = format!("{} reads are waiting", self.reads.len());
-            self.outputs.push(Output::Refuse { waiter, refusal: Refusal::Busy { what } });
+            self.refuse(waiter, Refusal::Busy { what });
         } else {
             self.reads.push(waiter);
         }
@@ -473,272 +398,6 @@ impl<S: NodeStorage, W> Node<S, W> {
         }
     }
 
-    fn persisted(&mut self, ready: u64, now: Duration) {
-        self.disk.done(ready, now);
-        self.promising.take_if(|promise| *promise <= ready);
-        self.raw.on_persist_ready(ready);
-    }
-
-    fn transfer(&mut self, to: Option<u64>) {
-        // Whoever takes over is found already.
-        let is_under_way = to.is_none() && self.raw.raft.lead_transferee.is_some();
-        if !self.leads() || is_under_way {
-            return;
-        }
-        let own = self.config.node;
-        let best = || {
-            let prs = self.raw.raft.prs();
-            let voters = prs.iter().filter(|&(id, _)| prs.conf().voters().contains(*id));
-            let others = voters.filter(|&(&id, _)| id != own);
-            let rank = |id: u64, progress: &Progress| {
-                (progress.recent_active || self.heard.has(id), progress.matched, id)
-            };
-            others.max_by_key(|&(&id, progress)| rank(id, progress)).map(|(&id, _)| id)
-        };
-        if let Some(to) = to.or_else(best).filter(|&to| to != own) {
-            self.hand_over_term = self.raw.raft.term;
-            self.raw.transfer_leader(to);
-        }
-    }
-
-    fn fail(&mut self, reason: String) {
-        if self.failed.is_some() {
-            return;
-        }
-        for waiter in self.proposals.take_queued().chain(self.changes.take_waiting()) {
-            let refusal = Refusal::Stopped(reason.clone());
-            self.outputs.push(Output::Refuse { waiter, refusal });
-        }
-        let undecided = self.proposals.take_in_flight().chain(self.changes.take_proposed());
-        for waiter in undecided {
-            self.outputs.push(Output::Refuse { waiter, refusal: Refusal::Unknown });
-        }
-        for waiter in self.reads.take_all() {
-            let refusal = Refusal::Stopped(reason.clone());
-            self.outputs.push(Output::Refuse { waiter, refusal });
-        }
-        self.failed = Some(reason);
-        self.transfer(None);
-    }
-
-    fn take_ready(&mut self, now: Duration) -> Result<()> {
-        let mut ready = self.raw.ready();
-        let number = ready.number();
-        let mut messages = ready.take_messages();
-        let mut late = ready.take_persisted_messages();
-        // raft passes on a read of another node that came too late for a leader. A node speaks
-        // for itself: that read is asked again by whoever began it.
-        let own = self.config.node;
-        messages.retain(|message| message.from == own);
-        late.retain(|message| message.from == own);
-        for message in &messages {
-            if message.get_msg_type() == MessageType::MsgSnapshot {
-                let index = message.get_snapshot().get_metadata().index;
-                self.catching_up.sent(message.to, index);
-            }
-        }
-        // A leader's messages need not wait for its own disk, but for its term: a lone voter leads
-        // at once, and after a crash it might lead that term again, with other entries.
-        // A snapshot is of what is committed, and so durable.
-        if self.promising.is_some() || self.is_promise(&self.raw.raft.hard_state()) {
-            let is_snapshot =
-                |message: &Message| message.get_msg_type() == MessageType::MsgSnapshot;
-            late.splice(0..0, messages.extract_if(.., |message| !is_snapshot(message)));
-        }
-        if !messages.is_empty() {
-            self.outputs.push(Output::Send(messages));
-        }
-        let snapshot = ready.snapshot().clone();
-        let entries = ready.take_entries();
-        let committed = ready.take_committed_entries();
-        let read_states = ready.take_read_states();
-        let persisted = if snapshot.get_metadata().index > 0 {
-            assert!(entries.is_empty(), "a snapshot stands alone in its ready");
-            self.restore(number, &snapshot, late, now);
-            false
-        } else {
-            self.persist(number, entries, late, now)
-        };
-        self.raw.advance_append_async(ready);
-        if persisted {
-            self.raw.on_persist_ready(number);
-        }
-        self.commit(&committed)?;
-        let lease = self.leases.time(self.config.node, &self.raw.raft.prs().conf().to_conf_state());
-        for state in read_states {
-            if let Some(waiters) = self.reads.answered(&state.request_ctx, lease) {
-                self.outputs.push(Output::Read { index: state.index, waiters });
-            }
-        }
-        Ok(())
-    }
-
-    fn restore(&mut self, ready: u64, snapshot: &Snapshot, messages: Vec<Message>, now: Duration) {
-        let metadata = snapshot.get_metadata();
-        let (index, term) = (metadata.index, metadata.term);
-        self.raw.mut_store().reset(index, term);
-        for waiter in self.proposals.passed(index).into_iter().chain(self.changes.passed(index)) {
-            self.outputs.push(Output::Refuse { waiter, refusal: Refusal::Unknown });
-        }
-        let hard_state = self.raw.raft.hard_state();
-        self.note_promise(ready, &hard_state);
-        self.disk.begin(ready, None, now);
-        let conf_state = metadata.get_conf_state().clone();
-        let restore = Restore { ready, index, term, conf_state, hard_state, messages };
-        self.outputs.push(Output::Restore(restore));
-    }
-
-    /// True if there is nothing to wait for.
-    fn persist(
-        &mut self,
-        ready: u64,
-        entries: Vec<Entry>,
-        mut messages: Vec<Message>,
-        now: Duration,
-    ) -> bool {
-        let hard_state = self.raw.raft.hard_state();
-        // A commit index alone is not worth a write: it is found again from what is applied,
-        // or from the leader.
-        let promises = self.is_promise(&hard_state);
-        if !entries.is_empty() {
-            self.raw.mut_store().append(&entries);
-        }
-        if promises {
-            self.note_promise(ready, &hard_state);
-        }
-        if self.promising.is_none() {
-            let early: Vec<_> =
-                messages.extract_if(.., |message| guard::is_early(message)).collect();
-            if !early.is_empty() {
-                self.outputs.push(Output::Send(early));
-            }
-        }
-        let writes = promises || !entries.is_empty();
-        if !writes && self.disk.is_idle() {
-            if !messages.is_empty() {
-                self.outputs.push(Output::Send(messages));
-            }
-            return true;
-        }
-        // One with neither is covered by the next that has something.
-        if !writes && messages.is_empty() {
-            return false;
-        }
-        let last = entries.last().filter(|_| self.leads()).map(|entry| entry.index);
-        self.disk.begin(ready, last, now);
-        let hard_state = writes.then_some(hard_state);
-        self.outputs.push(Output::Persist(Persist { ready, hard_state, entries, messages }));
-        false
-    }
-
-    fn is_promise(&self, hard_state: &HardState) -> bool {
-        (hard_state.term, hard_state.vote) != self.promised
-    }
-
-    fn note_promise(&mut self, ready: u64, hard_state: &HardState) {
-        self.promised = (hard_state.term, hard_state.vote);
-        self.promising = Some(ready);
-    }
-
-    fn commit(&mut self, entries: &[Entry]) -> Result<()> {
-        let Some(through) = entries.last().map(|entry| entry.index) else { return Ok(()) };
-        let (mut conf, mut waiters, mut lost) = (Vec::new(), Vec::new(), Vec::new());
-        for entry in entries {
-            let mut waiting = self.proposals.committed(entry.index, entry.term, &mut lost);
-            let changer = self.changes.committed(entry.index, entry.term, &mut lost);
-            if guard::is_change(entry) {
-                let conf_state = self.apply_change(entry)?;
-                conf.extend(conf_state.map(|conf_state| (entry.index, conf_state)));
-                waiting.extend(changer);
-            } else {
-                lost.extend(changer);
-            }
-            if !waiting.is_empty() {
-                waiters.push((entry.index, waiting));
-            }
-        }
-        for waiter in lost {
-            self.refuse_as_follower(waiter);
-        }
-        if self.failed.is_none() {
-            self.outputs.push(Output::Apply(Apply { through, conf, waiters }));
-        }
-        Ok(())
-    }
-
-    /// The configuration after a committed change; none if it turned out impossible. The same
-    /// on all nodes: it depends on what was committed before, and nothing else.
-    fn apply_change(&mut self, entry: &Entry) -> Result<Option<ConfState>> {
-        let changes = decode_changes(&entry.context)?;
-        if !changes.is_empty() {
-            match self.members.after(&changes) {
-                Ok(members) => self.members = members,
-                Err(reason) => {
-                    tracing::warn!(index = entry.index, reason, "a membership change is void");
-                    return Ok(None);
-                }
-            }
-        }
-        let was_member = self.is_member();
-        let conf_state = match self.raw.apply_conf_change(&to_raft(&changes)) {
-            Ok(conf_state) => conf_state,
-            // Leaving a joint configuration twice.
-            Err(error) if changes.is_empty() => {
-                tracing::debug!(index = entry.index, %error, "nothing to leave");
-                return Ok(None);
-            }
-            Err(error) => return Err(error.into()),
-        };
-        self.reads.drop_lease();
-        if was_member && !self.is_member() {
-            self.outputs.push(Output::Removed);
-        }
-        Ok(Some(conf_state))
-    }
-
-    fn is_joint(&self) -> bool {
-        !self.raw.raft.prs().conf().to_conf_state().voters_outgoing.is_empty()
-    }
-
-    fn is_member(&self) -> bool {
-        self.raw.raft.prs().get(self.config.node).is_some()
-    }
-
-    /// To be called after raft did something; `led` is whether the node led before.
-    fn watch(&mut self, led: bool) -> Result<()> {
-        if !led && self.leads() {
-            self.forget_replaced();
-        }
-        self.watch_log(led)
-    }
-
-    /// What was proposed in an earlier leadership and is not in the log any more will not be
-    /// committed by this one; a third leader may bring it back.
-    fn forget_replaced(&mut self) {
-        let log = &self.raw.raft.raft_log;
-        let is_there = |index, term| log.term(index).is_ok_and(|found| found == term);
-        let replaced = self.proposals.take_replaced(is_there);
-        let replaced = replaced.into_iter().chain(self.changes.take_replaced(is_there));
-        for waiter in replaced {
-            self.outputs.push(Output::Refuse { waiter, refusal: Refusal::Unknown });
-        }
-    }
-
-    /// Whether the log could be read. A leader that finds it could not hands over. Any other node
-    /// ends at once: raft was given no entries where there are some, and what it decides without
-    /// them, as to campaign before a membership change is applied, must not leave the node.
-    fn watch_log(&mut self, led: bool) -> Result<()> {
-        let Some(error) = self.raw.mut_store().take_read_error() else { return Ok(()) };
-        if !led {
-            return Err(error);
-        }
-        if self.failed.is_none() {
-            self.fail(error.to_string());
-            self.outputs.push(Output::Failed(error));
-        }
-        Ok(())
-    }
-
     fn truncate(&mut self) {
         if !self.leads() {
             self.catching_up.clear();
@@ -757,43 +416,5 @@ impl<S: NodeStorage, W> Node<S, W> {
             self.raw.mut_store().truncate(index);
             self.outputs.push(Output::Truncate { index, term });
         }
-    }
-
-    fn watch_leadership(&mut self) {
-        let status = self.status();
-        let led = self.status.leads();
-        if led && !status.leads() {
-            let queued = self.proposals.take_queued().chain(self.changes.take_waiting());
-            for waiter in queued.collect::<Vec<_>>() {
-                self.refuse_as_follower(waiter);
-            }
-            // What the others decide is not applied here before the disk answers.
-            if self.disk.silent_ticks() >= self.config.election_ticks_min {
-                let undecided = self.proposals.take_in_flight().chain(self.changes.take_proposed());
-                for waiter in undecided {
-                    self.outputs.push(Output::Refuse { waiter, refusal: Refusal::Unknown });
-                }
-            }
-            self.reads.drop_lease();
-            self.disk.forget();
-        }
-        if status.leader != self.status.leader || status.term != self.status.term {
-            for waiter in self.reads.take_all() {
-                self.refuse_as_follower(waiter);
-            }
-        }
-        let news = (status.leader, status.term, status.committed)
-            != (self.status.leader, self.status.term, self.status.committed);
-        let due = std::mem::take(&mut self.status_due);
-        if news || (due && status != self.status) {
-            self.status = status.clone();
-            self.outputs.push(Output::Status(status));
-        }
-    }
-
-    fn refuse_as_follower(&mut self, waiter: W) {
-        let leader = Some(self.raw.raft.leader_id).filter(|&id| id != raft::INVALID_ID);
-        let refusal = Refusal::NotLeader { leader };
-        self.outputs.push(Output::Refuse { waiter, refusal });
     }
 }
