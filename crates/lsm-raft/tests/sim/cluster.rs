@@ -1,6 +1,6 @@
 //! The simulated cluster: time, events and what they lead to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
@@ -79,6 +79,8 @@ pub(crate) struct Cluster {
     pair: Pair,
     attempts: BTreeMap<Ticket, u64>,
     last_attempt: Ticket,
+    /// Nodes that are gone for good and still members.
+    pub(crate) replacing: BTreeSet<u64>,
     /// Indexes whose states were asked for, the last ones.
     asked: Vec<u64>,
     recorder: Arc<Recorder>,
@@ -102,6 +104,7 @@ impl Cluster {
             pair: Pair::default(),
             attempts: BTreeMap::new(),
             last_attempt: 0,
+            replacing: BTreeSet::new(),
             asked: Vec::new(),
             oracle: Oracle::default(),
             report: Report::default(),
@@ -520,8 +523,10 @@ impl Cluster {
     fn replace(&mut self, node: u64) {
         let leader = self.leader().and_then(|leader| self.hosts[&leader].running.as_ref());
         if leader.is_some_and(|leader| !leader.replica.members().nodes.contains_key(&node)) {
+            self.replacing.remove(&node);
             return;
         }
+        self.replacing.insert(node);
         self.change(vec![Change::Remove { node }]);
         self.schedule(500_000, Event::Replace { node });
     }

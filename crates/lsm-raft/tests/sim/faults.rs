@@ -57,9 +57,14 @@ pub(crate) fn strike(cluster: &mut Cluster) {
         19 => stop(cluster, victim),
         20 => jump(cluster, victim),
         // One copy of what was acknowledged at a time.
-        21 if cluster.hosts.values().all(|host| !host.is_damaged) => cluster.damage(victim),
+        21 if may_damage(cluster) => cluster.damage(victim),
         _ => change(cluster),
     }
+}
+
+/// Whether all others have a good copy, and nobody is missing for good.
+fn may_damage(cluster: &Cluster) -> bool {
+    cluster.replacing.is_empty() && cluster.hosts.values().all(|host| !host.is_damaged)
 }
 
 /// One hand-over after the other.
