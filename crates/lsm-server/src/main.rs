@@ -15,6 +15,7 @@ mod local;
 mod logging;
 mod node;
 mod peer;
+mod pulse;
 mod service;
 mod signals;
 mod tls;

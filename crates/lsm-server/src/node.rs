@@ -15,6 +15,7 @@
 //! Threads: the runtime's for requests, the replica's own for everything on disk.
 
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,6 +45,14 @@ const LOG_SEGMENT_BYTES: u64 = 16 << 20;
 const LOG_CACHE_BYTES: usize = 32 << 20;
 /// Longest time that requests get to finish when the node stops.
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(5);
+/// How long nothing is served until the connections may be cut off: the last answers leave, and
+/// requests that came before come to light.
+const IDLE_TIME: Duration = Duration::from_millis(200);
+/// Requests of one connection that their client has given up before this node has looked at
+/// them, in connections' worths: what comes together while a node is stopped, swapped out or
+/// otherwise held up, as clients ask again and again. With as few as the library allows, 20, the
+/// node would cut the connection, and with it the calls that still wait. Each costs its headers.
+const GIVEN_UP_MAX: u32 = 4;
 /// Longest time that the replica gets to close its folder when the node stops.
 const CLOSE_TIME_MAX: Duration = Duration::from_secs(60);
 /// Longest list of headers of a request, in bytes.
@@ -197,6 +206,8 @@ struct Node {
     health: Health,
     /// Turns true when clients are to be served no longer.
     closing: watch::Sender<bool>,
+    /// Ends when nothing has been served for a moment.
+    idle: Pin<Box<dyn Future<Output = ()> + Send>>,
     client_server: JoinHandle<Result<(), tonic::transport::Error>>,
     peer_server: JoinHandle<Result<(), tonic::transport::Error>>,
 }
@@ -217,6 +228,7 @@ impl Node {
         let (routes, health) = routes.map_err(|error| Error::Serve(error.to_string()))?;
         let (closing, mut closed) = watch::channel(false);
         let intake = Intake::new(routes, &limits, closed.clone());
+        let idle = Box::pin(intake.idle(IDLE_TIME));
         let closed = async move {
             let _ = closed.wait_for(|closing| *closing).await;
         };
@@ -234,6 +246,7 @@ impl Node {
             transport,
             health,
             closing,
+            idle,
             client_server: tokio::spawn(client_server),
             peer_server: tokio::spawn(peer_server),
         })
@@ -254,8 +267,15 @@ impl Node {
         self.health.close().await;
         self.closing.send_replace(true);
         self.replica.transfer(None);
-        let drained = timeout(DRAIN_TIME_MAX, self.client_server).await;
-        if drained.is_err() {
+        // Requests are waited for, and not connections: one whose other end is gone, or has never
+        // said a word, does not end before anybody finds out.
+        let drained = timeout(DRAIN_TIME_MAX, async {
+            tokio::select! {
+                _ = self.client_server => {}
+                () = self.idle => {}
+            }
+        });
+        if drained.await.is_err() {
             tracing::warn!("some requests did not end in time; they are cut off");
         }
         let replica = self.replica.clone();
@@ -287,6 +307,7 @@ impl Node {
 fn server(limits: &Limits) -> Server {
     Server::builder()
         .max_concurrent_streams(limits.streams_max)
+        .http2_max_pending_accept_reset_streams(Some((GIVEN_UP_MAX * limits.streams_max) as usize))
         .http2_max_header_list_size(HEADERS_BYTES_MAX)
         .http2_keepalive_interval(Some(limits.keepalive_interval))
         .http2_keepalive_timeout(Some(limits.keepalive_timeout))

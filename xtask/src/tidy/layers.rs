@@ -304,6 +304,7 @@ service/            L3
     leader.rs
     context.rs
     forward.rs
+    line.rs
 peer/               L2
     replica_test.rs
     origin_test.rs
@@ -374,6 +375,7 @@ tls/                L0
     own.rs
     carrier.rs
 exit.rs             L0
+pulse.rs            L0
 limits.rs           L0
 gather.rs           L0
 untaken.rs          L0

@@ -41,6 +41,12 @@ impl Room {
         }
     }
 
+    /// Whether nothing is served, and no answer is on its way.
+    pub(super) fn is_idle(&self) -> bool {
+        self.requests_left.load(Ordering::Relaxed) == self.limits.requests_max
+            && self.open_left.load(Ordering::Relaxed) == self.limits.open_calls_max
+    }
+
     /// Where calls of this kind count.
     fn left(&self, kind: Kind) -> &AtomicUsize {
         if kind.is_open() { &self.open_left } else { &self.requests_left }

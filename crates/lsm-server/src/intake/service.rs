@@ -4,8 +4,10 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
 use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::{Service, http};
@@ -16,6 +18,9 @@ use super::request::RequestBody;
 use super::room::{Held, Room};
 use crate::limits::Limits;
 use crate::untaken::Untaken;
+
+/// Between two looks at whether anything is served.
+const IDLE_LOOK_PAUSE: Duration = Duration::from_millis(5);
 
 /// Lets requests through to a service.
 #[derive(Clone, Debug)]
@@ -29,6 +34,20 @@ impl<S> Intake<S> {
     /// Calls without an end of their own end when `closing` turns true.
     pub(crate) fn new(inner: S, limits: &Limits, closing: watch::Receiver<bool>) -> Self {
         Self { inner, room: Arc::new(Room::new(limits)), closing }
+    }
+
+    /// Returns once nothing has been served, and no answer on its way, for so long.
+    pub(crate) fn idle(&self, time: Duration) -> impl Future<Output = ()> + Send + use<S> {
+        let room = Arc::clone(&self.room);
+        async move {
+            let mut since = Instant::now();
+            while since.elapsed() < time {
+                sleep(IDLE_LOOK_PAUSE).await;
+                if !room.is_idle() {
+                    since = Instant::now();
+                }
+            }
+        }
     }
 }
 

@@ -5,10 +5,15 @@
 //!    ^───────────────────────────────────────────────────────┘
 //! ```
 //!
+//! A connection that is made is tried anew beside the tries before it, and one that holds is
+//! asked for a greeting now and then: if a fresh one is answered and it is not, that one takes
+//! its place (`pulse`). So messages flow again within a second after a partition has healed.
+//!
 //! The queue takes messages before the first connection and while there is one. One task runs
 //! each link; it sleeps while messages flow, which the connection takes from the queue itself.
 
 use std::collections::BTreeSet;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,16 +22,19 @@ use tokio::time::{Instant, sleep, timeout};
 use super::caller::{Caller, Client, Lost, Next};
 use super::queue::Queue;
 use super::refused::Cause;
+use crate::pulse::{Pulse, Tries};
 
 const WAIT_MIN: Duration = Duration::from_millis(50);
-const WAIT_MAX: Duration = Duration::from_secs(1);
+const WAIT_MAX: Duration = Duration::from_millis(250);
 /// After a refusal that someone must do something about.
 const WAIT_REFUSED: Duration = Duration::from_secs(5);
 /// A connection that held for so long was a good one.
 const STEADY_TIME: Duration = Duration::from_secs(1);
-/// How often a connection that holds looks whether the node still is known, and whether this
-/// node has something new to say of itself.
-const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+/// How often a connection that holds is asked whether it does, and says what this node has
+/// learned of itself.
+const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+/// How long a node that is not known any more may be sent messages: it should hear of it.
+const UNKNOWN_TIME_MAX: Duration = Duration::from_secs(5);
 /// How often the log tells of the same outage.
 const TELL_INTERVAL: Duration = Duration::from_secs(30);
 
@@ -37,10 +45,15 @@ pub(super) async fn run(caller: Caller, node: u64, queue: Arc<Queue>) {
     let called = caller.directory.called(node, is_member);
     let mut outage = Outage::default();
     let mut is_told = false;
+    let mut fresh = None;
     loop {
         let began = Instant::now();
-        let lost = match caller.dial(node, outage.attempt).await {
-            Err(lost) => lost,
+        let connected = match fresh.take() {
+            Some(connected) => Ok(connected),
+            None => dial(&caller, node, outage.attempt).await,
+        };
+        let ended = match connected {
+            Err(lost) => Ended::Lost(lost),
             Ok((client, address)) => {
                 is_told = false;
                 deliver(&caller, node, &queue, client, &address).await
@@ -51,6 +64,13 @@ pub(super) async fn run(caller: Caller, node: u64, queue: Arc<Queue>) {
             is_told = true;
             caller.group.unreachable(node);
         }
+        let lost = match ended {
+            Ended::Lost(lost) => lost,
+            Ended::Replaced(connected) => {
+                fresh = Some(connected);
+                continue;
+            }
+        };
         if !caller.is_known(node) {
             if is_member {
                 tracing::info!(node, "no member any more; its connection ends");
@@ -76,34 +96,73 @@ pub(super) async fn run(caller: Caller, node: u64, queue: Arc<Queue>) {
     }
 }
 
+/// How a connection came to its end.
+enum Ended {
+    Lost(Lost),
+    /// It carries nothing any more, and this one does.
+    Replaced((Client, String)),
+}
+
+type Dialing = Pin<Box<dyn Future<Output = Result<(Client, String), Lost>> + Send>>;
+
+/// Connects to a node; tries it at its addresses in turn.
+async fn dial(caller: &Caller, node: u64, attempt: u32) -> Result<(Client, String), Lost> {
+    Tries::new().next(dialing(caller, node, attempt)).await
+}
+
+/// Begins a try to connect to a node, and each time another one.
+fn dialing(caller: &Caller, node: u64, mut attempt: u32) -> impl FnMut() -> Dialing {
+    let caller = caller.clone();
+    move || {
+        let (caller, now) = (caller.clone(), attempt);
+        attempt = attempt.wrapping_add(1);
+        Box::pin(async move { caller.dial(node, now).await })
+    }
+}
+
 async fn deliver(
     caller: &Caller,
     node: u64,
     queue: &Arc<Queue>,
     mut client: Client,
     address: &str,
-) -> Lost {
+) -> Ended {
     tracing::debug!(node, address, "connected");
-    let mut origin = caller.group.members().origin;
     let request = caller.request(node, queue.open());
     let mut greeter = client.clone();
     let mut call = std::pin::pin!(client.deliver(request));
-    let mut was_unknown = false;
+    let mut pulse = Pulse::default();
+    let mut unknown_since = None;
     loop {
-        match timeout(LOOK_INTERVAL, &mut call).await {
-            Ok(Ok(_)) => return Lost::retry("the node ended it"),
-            Ok(Err(status)) => return caller.lost(node, address, &status),
-            // It gets one interval to hear of it.
-            Err(_) if was_unknown => return Lost::retry("the node is no member any more"),
-            Err(_) => was_unknown = !caller.is_known(node),
-        }
-        // What this node has learned since may not be what the other one has.
-        let now = caller.group.members().origin;
-        if now != origin {
-            origin = now;
-            if let Err(lost) = caller.greet(node, &mut greeter, address).await {
-                return lost;
+        let look = async {
+            sleep(LOOK_INTERVAL).await;
+            let mut greeted = Ok(());
+            // What this node has learned since it called may not be what the other one has.
+            let greet = async { greeted = caller.greet(node, &mut greeter, address).await };
+            let fresh = pulse.renew(greet, dialing(caller, node, 0)).await;
+            (fresh, greeted)
+        };
+        let (fresh, greeted) = tokio::select! {
+            biased;
+            ended = &mut call => {
+                return Ended::Lost(match ended {
+                    Ok(_) => Lost::retry("the node ended it"),
+                    Err(status) => caller.lost(node, address, &status),
+                });
             }
+            looked = look => looked,
+        };
+        if let Some(connected) = fresh {
+            tracing::info!(node, address, "nothing comes over the connection; a fresh one is used");
+            return Ended::Replaced(connected);
+        }
+        if let Err(lost) = greeted {
+            return Ended::Lost(lost);
+        }
+        if caller.is_known(node) {
+            unknown_since = None;
+        } else if unknown_since.get_or_insert_with(Instant::now).elapsed() >= UNKNOWN_TIME_MAX {
+            return Ended::Lost(Lost::retry("the node is no member any more"));
         }
     }
 }
@@ -158,7 +217,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_waits_grow_to_a_second_and_are_not_all_alike() {
+    fn the_waits_grow_to_a_quarter_of_a_second_and_are_not_all_alike() {
         let mut outage = Outage::default();
         let waits: Vec<_> = (0..40).map(|_| outage.wait(Next::Retry)).collect();
         assert!(waits[0] >= WAIT_MIN / 2 && waits[0] <= WAIT_MIN);

@@ -1,6 +1,6 @@
 //! Connections to the other nodes' client ports, and how each request travels over them.
 //!
-//! One connection a member, made when it is first needed; those of nodes that are no longer
+//! One connection a member (`line`), made when it is first needed; those of nodes that are no longer
 //! members, or have moved, are dropped when the next is asked for.
 //!
 //! Threads: any number. The lock is held for a look, never while waiting.
@@ -20,9 +20,10 @@ use lsm_client::proto::v1::{
 };
 use lsm_raft::Members;
 use parking_lot::Mutex;
-use tonic::transport::Channel;
+use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Response, Status};
 
+use super::line::Line;
 use crate::convert;
 use crate::limits::Limits;
 use crate::tls::{Tls, endpoint};
@@ -38,62 +39,60 @@ const CONNECTION_WINDOW: u32 = 4 << 20;
 pub(crate) struct Forward {
     limits: Arc<Limits>,
     tls: Option<Arc<Tls>>,
-    channels: Mutex<Channels>,
+    lines: Mutex<Lines>,
 }
 
 #[derive(Debug, Default)]
-struct Channels {
-    /// The members that the channels were last compared with.
+struct Lines {
+    /// The members that the lines were last compared with.
     members: Arc<Members>,
-    /// Address and channel, by node. Never more than there are members.
-    by_node: HashMap<u64, (String, Channel)>,
+    /// By node, with its address. Never more than there are members.
+    by_node: HashMap<u64, (String, Arc<Line>)>,
 }
 
 impl Forward {
     pub(super) fn new(limits: Arc<Limits>, tls: Option<Arc<Tls>>) -> Self {
-        Self { limits, tls, channels: Mutex::new(Channels::default()) }
+        Self { limits, tls, lines: Mutex::default() }
     }
 
-    /// A channel to the client port of `node`; none if it is not a member.
+    /// The line to the client port of `node`; none if it is not a member.
     ///
     /// # Errors
     ///
     /// `Unavailable` if its address is none.
-    pub(super) fn channel(
+    pub(super) fn line(
         &self,
         members: &Arc<Members>,
         node: u64,
-    ) -> Result<Option<Channel>, Status> {
+    ) -> Result<Option<Arc<Line>>, Status> {
         let Some(member) = members.nodes.get(&node) else { return Ok(None) };
-        let mut channels = self.channels.lock();
-        if !Arc::ptr_eq(&channels.members, members) {
+        let mut lines = self.lines.lock();
+        if !Arc::ptr_eq(&lines.members, members) {
             let is_there = |node: &u64, address: &String| {
                 members.nodes.get(node).is_some_and(|member| member.client_address == *address)
             };
-            channels.by_node.retain(|node, (address, _)| is_there(node, address));
-            channels.members = Arc::clone(members);
+            lines.by_node.retain(|node, (address, _)| is_there(node, address));
+            lines.members = Arc::clone(members);
         }
-        if let Some((_, channel)) = channels.by_node.get(&node) {
-            return Ok(Some(channel.clone()));
+        if let Some((_, line)) = lines.by_node.get(&node) {
+            return Ok(Some(Arc::clone(line)));
         }
-        let channel = self.connect(&member.client_address)?;
-        channels.by_node.insert(node, (member.client_address.clone(), channel.clone()));
-        Ok(Some(channel))
+        let line = Arc::new(Line::new(self.endpoint(&member.client_address)?));
+        lines.by_node.insert(node, (member.client_address.clone(), Arc::clone(&line)));
+        Ok(Some(line))
     }
 
-    /// Lazily: nothing is sent before the first request.
-    fn connect(&self, address: &str) -> Result<Channel, Status> {
+    fn endpoint(&self, address: &str) -> Result<Endpoint, Status> {
         let endpoint = endpoint(address, self.tls.as_deref(), CONNECT_TIME_MAX);
         let endpoint = endpoint.map_err(|error| {
             let message = format!("the leader's address {address:?} cannot be used: {error}");
             convert::status(Code::Unavailable, convert::NOT_LEADER, message)
         })?;
-        let endpoint = endpoint
+        Ok(endpoint
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .http2_keep_alive_interval(self.limits.keepalive_interval)
-            .keep_alive_timeout(self.limits.keepalive_timeout);
-        Ok(endpoint.connect_lazy())
+            .keep_alive_timeout(self.limits.keepalive_timeout))
     }
 }
 
@@ -165,8 +164,8 @@ mod tests {
     }
 
     fn known(forward: &Forward) -> Vec<(u64, String)> {
-        let channels = forward.channels.lock();
-        let known = channels.by_node.iter().map(|(&node, (address, _))| (node, address.clone()));
+        let lines = forward.lines.lock();
+        let known = lines.by_node.iter().map(|(&node, (address, _))| (node, address.clone()));
         let mut known: Vec<_> = known.collect();
         known.sort();
         known
@@ -177,23 +176,23 @@ mod tests {
         let forward = Forward::new(Arc::new(Limits::default()), None);
         let first = members(&[(1, "a:1"), (2, "b:1"), (3, "c:1")]);
         for node in [1, 2, 3, 2] {
-            assert!(forward.channel(&first, node).unwrap().is_some());
+            assert!(forward.line(&first, node).unwrap().is_some());
         }
-        assert!(forward.channel(&first, 4).unwrap().is_none(), "no member");
+        assert!(forward.line(&first, 4).unwrap().is_none(), "no member");
         let all = [(1, "a:1".to_owned()), (2, "b:1".to_owned()), (3, "c:1".to_owned())];
         assert_eq!(known(&forward), all);
         // One is removed, one has moved.
         let second = members(&[(1, "a:1"), (2, "b:2")]);
-        assert!(forward.channel(&second, 1).unwrap().is_some());
+        assert!(forward.line(&second, 1).unwrap().is_some());
         assert_eq!(known(&forward), [(1, "a:1".to_owned())]);
-        assert!(forward.channel(&second, 2).unwrap().is_some());
+        assert!(forward.line(&second, 2).unwrap().is_some());
         assert_eq!(known(&forward)[1], (2, "b:2".to_owned()));
     }
 
     #[tokio::test]
     async fn an_address_that_is_none_is_told() {
         let forward = Forward::new(Arc::new(Limits::default()), None);
-        let status = forward.channel(&members(&[(1, "no address")]), 1).unwrap_err();
+        let status = forward.line(&members(&[(1, "no address")]), 1).unwrap_err();
         assert!(convert::says(&status, convert::NOT_LEADER), "nothing was sent: {status:?}");
         assert!(status.message().contains("no address"));
     }

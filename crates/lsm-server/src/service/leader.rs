@@ -7,6 +7,7 @@ use lsm_client::proto::v1::Header;
 use lsm_raft::command::{Command, Op, Session};
 use lsm_raft::{Outcome, Refusal, Room};
 use tokio::time::{sleep, timeout_at};
+use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
 use super::context::{Asked, Context, Patience};
@@ -152,19 +153,21 @@ impl Context {
     ) -> Result<C::Answer, Miss> {
         let members = self.replica.members();
         // A leader that this node has not heard of: it is behind, and will.
-        let Some(channel) = self.forward.channel(&members, leader)? else {
+        let Some(line) = self.forward.line(&members, leader)? else {
             return Err(Miss::NotLeader);
         };
         let mut request = Request::new(call.clone());
         request.metadata_mut().insert(convert::FORWARDED_KEY, 1.into());
         request.set_timeout(asked.time_left());
         let answer = tokio::select! {
-            answer = call_of::<C>(self, channel, request) => answer,
+            answer = line.call(|channel| call_of::<C>(self, channel, request)) => {
+                answer.ok_or("leads; the connection to it carried nothing any more")
+            }
             () = self.deposed(leader) => {
-                let why = "led, and has not answered; another node leads now";
-                return Err(Miss::Lost(format!("node {leader} {why}")));
+                Err("led, and has not answered; another node leads now")
             }
         };
+        let answer = answer.map_err(|why| Miss::Lost(format!("node {leader} {why}")))?;
         match answer {
             Ok(mut answer) => {
                 C::set_header(&mut answer, self.header());
@@ -219,7 +222,7 @@ impl Context {
 
 async fn call_of<C: LeaderCall>(
     context: &Context,
-    channel: tonic::transport::Channel,
+    channel: Channel,
     request: Request<C>,
 ) -> Result<C::Answer, Status> {
     let bytes_max = context.limits.message_bytes_max();

@@ -17,6 +17,7 @@ mod hash_check;
 mod health;
 mod kv;
 mod leader;
+mod line;
 mod pager;
 mod range;
 mod routes;

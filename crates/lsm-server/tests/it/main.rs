@@ -9,6 +9,8 @@ mod handles;
 mod harness;
 mod history;
 mod local;
+mod partition;
+mod resume;
 mod room;
 mod seed;
 mod start;

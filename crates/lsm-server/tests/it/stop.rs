@@ -3,6 +3,9 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
 use crate::harness::{Cluster, Load, PATIENCE, Process};
 
 #[tokio::test]
@@ -50,6 +53,31 @@ async fn watches_of_the_health_do_not_hold_up_a_stop() {
         last = Some(told.status());
     }
     assert_eq!(last, Some(ServingStatus::NotServing));
+}
+
+/// What a connection begins with, and an empty list of settings.
+const GREETING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
+/// As of a node that is cut off, or of a machine that lost its power.
+#[tokio::test]
+async fn connections_with_nobody_at_the_other_end_do_not_hold_up_a_stop() {
+    let mut cluster = Cluster::start(3).await;
+    let node = cluster.leader().await % 3 + 1;
+    let mut connections = Vec::new();
+    for port in [cluster.address(node), cluster.peer_address(node)] {
+        let silent = TcpStream::connect(port).await.unwrap();
+        let mut greeted = TcpStream::connect(port).await.unwrap();
+        greeted.write_all(GREETING).await.unwrap();
+        // It is served from now on.
+        assert!(greeted.read_u8().await.is_ok());
+        connections.extend([silent, greeted]);
+    }
+    let (status, time) = cluster.terminate(node).await;
+    println!("stopped within {time:?}");
+    assert_eq!(status.code(), Some(0));
+    let log = std::fs::read_to_string(cluster.log(node)).unwrap();
+    assert!(!log.contains("did not end in time"), "after {time:?}: {log}");
+    drop(connections);
 }
 
 #[tokio::test]

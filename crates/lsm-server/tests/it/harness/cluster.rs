@@ -16,7 +16,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tonic::transport::{Channel, Endpoint};
 
 use super::ports::{BLOCK_LEN, free_ports};
-use super::{Certificates, PATIENCE, Process, wait_for};
+use super::{Certificates, Network, PATIENCE, Process, wait_for};
 
 /// Most nodes of a cluster, those added later among them; each has two ports.
 const NODES_MAX: u16 = BLOCK_LEN / 2;
@@ -37,6 +37,7 @@ pub(crate) struct Builder {
     flags: Vec<String>,
     certificates: Option<Arc<Certificates>>,
     open_files_max: Option<u32>,
+    network: Option<Network>,
 }
 
 impl Builder {
@@ -58,13 +59,36 @@ impl Builder {
         self
     }
 
+    /// Nodes reach each other over this network; clients reach them without it.
+    pub(crate) fn over(mut self, network: &Network) -> Self {
+        self.network = Some(network.clone());
+        self
+    }
+
     /// Starts the nodes, and returns when one leads.
     pub(crate) async fn start(self) -> Cluster {
         let permit = GATE.acquire().await.unwrap();
+        let (founders, first_port) = (1..=u64::from(self.count), free_ports(2 * NODES_MAX));
+        let mut known_at = BTreeMap::new();
+        for node in founders.clone() {
+            let own = (peer_port(first_port, node), client_port(first_port, node));
+            known_at.insert(
+                node,
+                match &self.network {
+                    None => own,
+                    Some(network) => (
+                        network.port_before(node, own.0).await,
+                        network.port_before(node, own.1).await,
+                    ),
+                },
+            );
+        }
         let mut cluster = Cluster {
             dir: tempfile::tempdir().unwrap(),
-            first_port: free_ports(2 * NODES_MAX),
-            founders: (1..=u64::from(self.count)).collect(),
+            first_port,
+            known_at,
+            founders: founders.collect(),
+            network: self.network,
             flags: self.flags,
             certificates: self.certificates,
             open_files_max: self.open_files_max,
@@ -90,6 +114,9 @@ pub(crate) struct Cluster {
     certificates: Option<Arc<Certificates>>,
     open_files_max: Option<u32>,
     first_port: u16,
+    /// The ports of the founders, for nodes and for clients, as the nodes know them.
+    known_at: BTreeMap<u64, (SocketAddr, SocketAddr)>,
+    network: Option<Network>,
     /// The highest number in use.
     known: u64,
     dir: TempDir,
@@ -101,7 +128,13 @@ impl Cluster {
     /// A cluster of founding nodes.
     pub(crate) fn builder(count: u16) -> Builder {
         assert!(count <= NODES_MAX);
-        Builder { count, flags: Vec::new(), certificates: None, open_files_max: None }
+        Builder {
+            count,
+            flags: Vec::new(),
+            certificates: None,
+            open_files_max: None,
+            network: None,
+        }
     }
 
     /// A cluster with the default settings, and a leader.
@@ -119,10 +152,13 @@ impl Cluster {
         flag("--listen", self.address(node).to_string());
         flag("--peer-listen", self.peer_address(node).to_string());
         if self.founders.contains(&node) {
-            let member =
-                |node: &u64| format!("{node}={}/{}", self.peer_address(*node), self.address(*node));
-            let members: Vec<_> = self.founders.iter().map(member).collect();
+            let known = self.known_at.iter();
+            let members: Vec<_> =
+                known.map(|(node, (peers, clients))| format!("{node}={peers}/{clients}")).collect();
             flag("--members", members.join(","));
+            let (peers, clients) = self.known_at[&node];
+            flag("--advertise-peer", peers.to_string());
+            flag("--advertise", clients.to_string());
         } else {
             arguments.push("--join".to_owned());
         }
@@ -137,6 +173,9 @@ impl Cluster {
         self.known = self.known.max(node);
         let (arguments, log) = (self.arguments(node), self.log(node));
         let process = Process::start_within(self.open_files_max, &arguments, &log);
+        if let Some(network) = &self.network {
+            network.runs(node, process.id());
+        }
         self.running.insert(node, process);
     }
 
@@ -229,13 +268,21 @@ impl Cluster {
 
     /// Where a node serves clients.
     pub(crate) fn address(&self, node: u64) -> SocketAddr {
-        (Ipv4Addr::LOCALHOST, self.first_port + 2 * (node as u16 - 1)).into()
+        client_port(self.first_port, node)
     }
 
     /// Where a node serves nodes.
     pub(crate) fn peer_address(&self, node: u64) -> SocketAddr {
-        (Ipv4Addr::LOCALHOST, self.address(node).port() + 1).into()
+        peer_port(self.first_port, node)
     }
+}
+
+fn client_port(first_port: u16, node: u64) -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, first_port + 2 * (node as u16 - 1)).into()
+}
+
+fn peer_port(first_port: u16, node: u64) -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, client_port(first_port, node).port() + 1).into()
 }
 
 /// Requests.

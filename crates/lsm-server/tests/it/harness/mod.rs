@@ -16,12 +16,14 @@
 mod certificates;
 mod cluster;
 mod load;
+mod network;
 mod ports;
 mod process;
 
 pub(crate) use certificates::Certificates;
 pub(crate) use cluster::Cluster;
 pub(crate) use load::Load;
+pub(crate) use network::Network;
 pub(crate) use ports::{free_ports, free_ports_and};
 pub(crate) use process::{Process, program, run};
 

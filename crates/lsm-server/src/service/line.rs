@@ -1,0 +1,84 @@
+//! The connection to one other node's client port, over which requests are passed on.
+//!
+//! While a request waits for its answer the connection is asked whether it still carries, and
+//! replaced by a fresh one that does (`pulse`). Who waits on the old one then hears of it: what
+//! may be repeated is, the rest is told that nobody knows.
+//!
+//! Threads: any number. One request at a time looks after the connection, on behalf of all.
+
+use std::time::Duration;
+
+use lsm_client::proto::v1::StatusRequest;
+use lsm_client::proto::v1::cluster_service_client::ClusterServiceClient;
+use tokio::sync::{Mutex, watch};
+use tokio::time::sleep;
+use tonic::Status;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::pulse::Pulse;
+
+/// How long a request waits for its answer before it looks after the connection, and how often it
+/// does from then on.
+const LOOK_PAUSE: Duration = Duration::from_millis(150);
+
+/// The connection to one node.
+#[derive(Debug)]
+pub(super) struct Line {
+    endpoint: Endpoint,
+    channel: watch::Sender<Channel>,
+    /// Held by whoever looks after the connection.
+    pulse: Mutex<Pulse>,
+}
+
+impl Line {
+    /// Nothing is sent before the first request.
+    pub(super) fn new(endpoint: Endpoint) -> Self {
+        let channel = watch::Sender::new(endpoint.connect_lazy());
+        Self { endpoint, channel, pulse: Mutex::default() }
+    }
+
+    /// What a call over the connection of now comes to. None if that turned out to carry nothing
+    /// any more; the next call goes over a fresh one.
+    pub(super) async fn call<F: Future>(
+        &self,
+        call: impl FnOnce(Channel) -> F,
+    ) -> Option<F::Output> {
+        let mut replaced = self.channel.subscribe();
+        let channel = replaced.borrow_and_update().clone();
+        tokio::select! {
+            biased;
+            answer = call(channel) => Some(answer),
+            // The line has the other end.
+            _ = replaced.changed() => None,
+            () = self.look_after() => None,
+        }
+    }
+
+    /// Never returns.
+    async fn look_after(&self) {
+        loop {
+            sleep(LOOK_PAUSE).await;
+            let Ok(mut pulse) = self.pulse.try_lock() else { continue };
+            let old = self.channel.borrow().clone();
+            let asking = async {
+                // An error is an answer, or the end of the connection, which all hear of.
+                let _ = ask(old).await;
+            };
+            let connect = || {
+                let endpoint = self.endpoint.clone();
+                async move {
+                    let channel = endpoint.connect().await.map_err(|_| ())?;
+                    ask(channel.clone()).await.map(|()| channel).map_err(|_| ())
+                }
+            };
+            if let Some(fresh) = pulse.renew(asking, connect).await {
+                self.channel.send_replace(fresh);
+            }
+        }
+    }
+}
+
+/// A question that every node answers at once.
+async fn ask(channel: Channel) -> Result<(), Status> {
+    ClusterServiceClient::new(channel).status(StatusRequest {}).await.map(|_| ())
+}
