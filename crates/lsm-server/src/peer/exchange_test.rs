@@ -5,15 +5,20 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use lsm_client::proto::peer::{Envelope, IdentifyRequest, SnapshotPiece};
+use lsm_client::proto::peer::snapshot_piece::Piece;
+use lsm_client::proto::peer::{
+    Envelope, IdentifyRequest, SnapshotChunk, SnapshotHeader, SnapshotPiece,
+};
 use lsm_core::fs::MemFs;
 use lsm_raft::command::{Command, Op, Session};
 use lsm_raft::raft::eraftpb::{Entry, Message, MessageType};
-use lsm_raft::{Outcome, Refusal, StateMachine, StateOptions, Transport};
+use lsm_raft::{Members, Outcome, Refusal, StateMachine, StateOptions, Transport};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
 use tokio_stream::StreamExt;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Request};
 
@@ -118,14 +123,14 @@ async fn a_lost_connection_is_told_once_and_made_again() {
     until("the outage was told", || !one.fake.lost.lock().is_empty()).await;
     for index in 2..10 {
         one.send(2, index);
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        sleep(Duration::from_millis(50)).await;
     }
     assert_eq!(*one.fake.lost.lock(), [2], "once");
     two.listen_again().await;
     // raft sends again what it does not hear of.
     for index in 100.. {
         one.send(2, index);
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        sleep(Duration::from_millis(20)).await;
         if two.indexes().iter().any(|index| *index >= 100) {
             break;
         }
@@ -241,8 +246,6 @@ async fn garbage_costs_its_connection_only() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn snapshots_that_make_no_sense_are_refused() {
-    use lsm_client::proto::peer::snapshot_piece::Piece;
-    use lsm_client::proto::peer::{SnapshotChunk, SnapshotHeader};
     let (one, two) = pair().await;
     let caller = caller(&two);
     let (mut client, _) = caller.dial(1, 0).await.unwrap();
@@ -266,8 +269,6 @@ async fn snapshots_that_make_no_sense_are_refused() {
 /// Also if its sender goes: checking goes on without.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_snapshot_is_received_at_a_time_until_it_is_checked() {
-    use lsm_client::proto::peer::SnapshotHeader;
-    use lsm_client::proto::peer::snapshot_piece::Piece;
     let (one, two) = pair().await;
     let (fs, engine) = (Arc::new(MemFs::new()), lsm_core::Options::default());
     let state = StateMachine::open(StateOptions { engine, fs }, Path::new("state")).unwrap();
@@ -290,7 +291,7 @@ async fn one_snapshot_is_received_at_a_time_until_it_is_checked() {
     assert!(first.await.unwrap_err().is_cancelled());
     for _ in 0..10 {
         // The node hears of that meanwhile.
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        sleep(Duration::from_millis(20)).await;
         let refused = send().await.unwrap().unwrap_err();
         assert_eq!(refused.code(), Code::ResourceExhausted, "{refused:?}");
     }
@@ -298,6 +299,47 @@ async fn one_snapshot_is_received_at_a_time_until_it_is_checked() {
     let free = async { while send().await.unwrap().is_err() {} };
     timeout(PATIENCE, free).await.expect("it ends");
     assert_eq!(came(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_place_for_a_snapshot_is_not_for_strangers() {
+    let (one, two) = pair().await;
+    let caller = caller(&two);
+    let (client, _) = caller.dial(1, 0).await.unwrap();
+    // Says what it sends, or never does.
+    let send = async |header: Option<SnapshotHeader>| {
+        let (sender, pieces) = mpsc::channel(1);
+        if let Some(header) = header {
+            let piece = Some(Piece::Header(header));
+            sender.send(SnapshotPiece { piece }).await.unwrap();
+        }
+        let request = caller.request(1, ReceiverStream::new(pieces));
+        let refused = client.clone().send_snapshot(request).await.unwrap_err();
+        drop(sender);
+        refused.code()
+    };
+    let header = || Some(SnapshotHeader::default());
+    *one.fake.leader.lock() = Some(2);
+    let refused = tokio::select! {
+        biased;
+        _ = send(None) => panic!("it has said nothing"),
+        // The place is still free: the fake has no room for what comes.
+        refused = async {
+            sleep(SHORT_TIME_MAX / 10).await;
+            send(header()).await
+        } => refused,
+    };
+    assert_eq!(refused, Code::Internal);
+    // Another leads.
+    *one.fake.leader.lock() = Some(1);
+    assert_eq!(send(header()).await, Code::PermissionDenied);
+    // No member, but it knows the id of the cluster: refused before it says anything.
+    let mut members = Members::clone(&one.fake.members());
+    members.origin.cluster_id = Some(7);
+    *two.fake.members.lock() = Arc::new(members.clone());
+    members.nodes.remove(&2);
+    *one.fake.members.lock() = Arc::new(members);
+    assert_eq!(timeout(PATIENCE, send(None)).await.unwrap(), Code::PermissionDenied);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -384,7 +426,7 @@ async fn the_hash_of_a_node_is_waited_for() {
     let hashed = Arc::clone(&one.fake);
     tokio::spawn(async move {
         // It takes as long as it takes: longer than these nodes give any other request.
-        tokio::time::sleep(Duration::from_millis(2500)).await;
+        sleep(Duration::from_millis(2500)).await;
         *hashed.hashed.lock() = Some(Ok([7; 16]));
     });
     let long = Duration::from_secs(60);

@@ -161,11 +161,8 @@ impl PeerService for Receiver {
         request: Request<Streaming<SnapshotPiece>>,
     ) -> Result<Response<SnapshotTaken>, Status> {
         let hello = hello(&request)?;
-        let place = Arc::clone(&self.snapshot).try_lock_owned();
-        let place =
-            place.map_err(|_| Status::resource_exhausted("another snapshot is being received"))?;
         let group = Arc::clone(&self.group);
-        snapshot::receive(group, hello.from, request.into_inner(), place).await?;
+        snapshot::receive(group, hello.from, request.into_inner(), &self.snapshot).await?;
         Ok(Response::new(SnapshotTaken {}))
     }
 

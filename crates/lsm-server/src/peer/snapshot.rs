@@ -13,9 +13,9 @@ use std::time::Duration;
 use lsm_client::proto::peer as proto;
 use lsm_client::proto::peer::snapshot_piece::Piece as Part;
 use lsm_raft::raft::eraftpb::ConfState;
-use lsm_raft::{Error, Header, Incoming, Outgoing, Piece, SnapshotFile};
+use lsm_raft::{Error, Header, Incoming, Members, NodeStatus, Outgoing, Piece, SnapshotFile};
 use parking_lot::Mutex;
-use tokio::sync::{OwnedMutexGuard, Semaphore, mpsc};
+use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, Semaphore, mpsc};
 use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
@@ -188,22 +188,52 @@ fn read_into(
     Ok(())
 }
 
-/// Receives a snapshot and hands it to the replica. `place` is held until nothing is written
-/// any more.
+/// Whether node `from` may send a snapshot here: the leader that this node follows may, or a
+/// member, while this node follows none or before it has heard that the member leads. A node that
+/// joins and knows nobody takes it from whoever calls. Without `term`, whether it may in any.
+///
+/// # Errors
+///
+/// Why not.
+fn check_sender(
+    from: u64,
+    term: Option<u64>,
+    status: &NodeStatus,
+    members: &Members,
+) -> Result<(), Status> {
+    let known = status.term;
+    if let Some(term) = term.filter(|term| *term < known) {
+        return Err(Status::aborted(format!("term {term} has passed, this is term {known}")));
+    }
+    let may_have_won = term.is_none_or(|term| term > known) || status.leader.is_none();
+    let may_lead = members.nodes.is_empty() || members.nodes.contains_key(&from);
+    if status.leader == Some(from) || (may_lead && may_have_won) {
+        return Ok(());
+    }
+    let leader = status.leader.map_or("nobody".to_owned(), |leader| format!("node {leader}"));
+    Err(Status::permission_denied(format!(
+        "node {from} may not send a snapshot: in term {known} this node follows {leader}"
+    )))
+}
+
+/// Receives a snapshot and hands it to the replica. `place` is taken once it is known that the
+/// sender may have it, and held until nothing is written any more.
 pub(super) async fn receive(
     group: Arc<dyn Group>,
     from: u64,
     mut parts: impl Stream<Item = Result<proto::SnapshotPiece, Status>> + Unpin,
-    place: OwnedMutexGuard<()>,
+    place: &Arc<AsyncMutex<()>>,
 ) -> Result<(), Status> {
+    // Nothing of a stranger's is read.
+    check_sender(from, None, &group.status(), &group.members())?;
     let Some(Part::Header(header)) = next(&mut parts).await? else {
         return Err(Status::invalid_argument("a snapshot begins with its header"));
     };
     let term = header.term;
-    let known = group.status().term;
-    if term < known {
-        return Err(Status::aborted(format!("term {term} has passed, this is term {known}")));
-    }
+    check_sender(from, Some(term), &group.status(), &group.members())?;
+    let place = Arc::clone(place).try_lock_owned();
+    let place =
+        place.map_err(|_| Status::resource_exhausted("another snapshot is being received"))?;
     let header = header_from_wire(header);
     tracing::info!(from, index = header.index, bytes = header.bytes(), "receiving a snapshot");
     let begin = Arc::clone(&group);
@@ -323,6 +353,8 @@ fn chunk_from_wire(wire: proto::SnapshotChunk) -> Piece {
 
 #[cfg(test)]
 mod tests {
+    use lsm_raft::{Member, Role};
+
     use super::*;
 
     #[test]
@@ -333,6 +365,35 @@ mod tests {
         assert_eq!(senders.failed(5).as_secs(), 1, "each node has its own");
         senders.failures.lock().remove(&4);
         assert_eq!(senders.failed(4).as_secs(), 1);
+    }
+
+    #[test]
+    fn only_who_may_lead_sends_snapshots() {
+        let member = Member {
+            role: Role::Voter,
+            peer_address: "a:1".into(),
+            client_address: "a:2".into(),
+            incarnation: None,
+        };
+        let nodes = [1, 2, 3].map(|node| (node, member.clone()));
+        let members = Members { nodes: nodes.into(), ..Members::default() };
+        let may = |from, term, leader, members: &Members| {
+            let status = NodeStatus { node: 3, term: 5, leader, ..NodeStatus::default() };
+            let judged = check_sender(from, Some(term), &status, members);
+            assert!(judged.is_err() || check_sender(from, None, &status, members).is_ok());
+            judged.is_ok()
+        };
+        assert!(may(1, 5, Some(1), &members));
+        assert!(!may(2, 5, Some(1), &members), "another leads in this term");
+        assert!(may(2, 6, Some(1), &members), "it may have won the next");
+        assert!(may(2, 5, None, &members));
+        assert!(!may(1, 4, Some(1), &members), "it did lead");
+        // A member that this node has not heard of leads: its messages say so.
+        assert!(may(9, 5, Some(9), &members));
+        for (term, leader) in [(5, None), (6, None), (6, Some(1)), (u64::MAX, Some(2))] {
+            assert!(!may(9, term, leader, &members), "no member, and no leader");
+        }
+        assert!(may(9, 5, None, &Members::default()), "a node that joins knows nobody");
     }
 
     #[test]
