@@ -10,6 +10,11 @@ pub(crate) const MAINTENANCE_TIME_MAX: Duration = Duration::from_secs(3600);
 /// Connections from nodes: a few from each.
 pub(crate) const NODE_CONNECTIONS_MAX: usize = 256;
 
+/// Bytes of the pages of all streams that were read and are not on their connections yet, where
+/// they count as answers. Every scan there may be has room for two pages of usual entries; long
+/// ones wait for each other.
+pub(crate) const PAGES_BYTES_MAX: usize = 64 << 20;
+
 /// Bounds of one node. The defaults are for production; `config` lets people change some.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Limits {

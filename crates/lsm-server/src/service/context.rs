@@ -12,11 +12,14 @@ use tonic::metadata::MetadataMap;
 
 use super::forward::Forward;
 use crate::convert;
-use crate::limits::Limits;
+use crate::limits::{Limits, PAGES_BYTES_MAX};
 use crate::tls::Tls;
 
 /// Works of operators that run at the same time.
 const MAINTENANCE_MAX: usize = 8;
+/// Pages that are read at the same time. More would not be read faster, and each thread that reads
+/// keeps some megabytes of memory to itself.
+const READERS_MAX: usize = 8;
 /// How long a leader that did not serve is left alone the first time, unless another is known
 /// before; then twice as long each time, up to the greatest.
 const RETRY_PAUSE: Duration = Duration::from_millis(5);
@@ -45,6 +48,10 @@ pub(crate) struct Context {
     pub(super) status: watch::Receiver<NodeStatus>,
     /// One permit a scan that runs.
     pub(super) scans: Arc<Semaphore>,
+    /// One permit a page that is being read.
+    pub(super) readers: Arc<Semaphore>,
+    /// One permit a KiB of the pages that wait to be taken.
+    pub(super) pages: Arc<Semaphore>,
     /// One permit a work of an operator that runs.
     pub(super) maintenance: Arc<Semaphore>,
     /// Held while the nodes hash what they store.
@@ -64,6 +71,8 @@ impl Context {
             status: replica.watch(),
             forward: Arc::new(Forward::new(Arc::clone(&limits), tls)),
             scans: Arc::new(Semaphore::new(limits.scans_max)),
+            readers: Arc::new(Semaphore::new(READERS_MAX)),
+            pages: Arc::new(Semaphore::new(PAGES_BYTES_MAX >> 10)),
             maintenance: Arc::new(Semaphore::new(MAINTENANCE_MAX)),
             hashing: Arc::default(),
             replica,

@@ -19,6 +19,8 @@ pub(super) struct Pager {
     /// The cursor stands on an entry that no page holds yet.
     has_next: bool,
     begun: bool,
+    /// Bytes and entries of the last page: the next one will have about as many.
+    last: (usize, usize),
 }
 
 /// Some entries.
@@ -39,6 +41,7 @@ impl Pager {
             left: limit(request),
             has_next: false,
             begun: false,
+            last: (0, 0),
         }
     }
 
@@ -47,19 +50,37 @@ impl Pager {
         self.left > 0 && (self.has_next || !self.begun)
     }
 
+    /// Goes to the first entry, unless it has: then it is known how long that is.
+    ///
+    /// # Errors
+    ///
+    /// The engine's.
+    pub(super) fn begin(&mut self) -> lsm_core::Result<()> {
+        let begins = !std::mem::replace(&mut self.begun, true);
+        if let Some(cursor) = self.cursor.as_mut().filter(|_| begins) {
+            self.has_next = if self.reverse { cursor.prev()? } else { cursor.next()? };
+        }
+        Ok(())
+    }
+
+    /// The most that the next page takes: it holds an entry that is longer than a page on its own.
+    /// Of the first page not even that is known before [`begin`](Self::begin).
+    pub(super) fn next_bytes_max(&self) -> usize {
+        let entry = self.cursor.as_ref().filter(|_| self.has_next).and_then(Cursor::entry);
+        let entry_bytes = entry.map_or(0, |(key, value)| key.len() + value.len());
+        self.size.bytes.max(entry_bytes) + self.size.entries as usize * size_of::<Entry>()
+    }
+
     /// The next page. An empty scan has one, without entries.
     ///
     /// # Errors
     ///
     /// The engine's.
     pub(super) fn next_page(&mut self) -> lsm_core::Result<Page> {
-        let begins = !std::mem::replace(&mut self.begun, true);
+        self.begin()?;
         let Some(cursor) = &mut self.cursor else { return Ok(Page::default()) };
         let step = |cursor: &mut Cursor| if self.reverse { cursor.prev() } else { cursor.next() };
-        if begins {
-            self.has_next = step(cursor)?;
-        }
-        let mut page = Filling::default();
+        let mut page = Filling::like(self.last);
         while let Some((key, value)) = cursor.entry().filter(|_| self.has_next) {
             let value = if self.keys_only { &[] } else { value };
             let is_full = page.ends.len() as u64 >= self.size.entries.min(self.left)
@@ -71,6 +92,7 @@ impl Pager {
             page.push(key, value);
             self.has_next = step(cursor)?;
         }
+        self.last = (page.bytes.len(), page.ends.len());
         let entries = page.finish();
         self.left -= entries.len() as u64;
         // Backward the range ends before its end: at the last key that was read.
@@ -92,6 +114,10 @@ struct Filling {
 }
 
 impl Filling {
+    fn like((bytes, entries): (usize, usize)) -> Self {
+        Self { bytes: Vec::with_capacity(bytes), ends: Vec::with_capacity(entries) }
+    }
+
     fn push(&mut self, key: &[u8], value: &[u8]) {
         self.bytes.extend_from_slice(key);
         let key_end = self.bytes.len();

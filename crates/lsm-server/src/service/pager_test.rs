@@ -128,3 +128,24 @@ fn bounds_may_be_longer_than_keys() {
     let page = Pager::new(&db.snapshot(), &request, SMALL).next_page().unwrap();
     assert_eq!(page, Page::default());
 }
+
+#[test]
+fn it_is_known_before_a_page_is_read_how_much_that_may_take() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = db(&dir, 4);
+    db.put("k002", vec![0; 10_000]).unwrap();
+    let size = PageSize { entries: 2, bytes: 100 };
+    let beside = 2 * size_of::<Entry>();
+    for (start, bytes) in [("k000", 100), ("k002", 10_004), ("x", 100)] {
+        let request = ScanRequest { start: start.into(), ..ScanRequest::default() };
+        let mut pager = Pager::new(&db.snapshot(), &request, size);
+        pager.begin().unwrap();
+        assert_eq!(pager.next_bytes_max(), bytes + beside, "{start}");
+        while pager.goes_on() {
+            let most = pager.next_bytes_max();
+            let page = pager.next_page().unwrap();
+            let len = |entry: &Entry| entry.key.len() + entry.value.len() + size_of::<Entry>();
+            assert!(page.entries.iter().map(len).sum::<usize>() <= most);
+        }
+    }
+}

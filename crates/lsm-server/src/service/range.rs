@@ -59,10 +59,22 @@ pub(super) struct PageSize {
     pub(super) bytes: usize,
 }
 
+/// What one page of a stream may hold, in bytes of keys and values and again in what its entries
+/// take beside: little, since many streams each have some that wait. A page costs a turn of a
+/// thread, some 10 µs; copying and sending it costs many times that.
+const STREAM_PAGE_BYTES_MAX: usize = 128 << 10;
+
 impl PageSize {
     /// Never nothing: a page with room for none would never end.
     pub(super) fn of(limits: &Limits) -> Self {
         Self { entries: limits.page_entries_max.max(1) as u64, bytes: limits.page_bytes_max }
+    }
+
+    /// Of a page in a stream.
+    pub(super) fn of_stream(limits: &Limits) -> Self {
+        let Self { entries, bytes } = Self::of(limits);
+        let entries_max = STREAM_PAGE_BYTES_MAX / size_of::<v1::Entry>();
+        Self { entries: entries.min(entries_max as u64), bytes: bytes.min(STREAM_PAGE_BYTES_MAX) }
     }
 }
 

@@ -1,8 +1,9 @@
 //! Scans over gRPC: one page, or all pages of one moment as a stream.
 //!
 //! The engine is read on threads for blocking work; a task hands the pages of a stream over, so
-//! that nobody blocks while a client is slow. At most [`PAGES_MAX`] pages wait for it. A client
-//! that takes none for as long as a request may last is given up.
+//! that nobody blocks while a client is slow. Two pages wait for it at most, one that is handed
+//! over and one behind it; and before one is read it has room among those of all streams. A
+//! client that takes none for as long as a request may last is given up.
 
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
@@ -10,7 +11,7 @@ use std::task::{Context as Task, Poll, ready};
 use std::time::Duration;
 
 use lsm_client::proto::v1::{Header, ScanRequest, ScanResponse};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_stream::Stream;
 use tonic::{Request, Status};
@@ -19,9 +20,10 @@ use super::context::{Asked, Context};
 use super::pager::{Page, Pager};
 use super::range::PageSize;
 use crate::convert;
+use crate::limits::PAGES_BYTES_MAX;
 
-/// Pages of a stream that wait for the client.
-const PAGES_MAX: usize = 2;
+/// Pages of a stream that wait to be taken, beside the one that waits for that.
+const PAGES_MAX: usize = 1;
 /// How long a scan waits for others to end.
 const TURN_TIME_MAX: Duration = Duration::from_millis(100);
 
@@ -32,8 +34,8 @@ impl Context {
         request: Request<ScanRequest>,
     ) -> Result<ScanResponse, Status> {
         let (permit, asked) = self.begin_scan(&request).await?;
-        let pager = self.pager(request.get_ref());
-        let read = timeout_at(asked.until, read_page(pager, permit)).await;
+        let pager = self.pager(request.get_ref(), PageSize::of(&self.limits));
+        let read = timeout_at(asked.until, read_page(&self.readers, pager, permit)).await;
         let (_, _, page) = read.map_err(|_| convert::too_late(false))??;
         Ok(answer(page, self.header(), true))
     }
@@ -49,8 +51,11 @@ impl Context {
             end,
             page_time_max: self.limits.request_time_max,
             header: self.header(),
+            room: Arc::clone(&self.pages),
+            readers: Arc::clone(&self.readers),
         };
-        let (pager, outcome) = (self.pager(request.get_ref()), Arc::clone(&ended));
+        let pager = self.pager(request.get_ref(), PageSize::of_stream(&self.limits));
+        let outcome = Arc::clone(&ended);
         tokio::spawn(async move {
             let fed = feeder.feed(pager, permit).await;
             let _ = outcome.set(fed);
@@ -78,23 +83,37 @@ impl Context {
         Ok((permit, asked))
     }
 
-    fn pager(&self, request: &ScanRequest) -> Pager {
+    fn pager(&self, request: &ScanRequest, size: PageSize) -> Pager {
         let snapshot = self.replica.reader().snapshot();
-        Pager::new(&snapshot, request, PageSize::of(&self.limits))
+        Pager::new(&snapshot, request, size)
     }
 }
 
-/// The permit goes along: reading goes on when whoever asked has gone.
 async fn read_page(
-    mut pager: Pager,
+    readers: &Arc<Semaphore>,
+    pager: Pager,
     permit: OwnedSemaphorePermit,
 ) -> Result<(Pager, OwnedSemaphorePermit, Page), Status> {
-    let read = tokio::task::spawn_blocking(move || {
-        let page = pager.next_page();
-        (pager, permit, page)
+    read(readers, pager, permit, Pager::next_page).await
+}
+
+/// Reads on a thread that may block, when it is its turn. The permit goes along: reading goes on
+/// when whoever asked has gone.
+async fn read<T: Send + 'static>(
+    readers: &Arc<Semaphore>,
+    mut pager: Pager,
+    permit: OwnedSemaphorePermit,
+    work: fn(&mut Pager) -> lsm_core::Result<T>,
+) -> Result<(Pager, OwnedSemaphorePermit, T), Status> {
+    let turn = Arc::clone(readers).acquire_owned().await;
+    let turn = turn.map_err(|_| Status::internal("nobody reads any more: this is a bug"))?;
+    let done = tokio::task::spawn_blocking(move || {
+        let done = work(&mut pager);
+        drop(turn);
+        (pager, permit, done)
     });
-    match read.await {
-        Ok((pager, permit, Ok(page))) => Ok((pager, permit, page)),
+    match done.await {
+        Ok((pager, permit, Ok(done))) => Ok((pager, permit, done)),
         Ok((_, _, Err(error))) => Err(convert::engine_failed(&error)),
         Err(error) => Err(Status::internal(format!("the scan broke off: {error}"))),
     }
@@ -113,23 +132,29 @@ fn answer(page: Page, header: Header, is_last: bool) -> ScanResponse {
 
 /// Reads pages and hands them over.
 struct Feeder {
-    sender: mpsc::Sender<ScanResponse>,
+    sender: mpsc::Sender<Handed>,
     /// When the client loses patience.
     end: Option<Instant>,
     page_time_max: Duration,
     header: Header,
+    /// One permit a KiB.
+    room: Arc<Semaphore>,
+    readers: Arc<Semaphore>,
 }
+
+/// A page, and its room.
+type Handed = (ScanResponse, OwnedSemaphorePermit);
 
 impl Feeder {
     async fn feed(&self, mut pager: Pager, mut permit: OwnedSemaphorePermit) -> Result<(), Status> {
+        (pager, permit, ()) = read(&self.readers, pager, permit, Pager::begin).await?;
         loop {
+            let room = self.make_room(pager.next_bytes_max()).await?;
             let page;
-            (pager, permit, page) = read_page(pager, permit).await?;
+            (pager, permit, page) = read_page(&self.readers, pager, permit).await?;
             let is_last = !pager.goes_on();
-            let page_end = Instant::now() + self.page_time_max;
-            let end = self.end.map_or(page_end, |end| end.min(page_end));
-            let sent = self.sender.send(answer(page, self.header.clone(), is_last));
-            match timeout_at(end, sent).await {
+            let sent = self.sender.send((answer(page, self.header.clone(), is_last), room));
+            match timeout_at(self.page_end(), sent).await {
                 Ok(Ok(())) if is_last => break,
                 Ok(Ok(())) => {}
                 // The client has gone.
@@ -141,6 +166,22 @@ impl Feeder {
         let taken = timeout(self.page_time_max, self.sender.reserve_many(PAGES_MAX)).await;
         taken.map(drop).map_err(|_| not_taken())
     }
+
+    /// Waits until the pages of others have been taken.
+    async fn make_room(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Status> {
+        let most = PAGES_BYTES_MAX >> 10;
+        let wanted = bytes.div_ceil(1 << 10).min(most) as u32;
+        match timeout_at(self.page_end(), Arc::clone(&self.room).acquire_many_owned(wanted)).await {
+            Ok(Ok(room)) => Ok(room),
+            _ => Err(convert::busy("the pages of other scans take all the room there is")),
+        }
+    }
+
+    /// When the wait for something about one page is over that begins now.
+    fn page_end(&self) -> Instant {
+        let page_end = Instant::now() + self.page_time_max;
+        self.end.map_or(page_end, |end| end.min(page_end))
+    }
 }
 
 fn not_taken() -> Status {
@@ -151,7 +192,7 @@ fn not_taken() -> Status {
 /// stopped would look complete.
 #[derive(Debug)]
 pub(super) struct Pages {
-    pages: mpsc::Receiver<ScanResponse>,
+    pages: mpsc::Receiver<Handed>,
     /// What became of the scan. Set before the sender is dropped, unless the task broke off.
     ended: Arc<OnceLock<Result<(), Status>>>,
     failed: bool,
@@ -165,7 +206,7 @@ impl Stream for Pages {
             return Poll::Ready(None);
         }
         let page = ready!(self.pages.poll_recv(task));
-        if let Some(page) = page {
+        if let Some((page, _room)) = page {
             return Poll::Ready(Some(Ok(page)));
         }
         let status = match self.ended.get() {

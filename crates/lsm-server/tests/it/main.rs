@@ -12,6 +12,7 @@ mod local;
 mod partition;
 mod resume;
 mod room;
+mod scans;
 mod seed;
 mod start;
 mod stop;
