@@ -305,6 +305,7 @@ service/            L3
     context.rs
     forward.rs
     line.rs
+    lookups.rs
 peer/               L2
     replica_test.rs
     origin_test.rs

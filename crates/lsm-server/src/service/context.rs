@@ -11,6 +11,7 @@ use tonic::Status;
 use tonic::metadata::MetadataMap;
 
 use super::forward::Forward;
+use super::lookups::Lookups;
 use crate::convert;
 use crate::limits::{Limits, PAGES_BYTES_MAX};
 use crate::tls::Tls;
@@ -48,6 +49,7 @@ pub(crate) struct Context {
     pub(super) status: watch::Receiver<NodeStatus>,
     /// One permit a scan that runs.
     pub(super) scans: Arc<Semaphore>,
+    pub(super) lookups: Arc<Lookups>,
     /// One permit a page that is being read.
     pub(super) readers: Arc<Semaphore>,
     /// One permit a KiB of the pages that wait to be taken.
@@ -71,6 +73,7 @@ impl Context {
             status: replica.watch(),
             forward: Arc::new(Forward::new(Arc::clone(&limits), tls)),
             scans: Arc::new(Semaphore::new(limits.scans_max)),
+            lookups: Arc::default(),
             readers: Arc::new(Semaphore::new(READERS_MAX)),
             pages: Arc::new(Semaphore::new(PAGES_BYTES_MAX >> 10)),
             maintenance: Arc::new(Semaphore::new(MAINTENANCE_MAX)),

@@ -1,10 +1,12 @@
 //! KVService: keys and values.
 
+use bytes::Bytes;
 use lsm_client::proto::v1::kv_service_server::KvService;
 use lsm_client::proto::v1::{
     BatchWriteRequest, BatchWriteResponse, DeleteRequest, DeleteResponse, GetRequest, GetResponse,
     Header, PutRequest, PutResponse, ScanRequest, ScanResponse,
 };
+use lsm_core::Value;
 use lsm_raft::command::Op;
 use tonic::{Request, Response, Status};
 
@@ -27,12 +29,11 @@ impl KvService for Kv {
             let asked = Asked::new(request.metadata(), context.limits.request_time_max);
             context.catch_up(&asked).await?;
         }
-        // Not worth another thread: the tables are mapped.
-        let value = context.replica.reader().get(key).map_err(|error| convert::failed(&error))?;
+        let value = context.look_up(key).await?;
         Ok(Response::new(GetResponse {
             header: Some(context.header()),
             found: value.is_some(),
-            value: value.map(lsm_core::Value::into_bytes).unwrap_or_default(),
+            value: value.unwrap_or_default(),
         }))
     }
 
@@ -62,6 +63,21 @@ impl KvService for Kv {
         request: Request<BatchWriteRequest>,
     ) -> Result<Response<BatchWriteResponse>, Status> {
         self.0.lead(request).await
+    }
+}
+
+impl Context {
+    async fn look_up(&self, key: &Bytes) -> Result<Option<Bytes>, Status> {
+        let (reader, lookups) = (self.replica.reader(), &self.lookups);
+        let value = if lookups.are_away() {
+            let (reader, key) = (reader.clone(), key.clone());
+            // Copied there, too: the rest of a long value may be on the disk.
+            let copy = |value: Value| Bytes::copy_from_slice(&value);
+            lookups.elsewhere(move || reader.get(&key).map(|value| value.map(copy))).await?
+        } else {
+            lookups.here(|| reader.get(key)).map(|value| value.map(Value::into_bytes))
+        };
+        value.map_err(|error| convert::failed(&error))
     }
 }
 

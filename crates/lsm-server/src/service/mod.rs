@@ -4,8 +4,8 @@
 //! leader serves goes through `leader.rs`, which finds it, here or elsewhere; reads are served
 //! by the node that is asked, once it has caught up.
 //!
-//! Nothing here waits for the disk on the threads of the runtime, but for lookups of one key in
-//! mapped tables.
+//! Nothing here waits for the disk on the threads of the runtime, but for the first of several
+//! lookups of keys that are not in memory (`lookups`).
 
 mod cluster;
 mod context;
@@ -18,6 +18,7 @@ mod health;
 mod kv;
 mod leader;
 mod line;
+mod lookups;
 mod pager;
 mod range;
 mod routes;
