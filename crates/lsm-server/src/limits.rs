@@ -10,10 +10,12 @@ pub(crate) const MAINTENANCE_TIME_MAX: Duration = Duration::from_secs(3600);
 /// Connections from nodes: a few from each.
 pub(crate) const NODE_CONNECTIONS_MAX: usize = 256;
 
-/// Bytes of the pages of all streams that were read and are not on their connections yet, where
-/// they count as answers. Every scan there may be has room for two pages of usual entries; long
-/// ones wait for each other.
-pub(crate) const PAGES_BYTES_MAX: usize = 64 << 20;
+/// What one page of a stream may hold, in bytes of keys and values and again in what its entries
+/// take beside: little, since many streams each have some that wait. A page costs a turn of a
+/// thread, some 10 µs; copying and sending it costs many times that.
+pub(crate) const STREAM_PAGE_BYTES_MAX: usize = 128 << 10;
+/// The least of what the pages of streams may take up together.
+const PAGES_BYTES_LEAST: usize = 64 << 20;
 
 /// Bounds of one node. The defaults are for production; `config` lets people change some.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,6 +97,13 @@ impl Limits {
     /// Longest message that a client may send, in bytes.
     pub(crate) fn message_bytes_max(&self) -> usize {
         self.batch_bytes_max + MESSAGE_OVERHEAD
+    }
+
+    /// Bytes of the pages of all streams that were read and are not on their connections yet, where
+    /// they count as answers. There is room for two pages of every scan; an entry that is longer
+    /// than a page may have to wait for those of others.
+    pub(crate) fn pages_bytes_max(&self) -> usize {
+        PAGES_BYTES_LEAST.max(2 * self.scans_max * 2 * STREAM_PAGE_BYTES_MAX)
     }
 
     /// Most that one request may take up: its message, and beside that its writes. No key is

@@ -13,7 +13,7 @@ use tonic::metadata::MetadataMap;
 use super::forward::Forward;
 use super::lookups::Lookups;
 use crate::convert;
-use crate::limits::{Limits, PAGES_BYTES_MAX};
+use crate::limits::Limits;
 use crate::tls::Tls;
 
 /// Works of operators that run at the same time.
@@ -75,7 +75,7 @@ impl Context {
             scans: Arc::new(Semaphore::new(limits.scans_max)),
             lookups: Arc::default(),
             readers: Arc::new(Semaphore::new(READERS_MAX)),
-            pages: Arc::new(Semaphore::new(PAGES_BYTES_MAX >> 10)),
+            pages: Arc::new(Semaphore::new(limits.pages_bytes_max() >> 10)),
             maintenance: Arc::new(Semaphore::new(MAINTENANCE_MAX)),
             hashing: Arc::default(),
             replica,

@@ -5,7 +5,7 @@ use std::ops::Bound;
 use bytes::Bytes;
 use lsm_client::proto::v1;
 
-use crate::limits::Limits;
+use crate::limits::{Limits, STREAM_PAGE_BYTES_MAX};
 
 /// The keys from `start` to before `end`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,11 +58,6 @@ pub(super) struct PageSize {
     /// A single larger entry is a page of its own.
     pub(super) bytes: usize,
 }
-
-/// What one page of a stream may hold, in bytes of keys and values and again in what its entries
-/// take beside: little, since many streams each have some that wait. A page costs a turn of a
-/// thread, some 10 µs; copying and sending it costs many times that.
-const STREAM_PAGE_BYTES_MAX: usize = 128 << 10;
 
 impl PageSize {
     /// Never nothing: a page with room for none would never end.

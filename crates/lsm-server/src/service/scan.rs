@@ -20,7 +20,6 @@ use super::context::{Asked, Context};
 use super::pager::{Page, Pager};
 use super::range::PageSize;
 use crate::convert;
-use crate::limits::PAGES_BYTES_MAX;
 
 /// Pages of a stream that wait to be taken, beside the one that waits for that.
 const PAGES_MAX: usize = 1;
@@ -52,6 +51,7 @@ impl Context {
             page_time_max: self.limits.request_time_max,
             header: self.header(),
             room: Arc::clone(&self.pages),
+            room_bytes: self.limits.pages_bytes_max(),
             readers: Arc::clone(&self.readers),
         };
         let pager = self.pager(request.get_ref(), PageSize::of_stream(&self.limits));
@@ -139,6 +139,7 @@ struct Feeder {
     header: Header,
     /// One permit a KiB.
     room: Arc<Semaphore>,
+    room_bytes: usize,
     readers: Arc<Semaphore>,
 }
 
@@ -169,8 +170,8 @@ impl Feeder {
 
     /// Waits until the pages of others have been taken.
     async fn make_room(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Status> {
-        let most = PAGES_BYTES_MAX >> 10;
-        let wanted = bytes.div_ceil(1 << 10).min(most) as u32;
+        // One that is longer than all of it has all of it.
+        let wanted = (bytes.min(self.room_bytes) >> 10) as u32;
         match timeout_at(self.page_end(), Arc::clone(&self.room).acquire_many_owned(wanted)).await {
             Ok(Ok(room)) => Ok(room),
             _ => Err(convert::busy("the pages of other scans take all the room there is")),
