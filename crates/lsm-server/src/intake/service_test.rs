@@ -424,3 +424,19 @@ async fn the_bytes_of_a_request_count_no_longer_than_until_it_is_answered() {
     drop(answer);
     assert_eq!(intake.room.requests_left.load(Ordering::Relaxed), Limits::default().requests_max);
 }
+
+#[tokio::test(start_paused = true)]
+async fn it_is_idle_once_no_request_was_served_for_a_while() {
+    const MILLISECOND: Duration = Duration::from_millis(1);
+    let mut client = Client::new(8, 1 << 20, 100 * MOMENT);
+    let begun = Instant::now();
+    client.intake.idle(100 * MILLISECOND).await;
+    assert!(begun.elapsed() >= 100 * MILLISECOND && begun.elapsed() < MOMENT);
+    for path in ["/lsm.v1.KVService/Put", "/grpc.health.v1.Health/Watch"] {
+        client.begin(path, EMPTY).await;
+        let idle = client.intake.idle(100 * MILLISECOND);
+        assert!(timeout(MOMENT, idle).await.is_err(), "it waits for the rest of {path}");
+        client.sent.pop_front().unwrap().1.abort();
+        timeout(MOMENT, client.intake.idle(100 * MILLISECOND)).await.unwrap();
+    }
+}
