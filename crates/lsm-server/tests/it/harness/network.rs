@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncRead, copy, copy_bidirectional, sink};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio::task::spawn_blocking;
 
 /// The ports, and who is cut off. Connections end with the runtime.
 #[derive(Clone, Debug)]
@@ -36,6 +37,10 @@ impl Network {
         self.cut.send_modify(|cut| _ = cut.insert(node));
     }
 
+    fn is_cut_off(&self, node: u64) -> bool {
+        self.cut.borrow().contains(&node)
+    }
+
     /// Nobody is cut off any more.
     pub(crate) fn heal(&self) {
         self.cut.send_modify(BTreeSet::clear);
@@ -49,8 +54,17 @@ impl Network {
         tokio::spawn(async move {
             loop {
                 let (stream, from) = listener.accept().await.unwrap();
-                let ends = network.owner(from.port(), address.port()).into_iter().chain([node]);
-                tokio::spawn(carry(stream, port, ends.collect(), network.cut.subscribe()));
+                let network = network.clone();
+                tokio::spawn(async move {
+                    let mut ends = vec![node];
+                    // Looking for the other end costs some milliseconds: only where it matters.
+                    if !network.is_cut_off(node) {
+                        let network = network.clone();
+                        let owner = move || network.owner(from.port(), address.port());
+                        ends.extend(spawn_blocking(owner).await.unwrap());
+                    }
+                    carry(stream, port, ends, network.cut.subscribe()).await;
+                });
             }
         });
         address
