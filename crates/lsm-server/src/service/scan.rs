@@ -150,7 +150,11 @@ impl Feeder {
     async fn feed(&self, mut pager: Pager, mut permit: OwnedSemaphorePermit) -> Result<(), Status> {
         (pager, permit, ()) = read(&self.readers, pager, permit, Pager::begin).await?;
         loop {
-            let room = self.make_room(pager.next_bytes_max()).await?;
+            let room = tokio::select! {
+                room = self.make_room(pager.next_bytes_max()) => room?,
+                // The client has gone.
+                () = self.sender.closed() => return Ok(()),
+            };
             let page;
             (pager, permit, page) = read_page(&self.readers, pager, permit).await?;
             let is_last = !pager.goes_on();
