@@ -11,6 +11,7 @@ use std::task::{Context as Task, Poll, ready};
 use std::time::Duration;
 
 use lsm_client::proto::v1::{Header, ScanRequest, ScanResponse};
+use lsm_raft::StateReader;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_stream::Stream;
@@ -34,7 +35,9 @@ impl Context {
     ) -> Result<ScanResponse, Status> {
         let (permit, asked) = self.begin_scan(&request).await?;
         let pager = self.pager(request.get_ref(), PageSize::of(&self.limits));
-        let read = timeout_at(asked.until, read_page(&self.readers, pager, permit)).await;
+        let readers = self.readers();
+        let read = readers.read(pager, permit, Pager::next_page);
+        let read = timeout_at(asked.until, read).await;
         let (_, _, page) = read.map_err(|_| convert::too_late(false))??;
         Ok(answer(page, self.header(), true))
     }
@@ -52,7 +55,7 @@ impl Context {
             header: self.header(),
             room: Arc::clone(&self.pages),
             room_bytes: self.limits.pages_bytes_max(),
-            readers: Arc::clone(&self.readers),
+            readers: self.readers(),
         };
         let pager = self.pager(request.get_ref(), PageSize::of_stream(&self.limits));
         let outcome = Arc::clone(&ended);
@@ -83,39 +86,46 @@ impl Context {
         Ok((permit, asked))
     }
 
+    fn readers(&self) -> Readers {
+        Readers { turns: Arc::clone(&self.readers), state: self.replica.reader().clone() }
+    }
+
     fn pager(&self, request: &ScanRequest, size: PageSize) -> Pager {
         let snapshot = self.replica.reader().snapshot();
         Pager::new(&snapshot, request, size)
     }
 }
 
-async fn read_page(
-    readers: &Arc<Semaphore>,
-    pager: Pager,
-    permit: OwnedSemaphorePermit,
-) -> Result<(Pager, OwnedSemaphorePermit, Page), Status> {
-    read(readers, pager, permit, Pager::next_page).await
+/// Threads that may block, so many at a time, and the state that they read.
+struct Readers {
+    turns: Arc<Semaphore>,
+    state: StateReader,
 }
 
-/// Reads on a thread that may block, when it is its turn. The permit goes along: reading goes on
-/// when whoever asked has gone.
-async fn read<T: Send + 'static>(
-    readers: &Arc<Semaphore>,
-    mut pager: Pager,
-    permit: OwnedSemaphorePermit,
-    work: fn(&mut Pager) -> lsm_core::Result<T>,
-) -> Result<(Pager, OwnedSemaphorePermit, T), Status> {
-    let turn = Arc::clone(readers).acquire_owned().await;
-    let turn = turn.map_err(|_| Status::internal("nobody reads any more: this is a bug"))?;
-    let done = tokio::task::spawn_blocking(move || {
-        let done = work(&mut pager);
-        drop(turn);
-        (pager, permit, done)
-    });
-    match done.await {
-        Ok((pager, permit, Ok(done))) => Ok((pager, permit, done)),
-        Ok((_, _, Err(error))) => Err(convert::engine_failed(&error)),
-        Err(error) => Err(Status::internal(format!("the scan broke off: {error}"))),
+impl Readers {
+    /// Reads when it is its turn. The permit goes along: reading goes on when whoever asked has
+    /// gone.
+    async fn read<T: Send + 'static>(
+        &self,
+        mut pager: Pager,
+        permit: OwnedSemaphorePermit,
+        work: fn(&mut Pager) -> lsm_core::Result<T>,
+    ) -> Result<(Pager, OwnedSemaphorePermit, T), Status> {
+        let turn = Arc::clone(&self.turns).acquire_owned().await;
+        let turn = turn.map_err(|_| Status::internal("nobody reads any more: this is a bug"))?;
+        let done = tokio::task::spawn_blocking(move || {
+            let done = work(&mut pager);
+            drop(turn);
+            (pager, permit, done)
+        });
+        match done.await {
+            Ok((pager, permit, Ok(done))) => Ok((pager, permit, done)),
+            Ok((_, _, Err(error))) => {
+                self.state.note_error(&error);
+                Err(convert::engine_failed(&error))
+            }
+            Err(error) => Err(Status::internal(format!("the scan broke off: {error}"))),
+        }
     }
 }
 
@@ -140,7 +150,7 @@ struct Feeder {
     /// One permit a KiB.
     room: Arc<Semaphore>,
     room_bytes: usize,
-    readers: Arc<Semaphore>,
+    readers: Readers,
 }
 
 /// A page, and its room.
@@ -148,7 +158,7 @@ type Handed = (ScanResponse, OwnedSemaphorePermit);
 
 impl Feeder {
     async fn feed(&self, mut pager: Pager, mut permit: OwnedSemaphorePermit) -> Result<(), Status> {
-        (pager, permit, ()) = read(&self.readers, pager, permit, Pager::begin).await?;
+        (pager, permit, ()) = self.readers.read(pager, permit, Pager::begin).await?;
         loop {
             let room = tokio::select! {
                 room = self.make_room(pager.next_bytes_max()) => room?,
@@ -156,7 +166,7 @@ impl Feeder {
                 () = self.sender.closed() => return Ok(()),
             };
             let page;
-            (pager, permit, page) = read_page(&self.readers, pager, permit).await?;
+            (pager, permit, page) = self.readers.read(pager, permit, Pager::next_page).await?;
             let is_last = !pager.goes_on();
             let sent = self.sender.send((answer(page, self.header.clone(), is_last), room));
             match timeout_at(self.page_end(), sent).await {
