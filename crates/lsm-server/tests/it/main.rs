@@ -4,6 +4,7 @@
 
 mod admin;
 mod away;
+mod catching_up;
 mod crash;
 mod handles;
 mod harness;
