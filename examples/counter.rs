@@ -1,6 +1,6 @@
 //! Counters that add up: visits per page and in total, counted by several threads.
 //!
-//! `cargo run --example counter -- FOLDER`; without a folder, in a temporary one.
+//! `cargo run --release --example counter -- FOLDER`; without a folder, in a temporary one.
 //!
 //! Each visit raises two counters in one batch, so no crash and no reader ever sees one
 //! without the other. Reports read from a snapshot while the counting goes on.
@@ -8,6 +8,7 @@
 #![allow(clippy::disallowed_methods, reason = "an example is user code: it may sleep")]
 
 use std::error::Error;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::thread;
@@ -58,12 +59,13 @@ fn number(bytes: &[u8]) -> u64 {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
+    let mut out = io::stdout();
     let temp = tempfile::tempdir()?;
     let folder = std::env::args().nth(1).map_or(temp.path().join("counters"), PathBuf::from);
     let counters = Counters { db: Db::open(&folder)?, raising: Mutex::new(()) };
-    println!("at the start: {} visits", count(&counters.db, "total")?);
+    writeln!(out, "at the start: {} visits", count(&counters.db, "total")?)?;
 
-    thread::scope(|scope| -> lsm_core::Result<()> {
+    thread::scope(|scope| -> Result<(), Box<dyn Error>> {
         for thread in 0..THREADS {
             let counters = &counters;
             scope.spawn(move || {
@@ -76,17 +78,17 @@ fn main() -> Result<(), Box<dyn Error>> {
         for _ in 0..3 {
             thread::sleep(Duration::from_millis(5));
             let (total, sum) = counters.report()?;
-            println!("while counting: {total} visits, {sum} over all pages");
+            writeln!(out, "while counting: {total} visits, {sum} over all pages")?;
             assert_eq!(total, sum, "a snapshot sees whole batches only");
         }
         Ok(())
     })?;
 
     for page in PAGES {
-        println!("{:>8} {page}", count(&counters.db, &format!("page/{page}"))?);
+        writeln!(out, "{:>8} {page}", count(&counters.db, &format!("page/{page}"))?)?;
     }
     let (total, sum) = counters.report()?;
-    println!("{total:>8} in total, {sum} over all pages");
+    writeln!(out, "{total:>8} in total, {sum} over all pages")?;
     counters.db.close()?;
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Measurements over time: written in batches, read by range, thrown away when old.
 //!
-//! `cargo run --example timeseries -- FOLDER`; without a folder, in a temporary one.
+//! `cargo run --release --example timeseries -- FOLDER`; without a folder, in a temporary one.
 //!
 //! The key is the sensor's name, a zero byte and the time as eight big-endian bytes: byte
 //! order is then time order, one sensor is one prefix, and a span of time is one range. Raw
@@ -8,6 +8,7 @@
 //! different times and the engine compacts keyspaces apart.
 
 use std::error::Error;
+use std::io::{self, Write};
 use std::path::PathBuf;
 
 use lsm_core::{Db, Durability, Keyspace, KeyspaceOptions, Level, WriteBatch};
@@ -99,6 +100,7 @@ fn measure(sensor: &str, time: u64) -> f64 {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
+    let mut out = io::stdout();
     let temp = tempfile::tempdir()?;
     let folder = std::env::args().nth(1).map_or(temp.path().join("series"), PathBuf::from);
     let series = Series::open(folder)?;
@@ -107,10 +109,15 @@ fn main() -> Result<(), Box<dyn Error>> {
             series.record_day(sensor, day)?;
         }
     }
-    println!("{DAYS} days of {} sensors, a sample each minute", SENSORS.len());
+    writeln!(out, "{DAYS} days of {} sensors, a sample each minute", SENSORS.len())?;
 
     let (newest, value) = series.raw.prefix(b"roof\0").next_back().ok_or("no sample")??;
-    println!("newest of the roof: {:.1} degrees at second {}", degrees(&value), time_of(&newest));
+    writeln!(
+        out,
+        "newest of the roof: {:.1} degrees at second {}",
+        degrees(&value),
+        time_of(&newest)
+    )?;
 
     let noon = (DAYS - 1) * SECONDS_PER_DAY + SECONDS_PER_DAY / 2;
     let (mut hottest, mut samples) = (f64::MIN, 0);
@@ -118,15 +125,20 @@ fn main() -> Result<(), Box<dyn Error>> {
         hottest = hottest.max(degrees(&entry?.1));
         samples += 1;
     }
-    println!("garden, last day from 12:00 to 13:00: {samples} samples, at most {hottest:.1}");
+    writeln!(out, "garden, last day from 12:00 to 13:00: {samples} samples, at most {hottest:.1}")?;
 
     series.db.flush()?;
     let before = series.raw_bytes();
     let deleted = series.forget_before((DAYS - DAYS_KEPT) * SECONDS_PER_DAY)?;
-    println!("deleted {deleted} samples older than {DAYS_KEPT} days");
-    println!("raw samples on disk: {} KiB, then {} KiB", before >> 10, series.raw_bytes() >> 10);
-    println!("samples left: {}", series.raw.iter().count());
-    println!("daily means kept: {}", series.daily.iter().count());
+    writeln!(out, "deleted {deleted} samples older than {DAYS_KEPT} days")?;
+    writeln!(
+        out,
+        "raw samples on disk: {} KiB, then {} KiB",
+        before >> 10,
+        series.raw_bytes() >> 10
+    )?;
+    writeln!(out, "samples left: {}", series.raw.iter().count())?;
+    writeln!(out, "daily means kept: {}", series.daily.iter().count())?;
     series.db.close()?;
     Ok(())
 }

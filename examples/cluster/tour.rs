@@ -1,9 +1,13 @@
-//! A tour of the cluster with the Rust client: `cargo run --example tour -- 127.0.0.1:4001`.
+//! A tour of the cluster with the Rust client:
+//! `cargo run --release -p lsm-client --example tour -- 127.0.0.1:4001`.
+
+use std::io::Write;
 
 use lsm_client::{Batch, Client, Scan};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut out = std::io::stdout();
     let mut nodes: Vec<String> = std::env::args().skip(1).collect();
     if nodes.is_empty() {
         // One is enough to learn of the others; more are for the day when it is down.
@@ -18,13 +22,13 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     client.write(batch).await?;
 
     let moons = client.get("planet/earth").await?;
-    println!("earth: {}", moons.as_deref().unwrap_or(b"unknown").escape_ascii());
+    writeln!(out, "earth: {}", moons.as_deref().unwrap_or(b"unknown").escape_ascii())?;
 
     let mut planets = client.scan(Scan::prefix("planet/"));
     while let Some(entry) = planets.next().await? {
-        println!("{} has {}", entry.key.escape_ascii(), entry.value.escape_ascii());
+        writeln!(out, "{} has {}", entry.key.escape_ascii(), entry.value.escape_ascii())?;
     }
     client.delete("planet/mars").await?;
-    println!("mars: {:?}", client.get("planet/mars").await?);
+    writeln!(out, "mars: {:?}", client.get("planet/mars").await?)?;
     Ok(())
 }

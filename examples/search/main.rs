@@ -42,6 +42,10 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>
 /// Only new and changed files are read again. It may be stopped at any moment, even by force:
 /// the next run goes on where it stopped. Hidden files, links and what is not UTF-8 text are
 /// left out.
+///
+/// A word is a run of letters and digits. All else separates words, `_` too: `write_batch` asks
+/// for files that hold `write` and `batch`. Of HTML files the tags, scripts and styles are left
+/// out.
 #[derive(Parser)]
 #[command(name = "search")]
 struct Args {
@@ -77,9 +81,11 @@ fn main() -> ExitCode {
         // Whoever reads our output has seen enough, as `head` does.
         Err(error) if is_broken_pipe(&*error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            let mut err = io::stderr();
+            // Not eprintln!, which panics where nobody reads it.
+            let _ = writeln!(err, "error: {error}");
             if let Some(advice) = error.downcast_ref().and_then(|error| advice(error, &args)) {
-                eprintln!("{advice}");
+                let _ = writeln!(err, "{advice}");
             }
             ExitCode::FAILURE
         }
@@ -99,7 +105,8 @@ fn run(args: &Args) -> Result<()> {
     if args.verify {
         let checked = index.verify()?;
         let (files, postings) = (HumanCount(checked.files), HumanCount(checked.postings));
-        println!("the index is undamaged and complete: {files} files, {postings} postings");
+        let mut out = io::stdout();
+        writeln!(out, "the index is undamaged and complete: {files} files, {postings} postings")?;
     }
     if !terms.is_empty() {
         answer(&index, &root, &terms, args)?;
@@ -133,7 +140,8 @@ fn update(index: &Index, root: &str, folder: &Path, quiet: bool) -> Result<()> {
     }
     let read = |counter: AtomicU64| counter.into_inner();
     let (indexed, bytes) = (HumanCount(read(done.indexed)), HumanBytes(read(done.bytes)));
-    print!("indexed {indexed} files ({bytes}) in {:.1} s", start.elapsed().as_secs_f64());
+    let mut out = io::stdout().lock();
+    write!(out, "indexed {indexed} files ({bytes}) in {:.1} s", start.elapsed().as_secs_f64())?;
     let others = [
         (read(done.same), "unchanged"),
         (read(done.removed), "gone"),
@@ -141,9 +149,9 @@ fn update(index: &Index, root: &str, folder: &Path, quiet: bool) -> Result<()> {
         (read(done.unreadable), "unreadable"),
     ];
     for (count, what) in others.into_iter().filter(|(count, _)| *count > 0) {
-        print!(", {} {what}", HumanCount(count));
+        write!(out, ", {} {what}", HumanCount(count))?;
     }
-    println!();
+    writeln!(out)?;
     Ok(())
 }
 
@@ -175,24 +183,26 @@ fn answer(index: &Index, root: &str, terms: &[Term], args: &Args) -> Result<()> 
 }
 
 fn prompt(index: &Index, root: &str, args: &Args) -> Result<()> {
-    println!("words that a file must hold, or beg* for a beginning; an empty line ends");
+    let mut out = io::stdout();
+    writeln!(out, "words that a file must hold, or beg* for a beginning; an empty line ends")?;
     let mut lines = io::stdin().lock().lines();
     loop {
-        print!("> ");
-        io::stdout().flush()?;
+        write!(out, "> ")?;
+        out.flush()?;
         let Some(line) = lines.next().transpose()? else { break };
         if line.trim().is_empty() {
             break;
         }
         match query::parse(line.split_whitespace()) {
             Ok(terms) => answer(index, root, &terms, args)?,
-            Err(error) => println!("{error}"),
+            Err(error) => writeln!(out, "{error}")?,
         }
     }
     Ok(())
 }
 
 fn stats(index: &Index) -> Result<()> {
+    let mut out = io::stdout().lock();
     let (mut files, mut bytes, mut postings, mut no_text) = (0, 0, 0, 0);
     let mut cursor = index.files.cursor();
     while cursor.next()? {
@@ -205,28 +215,34 @@ fn stats(index: &Index) -> Result<()> {
         bytes += record.stamp.bytes;
         postings += u64::from(record.words);
     }
-    println!("files     {} ({}), and {no_text} not text", HumanCount(files), HumanBytes(bytes));
-    println!("words     {}", HumanCount(index.count_words()?));
-    println!("postings  {}", HumanCount(postings));
+    writeln!(
+        out,
+        "files     {} ({}), and {no_text} not text",
+        HumanCount(files),
+        HumanBytes(bytes)
+    )?;
+    writeln!(out, "words     {}", HumanCount(index.count_words()?))?;
+    writeln!(out, "postings  {}", HumanCount(postings))?;
     for keyspace in [&index.files, &index.names, &index.postings, &index.contents] {
-        print!("{:9}", keyspace.name());
+        write!(out, "{:9}", keyspace.name())?;
         for level in keyspace.levels().iter().filter(|level| !level.tables.is_empty()) {
             let (tables, bytes) = (level.tables.len(), HumanBytes(level.bytes()));
-            print!(" L{}: {tables} tables, {bytes};", level.number);
+            write!(out, " L{}: {tables} tables, {bytes};", level.number)?;
         }
-        println!();
+        writeln!(out)?;
     }
     let stats = index.db.stats();
-    println!("tables    {}", HumanBytes(stats.table_bytes));
-    println!("memtables {}", HumanBytes(stats.memtable_bytes));
-    println!(
+    writeln!(out, "tables    {}", HumanBytes(stats.table_bytes))?;
+    writeln!(out, "memtables {}", HumanBytes(stats.memtable_bytes))?;
+    writeln!(
+        out,
         "this run  {} batches of {}, {:.1} bytes to disk for each, {:.1} s held back ({:?})",
         HumanCount(stats.batches),
         HumanBytes(stats.written_bytes),
         stats.write_amplification(),
         stats.stall_time.as_secs_f64(),
         stats.stall_reason,
-    );
+    )?;
     Ok(())
 }
 

@@ -1,12 +1,12 @@
 //! Brings the index up to date with a folder, on all cores, a file at a time.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::{io, path, thread};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 
 use crate::changes::{Change, Changes, stamp};
 use crate::index::{Index, Record, Stamp};
@@ -17,6 +17,8 @@ use crate::{Result, html, words};
 const FILE_BYTES_MAX: u64 = 32 << 20;
 /// How many unreadable files are named.
 const COMPLAINTS_MAX: u64 = 10;
+/// Time between two lines of progress, where there is no terminal to draw a bar on.
+const PROGRESS_SECONDS: u64 = 5;
 
 /// What one run did.
 #[derive(Debug, Default)]
@@ -48,6 +50,7 @@ pub(crate) fn run(index: &Index, root: &str, folder: &path::Path) -> Result<Done
         changes: Mutex::new(changes()),
         done: Done::default(),
         bar,
+        next_line: AtomicU64::new(0),
         stop: AtomicBool::new(false),
     };
     let threads = thread::available_parallelism()?.get();
@@ -74,6 +77,8 @@ struct Updater<'a> {
     changes: Mutex<Changes>,
     done: Done,
     bar: ProgressBar,
+    /// When the next line of progress is due, in seconds from the start.
+    next_line: AtomicU64,
     /// A worker failed: the others need not go on.
     stop: AtomicBool,
 }
@@ -98,6 +103,7 @@ impl Updater<'_> {
                     Err(error) => self.complain(&format!("{path}: {error}")),
                 }
                 self.bar.inc(bytes);
+                self.show_progress();
             }
             Change::Gone { path, old } => {
                 self.index.remove(&path, Some(old), None)?;
@@ -127,9 +133,28 @@ impl Updater<'_> {
         Ok(())
     }
 
+    /// A line now and then, unless the bar is to be seen.
+    fn show_progress(&self) {
+        let (now, due) = (self.bar.elapsed().as_secs(), self.next_line.load(Ordering::Relaxed));
+        if !self.bar.is_hidden() || now < due {
+            return;
+        }
+        let next = now + PROGRESS_SECONDS;
+        if self.next_line.compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        {
+            let all = HumanBytes(self.bar.length().unwrap_or_default());
+            self.say(&format!("indexing: {} of {all}", HumanBytes(self.bar.position())));
+        }
+    }
+
+    /// Not eprintln!, which panics where nobody reads it.
+    fn say(&self, line: &str) {
+        self.bar.suspend(|| _ = writeln!(io::stderr(), "{line}"));
+    }
+
     fn complain(&self, why: &str) {
         if self.done.unreadable.fetch_add(1, Ordering::Relaxed) < COMPLAINTS_MAX {
-            self.bar.suspend(|| eprintln!("not indexed: {why}"));
+            self.say(&format!("not indexed: {why}"));
         }
     }
 }

@@ -20,18 +20,57 @@ mod html;
 #[test]
 fn first() {
     let dir = tempfile::tempdir().unwrap();
-    let shown = run("first", &[path(dir.path())]);
-    assert!(shown.contains("planet/earth has one moon\nplanet/mars has two moons\n"), "{shown}");
-    assert!(shown.contains("mars: None"), "{shown}");
+    for _ in 0..2 {
+        let shown = run("first", &[path(dir.path())]);
+        let planets = "planet/earth has one moon\nplanet/mars has two moons\n";
+        assert!(shown.contains(planets), "{shown}");
+        let range = "from mars on: planet/mars\nfrom mars on: star/sun\n";
+        assert!(shown.contains(range), "{shown}");
+        assert!(shown.contains("mars: None"), "{shown}");
+    }
+}
+
+/// As under `| head`, but each time: the reader is gone before the first line.
+#[test]
+fn nobody_panics_when_the_reader_has_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let corpus = Corpus::new();
+    corpus.write("a.txt", "alpha");
+    let folder = |name: &str| dir.path().join(name);
+    let mut commands: Vec<_> = ["first", "counter", "timeseries", "backup"]
+        .map(|name| {
+            let mut command = Command::new(example(name));
+            command.arg(folder(name));
+            command
+        })
+        .into();
+    commands.push(corpus.command(&["alpha", "--stats", "--verify"]));
+    for mut command in commands {
+        command.stdin(Stdio::null()).stdout(gone()).stderr(Stdio::piped());
+        let complaint = text(&command.output().unwrap().stderr);
+        assert!(!complaint.contains("panicked"), "{command:?}: {complaint}");
+        // Nor where both streams go there.
+        let status = command.stderr(gone()).status().unwrap();
+        assert_ne!(status.code(), Some(101), "{command:?}: {status}");
+    }
+}
+
+/// The writing end of a pipe that nobody reads.
+fn gone() -> Stdio {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    writer.into()
 }
 
 #[test]
-fn the_readme_shows_the_first_example() {
+fn the_readmes_show_the_first_example() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let readme = fs::read_to_string(root.join("README.md")).unwrap();
     let example = fs::read_to_string(root.join("examples/first.rs")).unwrap();
-    let code = &example[example.find("use lsm_core").unwrap()..];
-    assert!(readme.contains(code), "README.md and examples/first.rs differ");
+    let code = &example[example.find("use ").unwrap()..];
+    for name in ["README.md", "crates/lsm-core/README.md"] {
+        let readme = fs::read_to_string(root.join(name)).unwrap();
+        assert!(readme.contains(code), "{name} and examples/first.rs differ");
+    }
 }
 
 #[test]
@@ -58,9 +97,13 @@ fn timeseries() {
 
 #[test]
 fn backup() {
-    let shown = run("backup", &[]);
-    assert!(shown.contains("restored: 50000 accounts with their balance"), "{shown}");
-    assert!(shown.contains("of its own: 50000 accounts are broken"), "{shown}");
+    let dir = tempfile::tempdir().unwrap();
+    for number in 1..=2 {
+        let shown = run("backup", &[path(dir.path())]);
+        assert!(shown.contains("restored: 50000 accounts with their balance"), "{shown}");
+        assert!(shown.contains("of its own: 50000 accounts are broken"), "{shown}");
+        assert!(dir.path().join(format!("backup-{number}")).is_dir());
+    }
 }
 
 #[test]
@@ -75,6 +118,7 @@ fn search_finds_words_and_beginnings() {
     let shown = corpus.search(&["alpha"]);
     assert!(shown.contains("indexed 4 files") && shown.contains("1 not text"), "{shown}");
     assert!(shown.ends_with("      1  a.txt:1\n"), "{shown}");
+    assert!(corpus.search(&["--help"]).contains("`_` too"), "words are explained");
     let cases: [(&[&str], &[&str]); 11] = [
         (&["alpha"], &["a.txt"]),
         (&["BETA"], &["a.txt", "b/b.html"]),
@@ -91,6 +135,17 @@ fn search_finds_words_and_beginnings() {
     for (words, want) in cases {
         assert_eq!(corpus.list(words), BTreeSet::from_iter(want.iter().map(ToString::to_string)));
     }
+}
+
+#[test]
+fn search_shows_progress_without_a_terminal() {
+    let corpus = Corpus::new();
+    corpus.write("a.txt", "alpha");
+    let output = corpus.command(&["alpha"]).output().unwrap();
+    let progress = text(&output.stderr);
+    assert!(progress.starts_with("indexing: 5 B of 5 B\n"), "{progress}");
+    let unchanged = corpus.command(&["alpha"]).output().unwrap();
+    assert_eq!(text(&unchanged.stderr), "", "nothing to index");
 }
 
 #[test]
