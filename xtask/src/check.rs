@@ -16,6 +16,9 @@ pub(crate) struct Args {
     /// Leave out the tests, where they have just run
     #[arg(long)]
     no_tests: bool,
+    /// Fail where something could not run, as before a release
+    #[arg(long, conflicts_with = "no_tests")]
+    strict: bool,
 }
 
 pub(crate) fn run(args: &Args) -> Result {
@@ -37,7 +40,7 @@ pub(crate) fn run(args: &Args) -> Result {
     fuzz_crate(&mut report)?;
     deny(&mut report)?;
     report.print();
-    Ok(())
+    report.verdict(args.strict)
 }
 
 /// The fuzz targets stand outside the workspace, so nothing above has seen them.
@@ -106,6 +109,15 @@ impl Report {
         self.skipped.push((name, reason));
     }
 
+    /// With `strict` a step that did not run is a failure.
+    fn verdict(&self, strict: bool) -> Result {
+        if !strict || self.skipped.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<_> = self.skipped.iter().map(|(name, _)| *name).collect();
+        Err(format!("not run: {} (--strict)", names.join(", ")).into())
+    }
+
     fn print(&self) {
         println!();
         for (name, time) in &self.ran {
@@ -114,5 +126,21 @@ impl Report {
         for (name, reason) in &self.skipped {
             println!("{name:14} NOT RUN: {reason}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Report;
+
+    #[test]
+    fn strict_takes_no_step_that_did_not_run() {
+        let mut report = Report::default();
+        assert!(report.verdict(true).is_ok());
+        report.skip("deny", "not installed");
+        report.skip("fuzz compiles", "no compiler");
+        assert!(report.verdict(false).is_ok());
+        let error = report.verdict(true).unwrap_err().to_string();
+        assert!(error.contains("deny, fuzz compiles"), "{error}");
     }
 }
