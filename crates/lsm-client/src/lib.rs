@@ -1,27 +1,11 @@
-//! Client of an lsm-server cluster, and the messages that it speaks.
+#![doc = include_str!("../README.md")]
 //!
-//! A [`Client`] finds the leader and follows it, tries again what can be tried again, makes
-//! every write take effect once, and streams scans in bounded memory. It needs a tokio runtime.
+//! # Where to start
 //!
-//! ```no_run
-//! use lsm_client::{Batch, Client, Scan};
-//!
-//! # async fn example() -> lsm_client::Result<()> {
-//! let client = Client::connect(["127.0.0.1:4001", "127.0.0.1:4002"]).await?;
-//! client.put("user/1", "Ada").await?;
-//! assert_eq!(client.get("user/1").await?.as_deref(), Some(&b"Ada"[..]));
-//!
-//! let mut batch = Batch::new();
-//! batch.put("user/2", "Grace").delete("user/1");
-//! client.write(batch).await?;
-//!
-//! let mut scan = client.scan(Scan::prefix("user/").reverse().limit(100));
-//! while let Some(entry) = scan.next().await? {
-//!     println!("{:?} = {:?}", entry.key, entry.value);
-//! }
-//! # Ok(())
-//! # }
-//! ```
+//! [`Client`] is the way in; [`ClientOptions`] are its settings. [`Scan`] says what to read, a
+//! [`Batch`] what to write at once. What a failed call means is in [`ErrorKind`]. [`NodeClient`]
+//! asks one node alone, for operators. [`proto`] has the messages as they go over the wire, for
+//! those who speak gRPC themselves.
 //!
 //! # Writes
 //!

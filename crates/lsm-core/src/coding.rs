@@ -1,4 +1,4 @@
-//! Fixed and variable-length integers, little endian.
+//! For formats of one's own: fixed and variable-length integers, little endian.
 //!
 //! Encoders append to a `Vec<u8>`. [`Decoder`] reads a slice and never panics: each method
 //! returns `None` once the bytes do not hold what was asked for, and reads nothing then.

@@ -1,4 +1,12 @@
-//! An embeddable, durable, ordered key-value store on a log-structured merge tree.
+#![doc = include_str!("../README.md")]
+//!
+//! # Where to start
+//!
+//! [`Db`] is the database, a [`Keyspace`] one named map of it, a [`Snapshot`] the state of one
+//! moment. Settings are in [`Options`] and [`KeyspaceOptions`]; what a failed call means, and what
+//! to do next, is in [`ErrorKind`].
+//!
+//! Batches, keyspaces and snapshots:
 //!
 //! ```
 //! # fn main() -> lsm_core::Result<()> {
@@ -20,8 +28,8 @@
 //! # }
 //! ```
 //!
-//! Synchronous, for any number of threads. Start at [`Db`]; settings are in [`Options`] and
-//! [`KeyspaceOptions`]; what a failed call means is in [`ErrorKind`].
+//! The modules [`coding`], [`fs`] and [`wal`] are for those who build a store of their own beside
+//! the engine, as `lsm-raft` does, or who bring a file system. Users of [`Db`] need none of them.
 
 mod batch;
 mod cache;

@@ -1,11 +1,34 @@
-//! The engine as the state machine of a raft group.
+#![doc = include_str!("../README.md")]
 //!
-//! A [`Replica`] is one node of a group, with its threads: requests go in, and what is
-//! committed is applied to the engine on every node. Its parts stand alone, so that a test can
-//! drive them step by step: [`Node`] decides, [`LogStore`] keeps the log, [`StateMachine`]
-//! applies it, [`Outgoing`] and [`Incoming`] carry a whole state to a node that is far behind.
+//! # What is where
 //!
-//! Messages between nodes go through a [`Transport`], which the user of this crate brings.
+//! **A running node**
+//! * [`ReplicaOptions`] opens a folder and starts a [`Replica`]: requests go in, and what is
+//!   committed is applied to the engine on every node. [`Config`] and [`Timing`] are its
+//!   settings, [`NodeStatus`], [`PeerStatus`] and [`Room`] what it knows of itself.
+//! * [`Transport`] carries messages to other nodes; the user of this crate brings it.
+//!
+//! **Requests and answers**
+//! * [`command`] encodes what is proposed. A [`Reply`] is an [`Outcome`] of the state machine or
+//!   a [`Refusal`] before it. [`StateReader`] reads the state; [`SESSIONS_MAX`] sessions are
+//!   remembered.
+//!
+//! **Members**
+//! * [`Members`] are all nodes, each a [`Member`] with its [`Role`]; a [`Change`] is one step of a
+//!   membership change, and [`encode_changes`] its form in the log. [`Origin`] tells groups of one
+//!   name apart. [`Identity`] is whose folder it is.
+//!
+//! **Snapshots**
+//! * [`Outgoing`] reads the state of a node in [`Pieces`] for one that is far behind, which
+//!   collects them in [`Incoming`] until they are [`Staged`]. [`Header`] and [`SnapshotFile`]
+//!   describe it.
+//!
+//! **The parts of a node**, for simulations and tests that drive them step by step
+//! * [`Node`] decides: an [`Input`] gives an [`Output`], such as [`Persist`] and [`Apply`]. It writes
+//!   nothing, and has neither clock nor threads. [`NodeStorage`] is what it reads;
+//!   [`GroupStorage`] with its [`SnapshotSlot`] is the real one.
+//! * [`LogStore`] keeps the log and [`LogWriter`] writes it; [`StateMachine`] applies it.
+//! * [`Stepper`] runs a whole node by hand.
 
 pub mod command;
 mod config;
@@ -26,24 +49,35 @@ mod storage;
 pub mod testkit;
 mod transport;
 
+// Running a node.
 pub use config::{Config, Timing};
 pub use error::{Error, Result};
+pub use node::{NodeStatus, PeerStatus};
+pub use raft;
+pub use room::Room;
+pub use runtime::{LOCK_FILE, Replica, ReplicaOptions};
+pub use transport::Transport;
+
+// Requests and answers.
+pub use outcome::{Outcome, Refusal, Reply};
+pub use state_machine::{Checked, HashJob, SESSIONS_MAX, StateReader};
+
+// Members.
 pub use identity::{CLUSTER_LEN_MAX, Identity};
-pub use log_store::{LogOptions, LogStore, LogWriter, SegmentJob, SegmentPromise};
 pub use members::{
     ADDRESS_LEN_MAX, Change, MEMBERS_MAX, Member, Members, Origin, Role, decode_changes,
     encode_changes,
 };
-pub use node::{
-    Apply, Input, Node, NodeStatus, NodeStorage, Output, PeerStatus, Persist, Restore, Wants,
-};
-pub use outcome::{Outcome, Refusal, Reply};
-pub use raft;
-pub use room::Room;
-pub use runtime::{LOCK_FILE, Opened, Replica, ReplicaOptions, Stepper};
+
+// Snapshots.
 pub use snapshot::{
     FILES_MAX, Header, Incoming, Outgoing, PIECE_BYTES_MAX, Piece, Pieces, SnapshotFile, Staged,
 };
-pub use state_machine::{Checked, HashJob, SESSIONS_MAX, StateMachine, StateOptions, StateReader};
-pub use storage::{GroupStorage, SnapshotSlot, snapshot_message};
-pub use transport::Transport;
+pub use storage::snapshot_message;
+
+// The parts of a node.
+pub use log_store::{LogOptions, LogStore, LogWriter, SegmentJob, SegmentPromise};
+pub use node::{Apply, Input, Node, NodeStorage, Output, Persist, Restore, Wants};
+pub use runtime::{Opened, Stepper};
+pub use state_machine::{StateMachine, StateOptions};
+pub use storage::{GroupStorage, SnapshotSlot};

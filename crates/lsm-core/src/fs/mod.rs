@@ -1,4 +1,4 @@
-//! The file system as an argument.
+//! For tests and other places to store: the file system as an argument.
 //!
 //! The engine reaches files only through [`Fs`]. [`OsFs`] is the operating system, [`MemFs`]
 //! keeps everything in memory. With the `testkit` feature come `CrashFs`, which keeps synced

@@ -1,4 +1,5 @@
-//! The write-ahead log: bytes in, durable in order, the same bytes back after a crash.
+//! For logs of one's own: the write-ahead log. Bytes in, durable in order, the same bytes back
+//! after a crash.
 //!
 //! A log is a chain of segment files. The wal moves bytes, never keys or batches: what a
 //! record means, which segments make up the log and when one is garbage is the caller's.
