@@ -46,7 +46,7 @@ fn points(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, lsm: &Lsm, data:
             lsm.get(&data.key(data.pick(n))).expect("the key is there")
         });
     });
-    group.bench_function(format!("get missing/{name}"), |b| {
+    group.bench_function(format!("get of a missing key/{name}"), |b| {
         b.iter(|| {
             n += 1;
             assert_eq!(lsm.get(&data.key(data.entries + n)), None);
@@ -58,7 +58,8 @@ fn scans(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, lsm: &Lsm, data: 
     let mut n = 0;
     for count in [1, 50] {
         group.throughput(Throughput::Elements(1));
-        group.bench_function(format!("seek + {count}/{name}"), |b| {
+        let entries = if count == 1 { "entry" } else { "entries" };
+        group.bench_function(format!("seek, then {count} {entries}/{name}"), |b| {
             b.iter(|| {
                 n += 1;
                 lsm.scan(&data.key(data.pick(n)), count)

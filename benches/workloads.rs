@@ -12,7 +12,10 @@ mod common;
 use std::time::Instant;
 
 use clap::Parser;
-use common::{AnonPeak, Data, Folder, Lsm, Report, Sizes, Store as _, anon_bytes, rate, run_round};
+use common::{
+    AnonPeak, Data, Folder, Lsm, Report, Sizes, Store as _, anon_bytes, digits, rate, rounds,
+    run_round,
+};
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// Fills the active memtable to this part, so that its log is there to be replayed.
@@ -56,19 +59,19 @@ fn main() {
     let mut report = Report::default();
     let progress = ProgressBar::new(args.rounds * 10);
     progress.set_style(ProgressStyle::with_template("{bar:40} {elapsed} {msg}").unwrap());
-    let rounds: Vec<_> = (0..args.rounds).map(|_| round(&data, &mut report, &progress)).collect();
+    let measured: Vec<_> = (0..args.rounds).map(|_| round(&data, &mut report, &progress)).collect();
     progress.finish_and_clear();
-    println!("{entries} entries of 16 + {} bytes, {} rounds", args.value, args.rounds);
+    println!("{entries} entries of 16 + {} bytes, {}", args.value, rounds(args.rounds));
     report.print();
     let median = |figure: fn(&Round) -> f64| {
-        let mut figures: Vec<_> = rounds.iter().map(figure).collect();
+        let mut figures: Vec<_> = measured.iter().map(figure).collect();
         figures.sort_by(f64::total_cmp);
-        figures[figures.len() / 2]
+        digits(figures[figures.len() / 2])
     };
-    println!("anonymous memory, peak     {:9.1} MiB", median(|r| mib(r.anon_peak)));
-    println!("anonymous memory, settled  {:9.1} MiB", median(|r| mib(r.anon_settled)));
-    println!("open, empty log            {:9.2} ms", median(|r| r.open_millis));
-    println!("replay                     {:9.1} MiB/s", median(|r| r.replay_mib_per_second));
+    println!("anonymous memory, peak     {:>9} MiB", median(|r| mib(r.anon_peak)));
+    println!("anonymous memory, settled  {:>9} MiB", median(|r| mib(r.anon_settled)));
+    println!("open, empty log            {:>9} ms", median(|r| r.open_millis));
+    println!("replay                     {:>9} MiB/s", median(|r| r.replay_mib_per_second));
 }
 
 fn round(data: &Data, report: &mut Report, progress: &ProgressBar) -> Round {

@@ -26,7 +26,7 @@ fn single(c: &mut Criterion) {
         let lsm = Lsm::open(folder.path());
         let mut next = 0..u64::MAX;
         let mut number = move || next.next().unwrap_or_default();
-        group.bench_function(format!("fillseq/{value_len}"), |b| {
+        group.bench_function(format!("put in order/{value_len}"), |b| {
             b.iter(|| {
                 let n = number();
                 lsm.put(&data.key_in_order(n), data.value(n));
@@ -36,7 +36,7 @@ fn single(c: &mut Criterion) {
         let folder = Folder::new();
         let lsm = Lsm::open(folder.path());
         let mut n = 0;
-        group.bench_function(format!("fillrandom/{value_len}"), |b| {
+        group.bench_function(format!("put/{value_len}"), |b| {
             b.iter(|| {
                 lsm.put(&data.key(n), data.value(n));
                 n += 1;

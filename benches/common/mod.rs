@@ -7,6 +7,7 @@
 #![allow(unused_imports, reason = "each bench uses a part")]
 
 mod data;
+mod figure;
 mod folder;
 mod lsm;
 mod memory;
@@ -16,10 +17,11 @@ mod threads;
 mod workload;
 
 pub(crate) use data::{Data, KEY_LEN, Key, bench_entries};
+pub(crate) use figure::{digits, rate, rounds};
 pub(crate) use folder::Folder;
 pub(crate) use lsm::{Lsm, fill, settle};
 pub(crate) use memory::{AnonPeak, anon_bytes};
-pub(crate) use report::{Report, rate};
+pub(crate) use report::Report;
 pub(crate) use store::{Store, touch};
 pub(crate) use threads::split;
 pub(crate) use workload::{Measured, Sizes, run_round};

@@ -2,7 +2,15 @@
 
 use std::time::Duration;
 
+use super::figure::{rate, time};
 use super::workload::Measured;
+
+const KEY: &str = "
+median, min, max  operations a second of whole rounds (full scan: entries)
+longest           the longest single operation of all rounds
+processor/op      processor time of the calling threads for one operation, in the best round
+settle            flush, then wait until compaction has come to rest
+";
 
 /// Results of all rounds, in the order of the workloads.
 #[derive(Clone, Debug, Default)]
@@ -44,24 +52,16 @@ impl Report {
 
     pub(crate) fn print(&self) {
         let line = |[name, median, min, max, longest, processor]: [&str; 6]| {
-            println!("{name:22}{median:>12}{min:>12}{max:>12}{longest:>12}{processor:>14}");
+            println!("{name:24}{median:>12}{min:>12}{max:>12}{longest:>12}{processor:>14}");
         };
         line(["workload", "median/s", "min/s", "max/s", "longest", "processor/op"]);
         for name in self.names() {
             let Some((median, min, max)) = self.rates(name) else { continue };
-            let longest = format!("{:.2?}", self.longest(name));
-            let processor = format!("{:.2?}", self.processor(name));
+            let longest = time(self.longest(name));
+            let processor = time(self.processor(name));
             let (median, min, max) = (rate(median), rate(min), rate(max));
             line([name, &median, &min, &max, &longest, &processor]);
         }
-    }
-}
-
-/// A number of operations a second, short.
-pub(crate) fn rate(per_second: f64) -> String {
-    match per_second {
-        r if r >= 1e6 => format!("{:.2} M", r / 1e6),
-        r if r >= 1e3 => format!("{:.1} k", r / 1e3),
-        r => format!("{r:.2}"),
+        println!("{KEY}");
     }
 }

@@ -47,13 +47,13 @@ pub(crate) fn run_round(
     mut done: impl FnMut(Measured),
 ) {
     let entries = data.entries;
-    done(closed_loop("fillrandom", entries, |n| store.put(&data.key(n), data.value(n))));
+    done(closed_loop("put", entries, |n| store.put(&data.key(n), data.value(n))));
     done(closed_loop("settle", 1, |_| store.settle()));
     read_workloads(store, data, sizes, &mut done);
     let sync = |n| store.sync_put(&data.key(n), data.value(n + 1));
-    done(on_threads("sync put, 1 thread", 1, sizes.syncs, sync));
+    done(on_threads("synced put, 1 thread", 1, sizes.syncs, sync));
     let sync = |n| store.sync_put(&data.key(n + sizes.syncs), data.value(n + 1));
-    done(on_threads("sync put, 16 threads", 16, 4 * sizes.syncs, sync));
+    done(on_threads("synced put, 16 threads", 16, 4 * sizes.syncs, sync));
 }
 
 /// The reads of a settled store.
@@ -66,13 +66,13 @@ pub(crate) fn read_workloads(
     let found = |n| assert_eq!(store.get(&data.key(n)), Some(data.value_len), "entry {n}");
     done(closed_loop("get", sizes.gets, |n| found(data.pick(n))));
     let missing = |n| assert_eq!(store.get(&data.key(data.entries + n)), None, "entry {n}");
-    done(closed_loop("get missing", sizes.gets, missing));
+    done(closed_loop("get of a missing key", sizes.gets, missing));
     let seek = |n, count| {
         let bytes = store.scan(&data.key(data.pick(n)), count);
         assert!(bytes as u64 >= data.entry_bytes(), "the key at {n} is there");
     };
-    done(closed_loop("seek + 1", sizes.scans, |n| seek(n, 1)));
-    done(closed_loop("seek + 50", sizes.scans, |n| seek(n + sizes.scans, 50)));
+    done(closed_loop("seek, then 1 entry", sizes.scans, |n| seek(n, 1)));
+    done(closed_loop("seek, then 50 entries", sizes.scans, |n| seek(n + sizes.scans, 50)));
     let mut bytes = 0;
     let mut scanned = closed_loop("full scan", 1, |_| bytes = store.scan(&[], usize::MAX));
     assert!(bytes as u64 == data.entries * data.entry_bytes(), "the scan saw all");

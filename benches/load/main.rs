@@ -17,6 +17,9 @@ mod cluster;
 #[path = "../common/data.rs"]
 mod data;
 mod etcd;
+#[path = "../common/figure.rs"]
+#[allow(dead_code, reason = "a part is used here")]
+mod figure;
 #[path = "../common/folder.rs"]
 mod folder;
 #[allow(dead_code, unused_imports, reason = "a part is used here")]
@@ -37,6 +40,7 @@ use closed_loop::Load;
 use cluster::Cluster;
 use data::Data;
 use etcd::Etcd;
+use figure::rate;
 use indicatif::{ProgressBar, ProgressStyle};
 use kv::Lsm;
 use report::{Measured, Report};
@@ -64,7 +68,7 @@ fn run(args: &Args) -> Result<Report, String> {
     let workers = args.workers as usize;
     let runtime = Builder::new_multi_thread().worker_threads(workers).enable_all().build();
     let runtime = runtime.map_err(|error| error.to_string())?;
-    let mut report = Report::default();
+    let mut report = Report::new(args.rounds);
     for round in 0..args.rounds {
         for system in args.systems() {
             runtime.block_on(async {
@@ -172,11 +176,11 @@ async fn watch<T: Target>(args: &Args, load: &Load, start: Instant) {
     while start.elapsed() < args.measure_time() {
         sleep(LOOK.min(args.measure_time().saturating_sub(start.elapsed()))).await;
         let (now, all) = (Instant::now(), load.answered());
-        let rate = (all - answered) as f64 / (now - before).as_secs_f64();
+        let rate = rate((all - answered) as f64 / (now - before).as_secs_f64());
         (before, answered) = (now, all);
         progress.set_position(start.elapsed().as_millis() as u64);
         let (mode, clients) = (load.mode, load.clients);
-        progress.set_message(format!("{} {mode:?}, {clients} clients: {rate:.0}/s", T::NAME));
+        progress.set_message(format!("{} {mode:?}, {clients} clients: {rate}/s", T::NAME));
     }
     progress.finish_and_clear();
 }

@@ -7,6 +7,7 @@ use hdrhistogram::Histogram;
 
 use super::args::Mode;
 use super::closed_loop::Tally;
+use super::figure::{digits, rate, rounds};
 
 /// One measurement of one system.
 pub(crate) struct Measured {
@@ -32,8 +33,17 @@ struct Row {
 const COLUMNS: [&str; 9] =
     ["per s", "p50 ms", "p90 ms", "p99 ms", "p99.9 ms", "max ms", "servers", "leader", "clients"];
 
+const KEY: &str = "
+per s    requests answered in a second
+p50..    half of the requests took no longer than p50, 99 of 100 no longer than p99
+servers  processor time of all nodes for one request, in microseconds
+leader   the leader's part of that
+clients  processor time of the load generator for one request, in microseconds
+";
+
 #[derive(Default)]
 pub(crate) struct Report {
+    rounds: u64,
     rows: Vec<Row>,
     errors: BTreeMap<String, u64>,
     missing: u64,
@@ -44,6 +54,10 @@ pub(crate) struct Report {
 }
 
 impl Report {
+    pub(crate) fn new(rounds: u64) -> Self {
+        Self { rounds, ..Self::default() }
+    }
+
     /// Takes a measurement, and returns it in one line.
     pub(crate) fn add(&mut self, mut measured: Measured) -> String {
         let Measured { system, mode, clients, .. } = measured;
@@ -66,10 +80,12 @@ impl Report {
                 case: format!("{kind}, {clients} clients"),
                 figures: figures(&measured, requests, &times),
             };
-            let [rate, p50, _, p99, ..] = row.figures[..] else { unreachable!("nine columns") };
+            let [per_second, p50, _, p99, ..] = row.figures[..] else {
+                unreachable!("nine columns")
+            };
             if line.is_empty() {
-                line =
-                    format!("{system} {}: {rate:.0}/s, p50 {p50:.2} ms, p99 {p99:.2} ms", row.case);
+                let (rate, p50, p99) = (rate(per_second), digits(p50), digits(p99));
+                line = format!("{system} {}: {rate}/s, p50 {p50} ms, p99 {p99} ms", row.case);
             }
             self.rows.push(row);
         }
@@ -102,7 +118,7 @@ impl Report {
             columns.iter().for_each(|column| print!(" {column:>9}"));
             println!();
         };
-        println!("\nmedians of the rounds; processor time in microseconds a request");
+        println!("\nmedians of {}", rounds(self.rounds));
         line("", "", &COLUMNS.map(String::from));
         let mut cases: Vec<_> = self.rows.iter().map(|row| &row.case).collect();
         let mut seen = Vec::new();
@@ -114,7 +130,8 @@ impl Report {
                 line(case, system, &text);
             }
         }
-        println!("\nrequests per second");
+        println!("{KEY}");
+        println!("requests per second: median [least, greatest]");
         for case in &cases {
             self.print_rates(case);
         }
@@ -142,7 +159,7 @@ impl Report {
         let mut rates = Vec::new();
         for system in self.systems(case) {
             let (median, min, max) = self.spread(case, system, 0);
-            println!("{case:22} {system:5} {median:>9.0} [{min:.0}, {max:.0}]");
+            println!("{case:22} {system:5} {:>9} [{}, {}]", rate(median), rate(min), rate(max));
             rates.push(median);
         }
         if let [first, second] = rates[..] {
@@ -188,7 +205,7 @@ fn figures(measured: &Measured, requests: usize, times: &[u32]) -> Vec<f64> {
 
 fn figure(column: usize, figure: f64) -> String {
     match column {
-        0 | 6.. => format!("{figure:.0}"),
-        _ => format!("{figure:.2}"),
+        0 => rate(figure),
+        _ => digits(figure),
     }
 }

@@ -99,17 +99,17 @@ fn main() {
         }
     }
     progress.finish_and_clear();
-    println!("{} entries of 16 + {} bytes, {} rounds", args.entries, args.value, args.rounds);
-    println!("median operations a second; times the first engine's");
+    println!("{} entries of 16 + {} bytes, {}", args.entries, args.value, rounds(args.rounds));
+    println!("median operations a second; in brackets, as a multiple of the first engine's");
     print(&engines);
 }
 
 fn print(engines: &[Engine]) {
-    print!("{:22}", "workload");
+    print!("{:24}", "workload");
     engines.iter().for_each(|engine| print!("{:>20}", engine.name));
     println!();
     for name in engines[0].report.names() {
-        print!("{name:22}");
+        print!("{name:24}");
         let median = |engine: &Engine| engine.report.rates(name).map_or(0.0, |rates| rates.0);
         for engine in engines {
             let (own, first) = (median(engine), median(&engines[0]));
