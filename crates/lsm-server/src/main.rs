@@ -18,6 +18,8 @@ mod peer;
 mod pulse;
 mod service;
 mod signals;
+#[cfg(test)]
+mod sim;
 mod tls;
 mod untaken;
 

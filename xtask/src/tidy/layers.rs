@@ -286,6 +286,16 @@ proto.rs            L0
         table: "
 main.rs             L5
 node.rs             L4
+sim/                L4
+    group.rs
+    faults.rs
+    pair.rs
+    client.rs
+    stub.rs
+    history.rs
+    host.rs
+    net.rs
+    report.rs
 service/            L3
     server_test.rs
     group_test.rs

@@ -84,6 +84,12 @@ impl Context {
         }
     }
 
+    /// The same, but for how it connects to other nodes.
+    #[cfg(test)]
+    pub(crate) fn dialing(self, dialer: super::line::Dialer) -> Self {
+        Self { forward: Arc::new(Forward::dialing(Arc::clone(&self.limits), dialer)), ..self }
+    }
+
     /// Who leads, as far as this node knows.
     pub(super) fn leader(&self) -> Option<u64> {
         self.status.borrow().leader

@@ -23,7 +23,7 @@ use parking_lot::Mutex;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Response, Status};
 
-use super::line::Line;
+use super::line::{Dialer, Line};
 use crate::convert;
 use crate::limits::Limits;
 use crate::tls::{Tls, endpoint};
@@ -39,6 +39,7 @@ const CONNECTION_WINDOW: u32 = 4 << 20;
 pub(crate) struct Forward {
     limits: Arc<Limits>,
     tls: Option<Arc<Tls>>,
+    dialer: Dialer,
     lines: Mutex<Lines>,
 }
 
@@ -52,7 +53,13 @@ struct Lines {
 
 impl Forward {
     pub(super) fn new(limits: Arc<Limits>, tls: Option<Arc<Tls>>) -> Self {
-        Self { limits, tls, lines: Mutex::default() }
+        Self { limits, tls, dialer: Dialer::default(), lines: Mutex::default() }
+    }
+
+    /// Connections that are made otherwise than over the network.
+    #[cfg(test)]
+    pub(super) fn dialing(limits: Arc<Limits>, dialer: Dialer) -> Self {
+        Self { limits, tls: None, dialer, lines: Mutex::default() }
     }
 
     /// The line to the client port of `node`; none if it is not a member.
@@ -77,7 +84,7 @@ impl Forward {
         if let Some((_, line)) = lines.by_node.get(&node) {
             return Ok(Some(Arc::clone(line)));
         }
-        let line = Arc::new(Line::new(self.endpoint(&member.client_address)?));
+        let line = Arc::new(Line::new(self.endpoint(&member.client_address)?, self.dialer.clone()));
         lines.by_node.insert(node, (member.client_address.clone(), Arc::clone(&line)));
         Ok(Some(line))
     }

@@ -6,6 +6,8 @@
 //!
 //! Threads: any number. One request at a time looks after the connection, on behalf of all.
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use lsm_client::proto::v1::StatusRequest;
@@ -21,10 +23,38 @@ use crate::pulse::Pulse;
 /// does from then on.
 const LOOK_PAUSE: Duration = Duration::from_millis(150);
 
+/// Makes channels that connect when they are first used: over the network, or as a test has it.
+#[derive(Clone)]
+pub(crate) struct Dialer(Arc<dyn Fn(&Endpoint) -> Channel + Send + Sync>);
+
+impl Dialer {
+    /// One that makes channels so.
+    pub(crate) fn new(dial: impl Fn(&Endpoint) -> Channel + Send + Sync + 'static) -> Self {
+        Self(Arc::new(dial))
+    }
+
+    fn dial(&self, endpoint: &Endpoint) -> Channel {
+        (self.0)(endpoint)
+    }
+}
+
+impl Default for Dialer {
+    fn default() -> Self {
+        Self::new(Endpoint::connect_lazy)
+    }
+}
+
+impl fmt::Debug for Dialer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Dialer")
+    }
+}
+
 /// The connection to one node.
 #[derive(Debug)]
 pub(super) struct Line {
     endpoint: Endpoint,
+    dialer: Dialer,
     channel: watch::Sender<Channel>,
     /// Held by whoever looks after the connection.
     pulse: Mutex<Pulse>,
@@ -32,9 +62,9 @@ pub(super) struct Line {
 
 impl Line {
     /// Nothing is sent before the first request.
-    pub(super) fn new(endpoint: Endpoint) -> Self {
-        let channel = watch::Sender::new(endpoint.connect_lazy());
-        Self { endpoint, channel, pulse: Mutex::default() }
+    pub(super) fn new(endpoint: Endpoint, dialer: Dialer) -> Self {
+        let channel = watch::Sender::new(dialer.dial(&endpoint));
+        Self { endpoint, dialer, channel, pulse: Mutex::default() }
     }
 
     /// What a call over the connection of now comes to. None if that turned out to carry nothing
@@ -65,11 +95,8 @@ impl Line {
                 let _ = ask(old).await;
             };
             let connect = || {
-                let endpoint = self.endpoint.clone();
-                async move {
-                    let channel = endpoint.connect().await.map_err(|_| ())?;
-                    ask(channel.clone()).await.map(|()| channel).map_err(|_| ())
-                }
+                let channel = self.dialer.dial(&self.endpoint);
+                async move { ask(channel.clone()).await.map(|()| channel) }
             };
             if let Some(fresh) = pulse.renew(asking, connect).await {
                 self.channel.send_replace(fresh);

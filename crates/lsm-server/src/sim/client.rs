@@ -1,0 +1,174 @@
+//! Clients: each makes one request after the other, of any node, and writes down what it was told.
+//! Those with a session send a write again until it is answered, each time to any node; those
+//! without believe what a failure proves, and nothing else.
+
+use std::sync::Arc;
+
+use lsm_client::proto::v1::{
+    DeleteRequest, GetRequest, GetResponse, Header, PutRequest, Session,
+};
+use lsm_raft::testkit::{Call, Reply};
+use tokio::time::Duration;
+
+use super::history::History;
+use super::net::Net;
+use super::stub::{Failure, Stub, is_elsewhere, within};
+
+/// Few keys, so that clients meet.
+const KEYS: u64 = 3;
+/// The longest pause between two requests.
+const PAUSE_MILLIS: u64 = 120;
+
+pub(super) struct Client {
+    id: u64,
+    stub: Stub,
+    history: Arc<History>,
+    with_session: bool,
+    session: Option<Session>,
+    written: u64,
+    /// How long after the last fault it was first served.
+    served: Option<Duration>,
+}
+
+impl Client {
+    pub(super) fn new(
+        id: u64,
+        nodes: u64,
+        with_session: bool,
+        net: &Arc<Net>,
+        history: &Arc<History>,
+    ) -> Self {
+        Self {
+            id,
+            stub: Stub::new(net, id, nodes),
+            history: Arc::clone(history),
+            with_session,
+            session: None,
+            written: 0,
+            served: None,
+        }
+    }
+
+    /// Until it is told to end: how long after the last fault it was first served.
+    pub(super) async fn run(mut self) -> Option<Duration> {
+        if self.with_session {
+            self.session = Some(Session { id: self.stub.open_session().await, sequence: 0 });
+        }
+        while !self.history.is_over() {
+            self.stub.pause(PAUSE_MILLIS).await;
+            let key = format!("key{}", self.stub.rng.u64(..KEYS));
+            let since = self.history.since_heal();
+            let served = match self.stub.rng.u8(..10) {
+                0..5 => self.get(&key).await,
+                5 => self.write(&key, None).await,
+                _ => {
+                    self.written += 1;
+                    let value = format!("{}.{}", self.id, self.written);
+                    self.write(&key, Some(value)).await
+                }
+            };
+            // Only what began after the last fault.
+            if served && since.is_some() && self.served.is_none() {
+                self.served = self.history.since_heal();
+            }
+        }
+        self.served
+    }
+
+    async fn get(&mut self, key: &str) -> bool {
+        let history = Arc::clone(&self.history);
+        let call = history.recorder.call(self.id, history.moment(), key.as_bytes(), Call::Get);
+        let call = call.expect("the recorder is large enough");
+        let message = GetRequest { key: key.to_owned().into(), ..GetRequest::default() };
+        let (request, time) = self.stub.request(message);
+        let answer = within(time, self.stub.kv().get(request)).await;
+        let reply = match &answer {
+            Ok(GetResponse { found, value, header }) => {
+                self.stub.net.report.reads.one_more();
+                if is_elsewhere(header.as_ref()) {
+                    self.stub.net.report.reads_elsewhere.one_more();
+                }
+                Reply::Got(found.then_some(value))
+            }
+            Err(_) => Reply::Unknown,
+        };
+        history.recorder.reply(call, history.moment(), reply);
+        answer.is_ok()
+    }
+
+    async fn write(&mut self, key: &str, value: Option<String>) -> bool {
+        if let Some(session) = &mut self.session {
+            session.sequence += 1;
+        }
+        let history = Arc::clone(&self.history);
+        let what = value.as_ref().map_or(Call::Delete, |value| Call::Put(value.as_bytes()));
+        let call = history.recorder.call(self.id, history.moment(), key.as_bytes(), what);
+        let call = call.expect("the recorder is large enough");
+        let reply = loop {
+            match self.try_write(key, value.as_ref()).await {
+                Ok(()) => break Reply::Done,
+                Err(_) if self.session.is_some() => {
+                    self.stub.net.report.repeats.one_more();
+                    self.stub.pause(80).await;
+                }
+                Err(Failure::Refused) => break Reply::Failed,
+                Err(_) => break Reply::Unknown,
+            }
+        };
+        history.recorder.reply(call, history.moment(), reply);
+        reply == Reply::Done
+    }
+
+    async fn try_write(&mut self, key: &str, value: Option<&String>) -> Result<(), Failure> {
+        if self.session.is_some() && self.stub.rng.u8(..10) == 0 {
+            self.stub.net.report.doubled.one_more();
+            let second = self.send_write(key, value);
+            tokio::spawn(second);
+        }
+        let written = self.send_write(key, value).await;
+        let report = &self.stub.net.report;
+        match &written {
+            Ok(header) => {
+                report.writes.one_more();
+                if value.is_none() {
+                    report.deletes.one_more();
+                }
+                if is_elsewhere(header.as_ref()) {
+                    report.writes_elsewhere.one_more();
+                }
+            }
+            Err(Failure::Refused) => report.refused.one_more(),
+            Err(Failure::Unknown) => report.unknown.one_more(),
+            Err(Failure::Unanswered) => report.unanswered.one_more(),
+        }
+        written.map(drop)
+    }
+
+    /// Sends a write to any node.
+    fn send_write(
+        &mut self,
+        key: &str,
+        value: Option<&String>,
+    ) -> impl Future<Output = Result<Option<Header>, Failure>> + Send + use<> {
+        let (mut kv, session) = (self.stub.kv(), self.session);
+        let (key, value) = (key.to_owned().into(), value.cloned().map(Into::into));
+        let ((), time) = {
+            let (request, time) = self.stub.request(());
+            (request.into_inner(), time)
+        };
+        async move {
+            match value {
+                Some(value) => {
+                    let mut request = tonic::Request::new(PutRequest { key, value, session });
+                    request.set_timeout(time);
+                    within(time, kv.put(request)).await.map(|answer| answer.header)
+                }
+                None => {
+                    let mut request = tonic::Request::new(DeleteRequest { key, session });
+                    request.set_timeout(time);
+                    within(time, kv.delete(request)).await.map(|answer| answer.header)
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! What lies between the nodes, and between them and their clients: messages of raft, and pipes
+//! that carry the bytes of connections. Both are late by chance, and stop where a link is cut.
+//!
+//! A pipe over a link that is cut carries neither data nor its end. After the cut it stays silent
+//! for a while longer, as TCP does; a fresh one gets through at once.
+//!
+//! Threads: the one of the runtime. The lock is held for a look.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use fastrand::Rng;
+use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf, duplex, split};
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep};
+use tonic::codegen::{BoxFuture, Service, http};
+use tonic::transport::{Channel, Endpoint};
+
+use super::report::Report;
+
+/// Bytes that a pipe holds.
+const PIPE_BYTES: usize = 64 << 10;
+/// Between two looks at whether a link carries again.
+const LOOK: Duration = Duration::from_millis(20);
+/// How much longer than a cut a connection over it is silent, at most.
+const SILENCE_MILLIS: u64 = 12_000;
+
+/// What comes in at a node.
+pub(super) type Incoming = mpsc::UnboundedReceiver<io::Result<DuplexStream>>;
+
+/// What lies between.
+pub(super) struct Net {
+    pub(super) report: Report,
+    state: Mutex<State>,
+}
+
+struct State {
+    rng: Rng,
+    /// Links that carry nothing: from, to.
+    cut: BTreeSet<(u64, u64)>,
+    /// Nodes that do nothing until then.
+    paused: BTreeMap<u64, Instant>,
+    /// Where nodes that are up take connections.
+    doors: BTreeMap<u64, mpsc::UnboundedSender<io::Result<DuplexStream>>>,
+    pipes: Vec<Pipe>,
+}
+
+struct Pipe {
+    from: u64,
+    to: u64,
+    carriers: [AbortHandle; 2],
+}
+
+impl Pipe {
+    fn is_open(&self) -> bool {
+        self.carriers.iter().any(|carrier| !carrier.is_finished())
+    }
+
+    fn touches(&self, node: u64) -> bool {
+        self.from == node || self.to == node
+    }
+
+    /// Both ends see the end of the other.
+    fn break_off(&self) {
+        self.carriers.iter().for_each(AbortHandle::abort);
+    }
+}
+
+impl Net {
+    pub(super) fn new(rng: Rng) -> Self {
+        let (report, cut, paused, doors) = Default::default();
+        Self { report, state: Mutex::new(State { rng, cut, paused, doors, pipes: Vec::new() }) }
+    }
+
+    /// A generator of random numbers of its own, for whoever asks.
+    pub(super) fn fork_rng(&self) -> Rng {
+        self.state.lock().rng.fork()
+    }
+
+    pub(super) fn is_cut(&self, from: u64, to: u64) -> bool {
+        self.state.lock().cut.contains(&(from, to))
+    }
+
+    pub(super) fn cut(&self, from: u64, to: u64) {
+        self.state.lock().cut.insert((from, to));
+    }
+
+    pub(super) fn heal(&self) {
+        self.state.lock().cut.clear();
+    }
+
+    pub(super) fn pause(&self, node: u64, until: Instant) {
+        self.state.lock().paused.insert(node, until);
+    }
+
+    pub(super) fn end_pauses(&self) {
+        self.state.lock().paused.clear();
+    }
+
+    pub(super) fn is_paused(&self, node: u64) -> bool {
+        self.state.lock().paused.get(&node).is_some_and(|&until| until > Instant::now())
+    }
+
+    /// The time that something takes that leaves now: most are quick, a few are late.
+    pub(super) fn delay(&self) -> Duration {
+        let rng = &mut self.state.lock().rng;
+        let tail = match rng.u8(..100) {
+            0 => 200_000,
+            1..10 => 20_000,
+            _ => 2_000,
+        };
+        Duration::from_micros(300 + rng.u64(..tail))
+    }
+
+    /// Opens the door of a node.
+    pub(super) fn open(&self, node: u64) -> Incoming {
+        let (door, incoming) = mpsc::unbounded_channel();
+        self.state.lock().doors.insert(node, door);
+        incoming
+    }
+
+    /// A node is gone, with its connections. The others hear of it, or not, if its machine lost
+    /// its power.
+    pub(super) fn close(&self, node: u64) {
+        let state = &mut *self.state.lock();
+        state.doors.remove(&node);
+        let gone = state.pipes.extract_if(.., |pipe| pipe.touches(node));
+        for pipe in gone {
+            pipe.break_off();
+        }
+    }
+
+    /// Breaks the connections to a node.
+    pub(super) fn break_pipes(&self, node: u64) {
+        let state = &mut *self.state.lock();
+        state.pipes.retain(Pipe::is_open);
+        for pipe in state.pipes.iter().filter(|pipe| pipe.touches(node)) {
+            self.report.breaks.one_more();
+            pipe.break_off();
+        }
+    }
+
+    /// A channel to the node that the endpoint names, made when it is first used, and again when
+    /// it broke.
+    pub(super) fn channel(self: &Arc<Self>, from: u64, endpoint: &Endpoint) -> Channel {
+        endpoint.connect_with_connector_lazy(Connector { net: Arc::clone(self), from })
+    }
+
+    async fn connect(self: Arc<Self>, from: u64, to: u64) -> io::Result<DuplexStream> {
+        // There and back again.
+        for (from, to) in [(from, to), (to, from)] {
+            self.pass(from, to).await;
+        }
+        let (near, near_far) = duplex(PIPE_BYTES);
+        let (far_near, far) = duplex(PIPE_BYTES);
+        let (near_read, near_write) = split(near_far);
+        let (far_read, far_write) = split(far_near);
+        let mut state = self.state.lock();
+        let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
+        state.doors.get(&to).ok_or_else(refused)?.send(Ok(far)).map_err(|_| refused())?;
+        let there = tokio::spawn(Arc::clone(&self).carry(from, to, near_read, far_write));
+        let back = tokio::spawn(Arc::clone(&self).carry(to, from, far_read, near_write));
+        let carriers = [there.abort_handle(), back.abort_handle()];
+        state.pipes.push(Pipe { from, to, carriers });
+        Ok(near)
+    }
+
+    /// One direction of a pipe.
+    async fn carry(
+        self: Arc<Self>,
+        from: u64,
+        to: u64,
+        mut read: ReadHalf<DuplexStream>,
+        mut write: WriteHalf<DuplexStream>,
+    ) {
+        let mut buffer = vec![0; 4 << 10];
+        loop {
+            let len = read.read(&mut buffer).await.unwrap_or(0);
+            if self.pass(from, to).await {
+                self.report.held.one_more();
+                let silence = self.state.lock().rng.u64(..SILENCE_MILLIS);
+                sleep(Duration::from_millis(silence)).await;
+            }
+            if len == 0 || write.write_all(&buffer[..len]).await.is_err() {
+                let _ = write.shutdown().await;
+                return;
+            }
+        }
+    }
+
+    /// Returns when something that leaves now has arrived: whether a cut held it up.
+    async fn pass(&self, from: u64, to: u64) -> bool {
+        sleep(self.delay()).await;
+        let mut held = false;
+        loop {
+            let is_cut = self.is_cut(from, to);
+            if !is_cut && !self.is_paused(from) && !self.is_paused(to) {
+                return held;
+            }
+            held |= is_cut;
+            sleep(LOOK).await;
+        }
+    }
+}
+
+/// The address of a node, for clients and for its peers.
+pub(super) fn address(node: u64) -> String {
+    format!("node-{node}:1")
+}
+
+/// Connects in memory, to nodes that an [`address`] names.
+#[derive(Clone)]
+struct Connector {
+    net: Arc<Net>,
+    from: u64,
+}
+
+impl Service<http::Uri> for Connector {
+    type Response = TokioIo<DuplexStream>;
+    type Error = io::Error;
+    type Future = BoxFuture<Self::Response, io::Error>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: http::Uri) -> Self::Future {
+        let node = uri.host().and_then(|host| host.strip_prefix("node-")?.parse().ok());
+        let node = node.expect("it is the address of a node");
+        let connecting = Arc::clone(&self.net).connect(self.from, node);
+        let connected: Pin<Box<_>> = Box::pin(async move { connecting.await.map(TokioIo::new) });
+        connected
+    }
+}

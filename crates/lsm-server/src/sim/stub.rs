@@ -1,0 +1,117 @@
+//! The calls of one client to any node, by the generated clients.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fastrand::Rng;
+use lsm_client::proto::v1::kv_service_client::KvServiceClient;
+use lsm_client::proto::v1::session_service_client::SessionServiceClient;
+use lsm_client::proto::v1::{Header, OpenSessionRequest};
+use tokio::time::timeout;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Response, Status};
+
+use super::net::{Net, address};
+use crate::convert;
+
+/// How much later than its deadline a call may come back, with whatever is late here.
+const SPARE: Duration = Duration::from_millis(500);
+
+/// What a failure proves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// It certainly did not happen.
+    Refused,
+    /// It may have: a node says so.
+    Unknown,
+    /// It may have: the connection broke, or nobody answered.
+    Unanswered,
+}
+
+impl Failure {
+    /// By what is promised of the words.
+    fn of(status: &Status) -> Self {
+        let word = status.metadata().get(convert::ERROR_KEY).map(|word| word.as_bytes());
+        match word {
+            Some(b"not-leader" | b"busy" | b"no-room" | b"session-unknown" | b"invalid") => {
+                Self::Refused
+            }
+            Some(_) => Self::Unknown,
+            None => Self::Unanswered,
+        }
+    }
+}
+
+/// One client's connections to all nodes.
+pub(super) struct Stub {
+    pub(super) net: Arc<Net>,
+    pub(super) rng: Rng,
+    channels: BTreeMap<u64, Channel>,
+}
+
+impl Stub {
+    /// Of the client of this number, which is none of a node.
+    pub(super) fn new(net: &Arc<Net>, client: u64, nodes: u64) -> Self {
+        let channel = |node| {
+            let endpoint = Endpoint::from_shared(format!("http://{}", address(node)));
+            let endpoint = endpoint.expect("it is an address");
+            let endpoint = endpoint.connect_timeout(Duration::from_secs(1));
+            (node, net.channel(client, &endpoint))
+        };
+        let channels = (1..=nodes).map(channel).collect();
+        Self { net: Arc::clone(net), rng: net.fork_rng(), channels }
+    }
+
+    /// The connection to some node.
+    pub(super) fn any(&mut self) -> Channel {
+        let node = self.rng.u64(1..=self.channels.len() as u64);
+        self.channels[&node].clone()
+    }
+
+    pub(super) fn kv(&mut self) -> KvServiceClient<Channel> {
+        KvServiceClient::new(self.any())
+    }
+
+    /// A request with a deadline that is often too short.
+    pub(super) fn request<T>(&mut self, message: T) -> (Request<T>, Duration) {
+        let time = Duration::from_millis(self.rng.u64(30..2_500));
+        let mut request = Request::new(message);
+        request.set_timeout(time);
+        (request, time)
+    }
+
+    /// Opens a session, however long that takes.
+    pub(super) async fn open_session(&mut self) -> u64 {
+        loop {
+            let mut sessions = SessionServiceClient::new(self.any());
+            let (request, time) = self.request(OpenSessionRequest {});
+            if let Ok(answer) = within(time, sessions.open_session(request)).await {
+                self.net.report.sessions.one_more();
+                return answer.id;
+            }
+            self.pause(50).await;
+        }
+    }
+
+    pub(super) async fn pause(&mut self, millis_max: u64) {
+        tokio::time::sleep(Duration::from_micros(self.rng.u64(..millis_max * 1000))).await;
+    }
+}
+
+/// The answer, or what its failure proves.
+pub(super) async fn within<T>(
+    time: Duration,
+    call: impl Future<Output = Result<Response<T>, Status>>,
+) -> Result<T, Failure> {
+    match timeout(time + SPARE, call).await {
+        Ok(Ok(answer)) => Ok(answer.into_inner()),
+        Ok(Err(status)) => Err(Failure::of(&status)),
+        Err(_) => Err(Failure::Unanswered),
+    }
+}
+
+/// Whether another node than the leader answered.
+pub(super) fn is_elsewhere(header: Option<&Header>) -> bool {
+    header.is_some_and(|header| header.leader != 0 && header.leader != header.node)
+}
