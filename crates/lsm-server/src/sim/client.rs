@@ -152,20 +152,15 @@ impl Client {
     ) -> impl Future<Output = Result<Option<Header>, Failure>> + Send + use<> {
         let (mut kv, session) = (self.stub.kv(), self.session);
         let (key, value) = (key.to_owned().into(), value.cloned().map(Into::into));
-        let ((), time) = {
-            let (request, time) = self.stub.request(());
-            (request.into_inner(), time)
-        };
+        let (request, time) = self.stub.request(());
         async move {
             match value {
                 Some(value) => {
-                    let mut request = tonic::Request::new(PutRequest { key, value, session });
-                    request.set_timeout(time);
+                    let request = request.map(|()| PutRequest { key, value, session });
                     within(time, kv.put(request)).await.map(|answer| answer.header)
                 }
                 None => {
-                    let mut request = tonic::Request::new(DeleteRequest { key, session });
-                    request.set_timeout(time);
+                    let request = request.map(|()| DeleteRequest { key, session });
                     within(time, kv.delete(request)).await.map(|answer| answer.header)
                 }
             }

@@ -117,7 +117,7 @@ impl Host {
         let Some(running) = self.running.take() else { return };
         self.disk = self.disk.image(image);
         self.replicas.lock().remove(&self.id);
-        self.net.close(self.id);
+        self.net.close(self.id, image != CrashImage::Kept);
         running.server.abort();
         running.turns.abort();
         let ended = running.turns.await;

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -56,6 +57,15 @@ struct Pipe {
     from: u64,
     to: u64,
     carriers: [AbortHandle; 2],
+    /// It carries nothing any more, not even its end.
+    is_silent: Arc<AtomicBool>,
+}
+
+/// One direction of a pipe.
+struct Way {
+    from: u64,
+    to: u64,
+    is_silent: Arc<AtomicBool>,
 }
 
 impl Pipe {
@@ -126,14 +136,18 @@ impl Net {
         incoming
     }
 
-    /// A node is gone, with its connections. The others hear of it, or not, if its machine lost
-    /// its power.
-    pub(super) fn close(&self, node: u64) {
+    /// A node is gone, with its connections. The other ends hear of it unless its machine lost its
+    /// power.
+    pub(super) fn close(&self, node: u64, lost_power: bool) {
         let state = &mut *self.state.lock();
         state.doors.remove(&node);
-        let gone = state.pipes.extract_if(.., |pipe| pipe.touches(node));
-        for pipe in gone {
-            pipe.break_off();
+        for pipe in state.pipes.extract_if(.., |pipe| pipe.touches(node)) {
+            if lost_power {
+                self.report.silenced.add(u64::from(pipe.is_open()));
+                pipe.is_silent.store(true, Ordering::Relaxed);
+            } else {
+                pipe.break_off();
+            }
         }
     }
 
@@ -141,7 +155,7 @@ impl Net {
     pub(super) fn break_pipes(&self, node: u64) {
         let state = &mut *self.state.lock();
         state.pipes.retain(Pipe::is_open);
-        for pipe in state.pipes.iter().filter(|pipe| pipe.touches(node)) {
+        for pipe in state.pipes.extract_if(.., |pipe| pipe.touches(node)) {
             self.report.breaks.one_more();
             pipe.break_off();
         }
@@ -165,28 +179,35 @@ impl Net {
         let mut state = self.state.lock();
         let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
         state.doors.get(&to).ok_or_else(refused)?.send(Ok(far)).map_err(|_| refused())?;
-        let there = tokio::spawn(Arc::clone(&self).carry(from, to, near_read, far_write));
-        let back = tokio::spawn(Arc::clone(&self).carry(to, from, far_read, near_write));
-        let carriers = [there.abort_handle(), back.abort_handle()];
-        state.pipes.push(Pipe { from, to, carriers });
+        let is_silent = Arc::new(AtomicBool::new(false));
+        let carry = |from, to, read, write| {
+            let way = Way { from, to, is_silent: Arc::clone(&is_silent) };
+            tokio::spawn(Arc::clone(&self).carry(way, read, write)).abort_handle()
+        };
+        let carriers =
+            [carry(from, to, near_read, far_write), carry(to, from, far_read, near_write)];
+        state.pipes.push(Pipe { from, to, carriers, is_silent });
         Ok(near)
     }
 
-    /// One direction of a pipe.
+    /// Carries bytes one way, until their end.
     async fn carry(
         self: Arc<Self>,
-        from: u64,
-        to: u64,
+        way: Way,
         mut read: ReadHalf<DuplexStream>,
         mut write: WriteHalf<DuplexStream>,
     ) {
         let mut buffer = vec![0; 4 << 10];
         loop {
             let len = read.read(&mut buffer).await.unwrap_or(0);
-            if self.pass(from, to).await {
+            if self.pass(way.from, way.to).await {
                 self.report.held.one_more();
                 let silence = self.state.lock().rng.u64(..SILENCE_MILLIS);
                 sleep(Duration::from_millis(silence)).await;
+            }
+            if way.is_silent.load(Ordering::Relaxed) {
+                // With both its ends in hand.
+                std::future::pending::<()>().await;
             }
             if len == 0 || write.write_all(&buffer[..len]).await.is_err() {
                 let _ = write.shutdown().await;

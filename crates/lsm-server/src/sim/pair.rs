@@ -11,7 +11,6 @@ use lsm_client::proto::v1::{
 use tonic::{Response, Status};
 
 use super::history::History;
-use super::net::Net;
 use super::stub::{Stub, within};
 
 const KEYS: [&str; 2] = ["pair-a", "pair-b"];

@@ -11,7 +11,7 @@ impl Count {
         self.add(1);
     }
 
-    fn add(&self, count: u64) {
+    pub(super) fn add(&self, count: u64) {
         self.0.fetch_add(count, Ordering::Relaxed);
     }
 
@@ -53,6 +53,8 @@ counts! {
     transfers,
     /// Connections that were broken.
     breaks,
+    /// Connections that went silent because a machine lost its power.
+    silenced,
     /// Connections that were held up by a cut.
     held,
     reads,

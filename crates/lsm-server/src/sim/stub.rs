@@ -18,6 +18,10 @@ use crate::convert;
 /// How much later than its deadline a call may come back, with whatever is late here.
 const SPARE: Duration = Duration::from_millis(500);
 
+/// How soon a client finds out that a connection has gone silent: the interval and the time for an
+/// answer.
+const KEEPALIVE: Duration = Duration::from_millis(700);
+
 /// What a failure proves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Failure {
@@ -56,7 +60,10 @@ impl Stub {
         let channel = |node| {
             let endpoint = Endpoint::from_shared(format!("http://{}", address(node)));
             let endpoint = endpoint.expect("it is an address");
-            let endpoint = endpoint.connect_timeout(Duration::from_secs(1));
+            let endpoint = endpoint
+                .connect_timeout(Duration::from_secs(1))
+                .http2_keep_alive_interval(KEEPALIVE)
+                .keep_alive_timeout(KEEPALIVE);
             (node, net.channel(client, &endpoint))
         };
         let channels = (1..=nodes).map(channel).collect();
