@@ -4,20 +4,16 @@
 
 use std::sync::Arc;
 
-use lsm_client::proto::v1::{
-    DeleteRequest, GetRequest, GetResponse, Header, PutRequest, Session,
-};
-use lsm_raft::testkit::{Call, Reply};
-use tokio::time::Duration;
-
 use super::history::History;
 use super::net::Net;
 use super::stub::{Failure, Stub, is_elsewhere, within};
+use lsm_client::proto::v1::{DeleteRequest, GetRequest, GetResponse, Header, PutRequest, Session};
+use lsm_raft::testkit::{Call, Reply};
 
 /// Few keys, so that clients meet.
-const KEYS: u64 = 3;
+const KEYS: u64 = 2;
 /// The longest pause between two requests.
-const PAUSE_MILLIS: u64 = 120;
+const PAUSE_MILLIS: u64 = 80;
 
 pub(super) struct Client {
     id: u64,
@@ -26,8 +22,6 @@ pub(super) struct Client {
     with_session: bool,
     session: Option<Session>,
     written: u64,
-    /// How long after the last fault it was first served.
-    served: Option<Duration>,
 }
 
 impl Client {
@@ -45,19 +39,18 @@ impl Client {
             with_session,
             session: None,
             written: 0,
-            served: None,
         }
     }
 
-    /// Until it is told to end: how long after the last fault it was first served.
-    pub(super) async fn run(mut self) -> Option<Duration> {
+    /// Until it is told to end.
+    pub(super) async fn run(mut self) {
         if self.with_session {
             self.session = Some(Session { id: self.stub.open_session().await, sequence: 0 });
         }
         while !self.history.is_over() {
             self.stub.pause(PAUSE_MILLIS).await;
             let key = format!("key{}", self.stub.rng.u64(..KEYS));
-            let since = self.history.since_heal();
+            let is_healed = self.history.is_healed();
             let served = match self.stub.rng.u8(..10) {
                 0..5 => self.get(&key).await,
                 5 => self.write(&key, None).await,
@@ -67,12 +60,10 @@ impl Client {
                     self.write(&key, Some(value)).await
                 }
             };
-            // Only what began after the last fault.
-            if served && since.is_some() && self.served.is_none() {
-                self.served = self.history.since_heal();
+            if served && is_healed {
+                self.history.note_served(self.id);
             }
         }
-        self.served
     }
 
     async fn get(&mut self, key: &str) -> bool {

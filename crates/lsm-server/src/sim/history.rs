@@ -1,9 +1,13 @@
 //! The order in which clients call and are answered: what the history is checked by.
 
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use lsm_raft::testkit::Recorder;
-use tokio::time::{Duration, Instant};
+use parking_lot::Mutex;
+use tokio::time::Instant;
 
 const OPERATIONS_MAX: usize = 1 << 20;
 
@@ -13,7 +17,9 @@ pub(super) struct History {
     moments: AtomicU64,
     is_over: AtomicBool,
     /// When the last fault ended, if it has.
-    healed: std::sync::OnceLock<Instant>,
+    healed: OnceLock<Instant>,
+    /// How long after that each client was served first, of what it began after that.
+    served: Mutex<BTreeMap<u64, Duration>>,
 }
 
 impl History {
@@ -22,7 +28,8 @@ impl History {
             recorder: Recorder::new(OPERATIONS_MAX),
             moments: AtomicU64::new(0),
             is_over: AtomicBool::new(false),
-            healed: std::sync::OnceLock::new(),
+            healed: OnceLock::new(),
+            served: Mutex::default(),
         }
     }
 
@@ -35,9 +42,21 @@ impl History {
         self.healed.set(Instant::now()).expect("once");
     }
 
-    /// How long ago the last fault ended; none as long as there are faults.
-    pub(super) fn since_heal(&self) -> Option<Duration> {
-        self.healed.get().map(Instant::elapsed)
+    /// Whether the last fault has ended.
+    pub(super) fn is_healed(&self) -> bool {
+        self.healed.get().is_some()
+    }
+
+    /// A client was served, after the last fault.
+    pub(super) fn note_served(&self, client: u64) {
+        if let Some(healed) = self.healed.get() {
+            self.served.lock().entry(client).or_insert(healed.elapsed());
+        }
+    }
+
+    /// How long after the last fault each client was served first.
+    pub(super) fn served(&self) -> BTreeMap<u64, Duration> {
+        self.served.lock().clone()
     }
 
     /// Nobody begins anything any more.

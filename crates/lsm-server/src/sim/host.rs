@@ -106,8 +106,7 @@ impl Host {
                 .serve_with_incoming(intake, incoming);
             served.await.expect("it serves until it is aborted");
         });
-        let turns =
-            Turns { id: self.id, net: Arc::clone(&self.net), replica, stepper, clock, rng };
+        let turns = Turns { id: self.id, net: Arc::clone(&self.net), replica, stepper, clock, rng };
         let turns = tokio::spawn(turns.take());
         self.running = Some(Running { turns, server, health, _closing: closing });
     }

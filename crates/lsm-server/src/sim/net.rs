@@ -46,6 +46,8 @@ struct State {
     rng: Rng,
     /// Links that carry nothing: from, to.
     cut: BTreeSet<(u64, u64)>,
+    /// Machines without power.
+    dark: BTreeSet<u64>,
     /// Nodes that do nothing until then.
     paused: BTreeMap<u64, Instant>,
     /// Where nodes that are up take connections.
@@ -85,8 +87,8 @@ impl Pipe {
 
 impl Net {
     pub(super) fn new(rng: Rng) -> Self {
-        let (report, cut, paused, doors) = Default::default();
-        Self { report, state: Mutex::new(State { rng, cut, paused, doors, pipes: Vec::new() }) }
+        let (report, cut, dark, paused, doors, pipes) = Default::default();
+        Self { report, state: Mutex::new(State { rng, cut, dark, paused, doors, pipes }) }
     }
 
     /// A generator of random numbers of its own, for whoever asks.
@@ -132,7 +134,9 @@ impl Net {
     /// Opens the door of a node.
     pub(super) fn open(&self, node: u64) -> Incoming {
         let (door, incoming) = mpsc::unbounded_channel();
-        self.state.lock().doors.insert(node, door);
+        let state = &mut *self.state.lock();
+        state.doors.insert(node, door);
+        state.dark.remove(&node);
         incoming
     }
 
@@ -141,6 +145,9 @@ impl Net {
     pub(super) fn close(&self, node: u64, lost_power: bool) {
         let state = &mut *self.state.lock();
         state.doors.remove(&node);
+        if lost_power {
+            state.dark.insert(node);
+        }
         for pipe in state.pipes.extract_if(.., |pipe| pipe.touches(node)) {
             if lost_power {
                 self.report.silenced.add(u64::from(pipe.is_open()));
@@ -222,7 +229,8 @@ impl Net {
         let mut held = false;
         loop {
             let is_cut = self.is_cut(from, to);
-            if !is_cut && !self.is_paused(from) && !self.is_paused(to) {
+            let is_dark = self.state.lock().dark.contains(&to);
+            if !is_cut && !is_dark && !self.is_paused(from) && !self.is_paused(to) {
                 return held;
             }
             held |= is_cut;

@@ -29,6 +29,7 @@ pub(super) async fn write(pair: Arc<Pair>, mut stub: Stub, history: Arc<History>
     let mut number = 0;
     while !history.is_over() {
         stub.pause(PAUSE_MILLIS).await;
+        let is_healed = history.is_healed();
         number += 1;
         let writes = KEYS.map(|key| Write {
             op: Some(Op::Put(PutOp { key: key.into(), value: number.to_string().into() })),
@@ -45,6 +46,9 @@ pub(super) async fn write(pair: Arc<Pair>, mut stub: Stub, history: Arc<History>
         }
         pair.least.fetch_max(number, Ordering::Relaxed);
         stub.net.report.batches.one_more();
+        if is_healed {
+            history.note_served(stub.client);
+        }
     }
 }
 
@@ -52,6 +56,7 @@ pub(super) async fn write(pair: Arc<Pair>, mut stub: Stub, history: Arc<History>
 pub(super) async fn read(pair: Arc<Pair>, mut stub: Stub, history: Arc<History>) {
     while !history.is_over() {
         stub.pause(PAUSE_MILLIS).await;
+        let is_healed = history.is_healed();
         let least = pair.least.load(Ordering::Relaxed);
         let scan = ScanRequest { prefix: PREFIX.into(), ..ScanRequest::default() };
         let (request, time) = stub.request(scan);
@@ -74,6 +79,9 @@ pub(super) async fn read(pair: Arc<Pair>, mut stub: Stub, history: Arc<History>)
         let seen = numbers.first().copied().unwrap_or(0);
         assert!(seen >= least, "a scan saw batch {seen}, and {least} was known before it began");
         pair.least.fetch_max(seen, Ordering::Relaxed);
+        if is_healed {
+            history.note_served(stub.client);
+        }
     }
 }
 

@@ -49,6 +49,7 @@ impl Failure {
 
 /// One client's connections to all nodes.
 pub(super) struct Stub {
+    pub(super) client: u64,
     pub(super) net: Arc<Net>,
     pub(super) rng: Rng,
     channels: BTreeMap<u64, Channel>,
@@ -67,7 +68,7 @@ impl Stub {
             (node, net.channel(client, &endpoint))
         };
         let channels = (1..=nodes).map(channel).collect();
-        Self { net: Arc::clone(net), rng: net.fork_rng(), channels }
+        Self { client, net: Arc::clone(net), rng: net.fork_rng(), channels }
     }
 
     /// The connection to some node.
@@ -80,9 +81,10 @@ impl Stub {
         KvServiceClient::new(self.any())
     }
 
-    /// A request with a deadline that is often too short.
+    /// A request with a deadline that is often too short, or long enough for all that may happen.
     pub(super) fn request<T>(&mut self, message: T) -> (Request<T>, Duration) {
-        let time = Duration::from_millis(self.rng.u64(30..2_500));
+        let millis_max = if self.rng.bool() { 2_000 } else { 6_000 };
+        let time = Duration::from_millis(self.rng.u64(30..millis_max));
         let mut request = Request::new(message);
         request.set_timeout(time);
         (request, time)
