@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::transport::Server;
 
-use super::net::{Net, address};
+use super::net::{Net, address, delay};
 use crate::intake::Intake;
 use crate::limits::Limits;
 use crate::service::{Context, Dialer, Health, Peers, routes};
@@ -80,6 +80,7 @@ impl Host {
             node: self.id,
             net: Arc::clone(&self.net),
             replicas: Arc::clone(&self.replicas),
+            rng: Mutex::new(rng.fork()),
         });
         let options = self.options(&clock, &mut rng);
         let timing = options.config.timing();
@@ -206,6 +207,7 @@ struct Wire {
     node: u64,
     net: Arc<Net>,
     replicas: Replicas,
+    rng: Mutex<Rng>,
 }
 
 impl Transport for Wire {
@@ -215,7 +217,7 @@ impl Transport for Wire {
             if self.net.is_cut(from, to) {
                 continue;
             }
-            let (delay, replicas) = (self.net.delay(), Arc::clone(&self.replicas));
+            let (delay, replicas) = (delay(&mut self.rng.lock()), Arc::clone(&self.replicas));
             tokio::spawn(async move {
                 sleep(delay).await;
                 let replica = replicas.lock().get(&to).cloned();

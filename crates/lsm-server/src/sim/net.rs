@@ -68,6 +68,7 @@ struct Way {
     from: u64,
     to: u64,
     is_silent: Arc<AtomicBool>,
+    rng: Rng,
 }
 
 impl Pipe {
@@ -120,17 +121,6 @@ impl Net {
         self.state.lock().paused.get(&node).is_some_and(|&until| until > Instant::now())
     }
 
-    /// The time that something takes that leaves now: most are quick, a few are late.
-    pub(super) fn delay(&self) -> Duration {
-        let rng = &mut self.state.lock().rng;
-        let tail = match rng.u8(..100) {
-            0 => 200_000,
-            1..10 => 20_000,
-            _ => 2_000,
-        };
-        Duration::from_micros(300 + rng.u64(..tail))
-    }
-
     /// Opens the door of a node.
     pub(super) fn open(&self, node: u64) -> Incoming {
         let (door, incoming) = mpsc::unbounded_channel();
@@ -176,8 +166,9 @@ impl Net {
 
     async fn connect(self: Arc<Self>, from: u64, to: u64) -> io::Result<DuplexStream> {
         // There and back again.
+        let mut rng = self.fork_rng();
         for (from, to) in [(from, to), (to, from)] {
-            self.pass(from, to).await;
+            self.pass(from, to, &mut rng).await;
         }
         let (near, near_far) = duplex(PIPE_BYTES);
         let (far_near, far) = duplex(PIPE_BYTES);
@@ -187,8 +178,8 @@ impl Net {
         let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
         state.doors.get(&to).ok_or_else(refused)?.send(Ok(far)).map_err(|_| refused())?;
         let is_silent = Arc::new(AtomicBool::new(false));
-        let carry = |from, to, read, write| {
-            let way = Way { from, to, is_silent: Arc::clone(&is_silent) };
+        let mut carry = |from, to, read, write| {
+            let way = Way { from, to, is_silent: Arc::clone(&is_silent), rng: rng.fork() };
             tokio::spawn(Arc::clone(&self).carry(way, read, write)).abort_handle()
         };
         let carriers =
@@ -200,17 +191,16 @@ impl Net {
     /// Carries bytes one way, until their end.
     async fn carry(
         self: Arc<Self>,
-        way: Way,
+        mut way: Way,
         mut read: ReadHalf<DuplexStream>,
         mut write: WriteHalf<DuplexStream>,
     ) {
         let mut buffer = vec![0; 4 << 10];
         loop {
             let len = read.read(&mut buffer).await.unwrap_or(0);
-            if self.pass(way.from, way.to).await {
+            if self.pass(way.from, way.to, &mut way.rng).await {
                 self.report.held.one_more();
-                let silence = self.state.lock().rng.u64(..SILENCE_MILLIS);
-                sleep(Duration::from_millis(silence)).await;
+                sleep(Duration::from_millis(way.rng.u64(..SILENCE_MILLIS))).await;
             }
             if way.is_silent.load(Ordering::Relaxed) {
                 // With both its ends in hand.
@@ -224,8 +214,8 @@ impl Net {
     }
 
     /// Returns when something that leaves now has arrived: whether a cut held it up.
-    async fn pass(&self, from: u64, to: u64) -> bool {
-        sleep(self.delay()).await;
+    async fn pass(&self, from: u64, to: u64, rng: &mut Rng) -> bool {
+        sleep(delay(rng)).await;
         let mut held = false;
         loop {
             let is_cut = self.is_cut(from, to);
@@ -237,6 +227,16 @@ impl Net {
             sleep(LOOK).await;
         }
     }
+}
+
+/// The time that something takes on its way: most are quick, a few are late.
+pub(super) fn delay(rng: &mut Rng) -> Duration {
+    let tail = match rng.u8(..100) {
+        0 => 200_000,
+        1..10 => 20_000,
+        _ => 2_000,
+    };
+    Duration::from_micros(300 + rng.u64(..tail))
 }
 
 /// The address of a node, for clients and for its peers.

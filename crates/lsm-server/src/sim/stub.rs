@@ -9,6 +9,7 @@ use lsm_client::proto::v1::kv_service_client::KvServiceClient;
 use lsm_client::proto::v1::session_service_client::SessionServiceClient;
 use lsm_client::proto::v1::{Header, OpenSessionRequest};
 use tokio::time::timeout;
+use tonic::metadata::MetadataValue;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response, Status};
 
@@ -36,8 +37,8 @@ pub(super) enum Failure {
 impl Failure {
     /// By what is promised of the words.
     fn of(status: &Status) -> Self {
-        let word = status.metadata().get(convert::ERROR_KEY).map(|word| word.as_bytes());
-        match word {
+        let word = status.metadata().get(convert::ERROR_KEY);
+        match word.map(MetadataValue::as_bytes) {
             Some(b"not-leader" | b"busy" | b"no-room" | b"session-unknown" | b"invalid") => {
                 Self::Refused
             }
