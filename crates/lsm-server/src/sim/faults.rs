@@ -30,7 +30,7 @@ pub(super) async fn strike(net: &Net, replicas: &Replicas, hosts: &mut [Host], m
         }
         let victim = victim(replicas, hosts.len() as u64, &mut rng);
         let away = Duration::from_millis(rng.u64(100..AWAY_MILLIS));
-        match rng.u8(..14) {
+        match rng.u8(..16) {
             0 | 1 => {
                 let at = victim as usize - 1;
                 if hosts[at].is_up() {
@@ -58,11 +58,14 @@ pub(super) async fn strike(net: &Net, replicas: &Replicas, hosts: &mut [Host], m
                 let to = rng.u64(1..=hosts.len() as u64);
                 transfer(net, replicas, to);
             }
+            11 | 12 => {
+                net.report.stalls.one_more();
+                net.stall_disks(Instant::now() + away / 2);
+            }
             _ => net.break_pipes(victim),
         }
     }
-    net.heal();
-    net.end_pauses();
+    net.calm();
     for host in hosts.iter_mut().filter(|host| !host.is_up()) {
         host.start().await;
     }

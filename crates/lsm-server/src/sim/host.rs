@@ -178,7 +178,7 @@ impl Turns {
                 self.stepper.raft();
             }
             // A disk takes longer now and then, and so does what is applied.
-            if self.stepper.log_is_due() && self.rng.u8(..3) > 0 {
+            if self.stepper.log_is_due() && self.rng.u8(..3) > 0 && !self.net.is_stalled() {
                 self.stepper.log();
             }
             if self.stepper.apply_is_due() && self.rng.u8(..3) > 0 {

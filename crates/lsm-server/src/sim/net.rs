@@ -33,6 +33,11 @@ const LOOK: Duration = Duration::from_millis(20);
 /// How much longer than a cut a connection over it is silent, at most.
 const SILENCE_MILLIS: u64 = 12_000;
 
+/// So much of what travels between nodes breaks its connection instead.
+const BREAK_ONE_OF: u8 = 200;
+/// The number of the first client; those of nodes are less.
+pub(super) const FIRST_CLIENT: u64 = 101;
+
 /// What comes in at a node.
 pub(super) type Incoming = mpsc::UnboundedReceiver<io::Result<DuplexStream>>;
 
@@ -46,10 +51,14 @@ struct State {
     rng: Rng,
     /// Links that carry nothing: from, to.
     cut: BTreeSet<(u64, u64)>,
+    /// Connections between nodes break now and then, just when something is on its way.
+    breaks: bool,
     /// Machines without power.
     dark: BTreeSet<u64>,
     /// Nodes that do nothing until then.
     paused: BTreeMap<u64, Instant>,
+    /// All disks take no sync to its end before that.
+    stalled: Option<Instant>,
     /// Where nodes that are up take connections.
     doors: BTreeMap<u64, mpsc::UnboundedSender<io::Result<DuplexStream>>>,
     pipes: Vec<Pipe>,
@@ -88,8 +97,9 @@ impl Pipe {
 
 impl Net {
     pub(super) fn new(rng: Rng) -> Self {
-        let (report, cut, dark, paused, doors, pipes) = Default::default();
-        Self { report, state: Mutex::new(State { rng, cut, dark, paused, doors, pipes }) }
+        let (report, cut, dark, paused, stalled, doors, pipes) = Default::default();
+        let state = State { rng, cut, breaks: true, dark, paused, stalled, doors, pipes };
+        Self { report, state: Mutex::new(state) }
     }
 
     /// A generator of random numbers of its own, for whoever asks.
@@ -113,12 +123,25 @@ impl Net {
         self.state.lock().paused.insert(node, until);
     }
 
-    pub(super) fn end_pauses(&self) {
-        self.state.lock().paused.clear();
+    /// Nothing goes wrong any more, but for machines that have no power.
+    pub(super) fn calm(&self) {
+        let state = &mut *self.state.lock();
+        state.breaks = false;
+        state.cut.clear();
+        state.paused.clear();
+        state.stalled = None;
     }
 
     pub(super) fn is_paused(&self, node: u64) -> bool {
         self.state.lock().paused.get(&node).is_some_and(|&until| until > Instant::now())
+    }
+
+    pub(super) fn stall_disks(&self, until: Instant) {
+        self.state.lock().stalled = Some(until);
+    }
+
+    pub(super) fn is_stalled(&self) -> bool {
+        self.state.lock().stalled.is_some_and(|until| until > Instant::now())
     }
 
     /// Opens the door of a node.
@@ -148,14 +171,24 @@ impl Net {
         }
     }
 
-    /// Breaks the connections to a node.
+    /// Breaks the connections of a node.
     pub(super) fn break_pipes(&self, node: u64) {
+        self.break_off(|pipe| pipe.touches(node));
+    }
+
+    fn break_off(&self, is_meant: impl Fn(&Pipe) -> bool) {
         let state = &mut *self.state.lock();
         state.pipes.retain(Pipe::is_open);
-        for pipe in state.pipes.extract_if(.., |pipe| pipe.touches(node)) {
+        for pipe in state.pipes.extract_if(.., |pipe| is_meant(pipe)) {
             self.report.breaks.one_more();
             pipe.break_off();
         }
+    }
+
+    /// Whether what travels this way now breaks the connection instead of arriving.
+    fn is_to_break(&self, way: &mut Way) -> bool {
+        let between_nodes = way.from.max(way.to) < FIRST_CLIENT;
+        between_nodes && way.rng.u8(..BREAK_ONE_OF) == 0 && self.state.lock().breaks
     }
 
     /// A channel to the node that the endpoint names, made when it is first used, and again when
@@ -201,6 +234,11 @@ impl Net {
             if self.pass(way.from, way.to, &mut way.rng).await {
                 self.report.held.one_more();
                 sleep(Duration::from_millis(way.rng.u64(..SILENCE_MILLIS))).await;
+            }
+            if self.is_to_break(&mut way) {
+                self.break_off(|pipe| Arc::ptr_eq(&pipe.is_silent, &way.is_silent));
+                // Which ends this task, too.
+                std::future::pending::<()>().await;
             }
             if way.is_silent.load(Ordering::Relaxed) {
                 // With both its ends in hand.

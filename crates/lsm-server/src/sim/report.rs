@@ -50,6 +50,8 @@ counts! {
     one_way_cuts,
     heals,
     pauses,
+    /// Of all disks: what is late then takes effect afterwards.
+    stalls,
     transfers,
     /// Connections that were broken.
     breaks,

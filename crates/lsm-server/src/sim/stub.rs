@@ -84,8 +84,12 @@ impl Stub {
 
     /// A request with a deadline that is often too short, or long enough for all that may happen.
     pub(super) fn request<T>(&mut self, message: T) -> (Request<T>, Duration) {
-        let millis_max = if self.rng.bool() { 2_000 } else { 6_000 };
-        let time = Duration::from_millis(self.rng.u64(30..millis_max));
+        let millis = match self.rng.u8(..4) {
+            0 => 5..60,
+            1 => 30..2_000,
+            _ => 30..6_000,
+        };
+        let time = Duration::from_millis(self.rng.u64(millis));
         let mut request = Request::new(message);
         request.set_timeout(time);
         (request, time)
