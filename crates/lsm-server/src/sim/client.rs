@@ -13,7 +13,7 @@ use lsm_raft::testkit::{Call, Reply};
 /// Few keys, so that clients meet.
 const KEYS: u64 = 2;
 /// The longest pause between two requests.
-const PAUSE_MILLIS: u64 = 80;
+const PAUSE_MILLIS: u64 = 60;
 
 pub(super) struct Client {
     id: u64,
@@ -22,6 +22,8 @@ pub(super) struct Client {
     with_session: bool,
     session: Option<Session>,
     written: u64,
+    /// The key of the last write, if that may not have happened.
+    doubt: Option<String>,
 }
 
 impl Client {
@@ -39,6 +41,7 @@ impl Client {
             with_session,
             session: None,
             written: 0,
+            doubt: None,
         }
     }
 
@@ -49,9 +52,12 @@ impl Client {
         }
         while !self.history.is_over() {
             self.stub.pause(PAUSE_MILLIS).await;
-            let key = format!("key{}", self.stub.rng.u64(..KEYS));
             let is_healed = self.history.is_healed();
-            let served = match self.stub.rng.u8(..10) {
+            // What is not known, or said not to have happened, is looked at.
+            let doubt = self.doubt.take();
+            let choice = if doubt.is_some() { 0 } else { self.stub.rng.u8(..10) };
+            let key = doubt.unwrap_or_else(|| format!("key{}", self.stub.rng.u64(..KEYS)));
+            let served = match choice {
                 0..5 => self.get(&key).await,
                 5 => self.write(&key, None).await,
                 _ => {
@@ -107,6 +113,7 @@ impl Client {
             }
         };
         history.recorder.reply(call, history.moment(), reply);
+        self.doubt = (reply != Reply::Done).then(|| key.to_owned());
         reply == Reply::Done
     }
 

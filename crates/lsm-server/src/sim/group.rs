@@ -18,7 +18,7 @@ use super::pair::{self, Pair};
 use super::report::Report;
 use super::stub::Stub;
 
-const CLIENTS: u64 = 6;
+const CLIENTS: u64 = 8;
 const SCANNERS: u64 = 2;
 /// After the last fault each client is served within this time.
 const RECOVERY_MAX: Duration = Duration::from_secs(8);
@@ -45,7 +45,7 @@ pub(super) async fn run(seed: u64) -> Report {
     }
     let mut tasks = Vec::new();
     for id in FIRST_CLIENT..FIRST_CLIENT + CLIENTS {
-        let client = Client::new(id, count, id % 2 == 0, &net, &history);
+        let client = Client::new(id, count, id % 4 == 0, &net, &history);
         tasks.push(tokio::spawn(client.run()));
     }
     let pair = Arc::new(Pair::default());
