@@ -287,6 +287,7 @@ proto.rs            L0
 main.rs             L5
 node.rs             L4
 sim/                L4
+    seeds.rs
     group.rs
     faults.rs
     pair.rs
