@@ -109,29 +109,17 @@ pub fn replay(
     closed_at: Option<Lsn>,
     visit: &mut dyn FnMut(LogRecord<'_>) -> Result<()>,
 ) -> Result<Replayed> {
-    let (found, damage) = read_log(fs, dir, owner, segments, start, closed_at, visit)?;
+    let (found, damage) = replay_to_damage(fs, dir, owner, segments, start, closed_at, visit)?;
     damage.map_or(Ok(found), |damage| Err(damage.error))
 }
 
-/// As [`replay`], of a log that was not closed, for an owner who can get back from elsewhere what is
-/// lost: damage in the last segment that was started is no error, but returned beside what lies
-/// before it.
+/// As [`replay`], for an owner who can get back from elsewhere what is lost: damage in the last
+/// segment that was started is no error, but returned beside what lies before it.
 ///
 /// # Errors
 ///
 /// As for [`replay`], for all other damage.
 pub fn replay_to_damage(
-    fs: &dyn Fs,
-    dir: &Path,
-    owner: u64,
-    segments: &[SegmentInfo],
-    start: Lsn,
-    visit: &mut dyn FnMut(LogRecord<'_>) -> Result<()>,
-) -> Result<(Replayed, Option<Damage>)> {
-    read_log(fs, dir, owner, segments, start, None, visit)
-}
-
-fn read_log(
     fs: &dyn Fs,
     dir: &Path,
     owner: u64,

@@ -212,7 +212,8 @@ impl Folder<'_> {
         let mut replay = Replay::new(cache_bytes);
         let visit = &mut |record: wal::LogRecord<'_>| replay.visit(&record);
         let (fs, dir, owner) = (self.fs, self.dir, self.owner);
-        let (replayed, damage) = wal::replay_to_damage(fs, dir, owner, &segments, start, visit)?;
+        let (replayed, damage) =
+            wal::replay_to_damage(fs, dir, owner, &segments, start, None, visit)?;
         if !replayed.started.iter().any(|started| started.number == newest.number) {
             return damage.map_or(Ok(None), |damage| Err(damage.error));
         }
