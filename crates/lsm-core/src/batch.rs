@@ -8,10 +8,10 @@
 
 use std::fmt;
 
-use crate::coding::{Decoder, put_varint};
-use crate::error::{Error, Result};
 use crate::key::{KeyspaceId, Kind, SEQ_MAX, SeqNo};
 use crate::options::{BATCH_BYTES_MAX, KEY_LEN_MAX, VALUE_LEN_MAX};
+use lsm_log::coding::{Decoder, put_varint};
+use lsm_log::error::{Error, Result};
 
 const HEADER_LEN: usize = 12;
 
@@ -323,7 +323,7 @@ impl<'a> Iterator for Operations<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::ErrorKind;
+    use lsm_log::error::ErrorKind;
 
     fn sample() -> WriteBatch {
         let mut batch = WriteBatch::new();

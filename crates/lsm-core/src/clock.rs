@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
-use crate::sync::Mutex;
+use parking_lot::Mutex;
 
 /// A monotonic clock. Implementations are shared between threads.
 pub trait Clock: Debug + Send + Sync + 'static {

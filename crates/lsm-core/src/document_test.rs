@@ -8,17 +8,17 @@
 use std::collections::BTreeMap;
 
 use crate::batch::{Batch, KeyspaceRef, WriteBatch};
-use crate::checksum::checksum;
 use crate::key::{KeyHash, KeyspaceId, Kind, SEQ_MAX, SeqNo, Tag};
 use crate::options;
-use crate::{sstable, version, wal};
+use crate::{sstable, version};
+use lsm_log::checksum::checksum;
 
 const DOCUMENT: &str = include_str!("../../../docs/format.md");
 
 /// What the program says: bytes under the name of their example.
 fn examples() -> Vec<(&'static str, Vec<u8>)> {
     let mut all = vec![("batch", batch())];
-    all.extend(wal::document_test::examples());
+    all.extend(lsm_log::testkit::document::examples());
     all.extend(version::document_test::examples());
     all.extend(sstable::document_test::examples());
     all
@@ -43,7 +43,7 @@ fn numbers() -> Vec<(&'static str, u64)> {
         ("hash(\"\")", KeyHash::of(b"").0),
         ("hash(\"key\")", KeyHash::of(b"key").0),
     ];
-    all.extend(wal::document_test::numbers());
+    all.extend(lsm_log::testkit::document::numbers());
     all.extend(version::document_test::numbers());
     all.extend(sstable::document_test::numbers());
     all

@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::error::Error;
+use lsm_log::error::Error;
 
 /// Work that a database does on its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

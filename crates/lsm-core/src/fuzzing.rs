@@ -19,7 +19,7 @@ pub fn block(bytes: &[u8]) {
 
 /// One log segment: replayed.
 pub fn log(bytes: &[u8]) {
-    crate::wal::fuzzing::check_log(bytes);
+    lsm_log::fuzzing::check_log(bytes);
 }
 
 /// A manifest file; and the bytes as a single edit, which must come back as they went out.
@@ -46,7 +46,7 @@ pub fn mend_sstable(bytes: &mut [u8]) {
 
 /// Mends every checksum of a mutated log segment.
 pub fn mend_log(bytes: &mut [u8]) {
-    crate::wal::fuzzing::mend_checksums(bytes);
+    lsm_log::fuzzing::mend_checksums(bytes);
 }
 
 /// Mends every checksum of a mutated manifest.
@@ -61,5 +61,5 @@ pub fn blocks_of(table: &[u8]) -> Vec<Vec<u8>> {
 
 /// The payloads of an intact log segment or manifest: seeds for [`batch`] and [`manifest`].
 pub fn payloads_of(framed: &[u8]) -> Vec<Vec<u8>> {
-    crate::wal::fuzzing::payloads(framed)
+    lsm_log::fuzzing::payloads(framed)
 }

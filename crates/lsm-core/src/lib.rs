@@ -28,22 +28,16 @@
 //! # }
 //! ```
 //!
-//! The modules [`coding`], [`fs`] and [`wal`] are for those who build a store of their own beside
-//! the engine, as `lsm-raft` does, or who bring a file system. Users of [`Db`] need none of them.
+//! [`fs`] is for those who bring a file system of their own, or test with one that fails or crashes.
 
 mod batch;
 mod cache;
-mod checksum;
 mod clock;
-pub mod coding;
 mod compaction;
 mod db;
 #[cfg(test)]
 mod document_test;
-mod error;
 mod event;
-mod file_name;
-pub mod fs;
 #[cfg(feature = "testkit")]
 pub mod fuzzing;
 mod iter;
@@ -52,21 +46,20 @@ mod memtable;
 mod metrics;
 mod options;
 mod sstable;
-mod sync;
 #[cfg(feature = "testkit")]
 pub mod testkit;
 mod value;
 mod version;
-pub mod wal;
 
 pub use batch::{KeyspaceRef, WriteBatch};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use db::{
     Cursor, Db, Keyspace, Level, Range, Readable, Snapshot, StallReason, Stats, Table, Verified,
 };
-pub use error::{Error, ErrorKind, Result};
 pub use event::{BackgroundJob, Event};
 pub use key::{KeyspaceId, SeqNo};
+pub use lsm_log::error::{Error, ErrorKind, Result};
+pub use lsm_log::fs;
 pub use options::{
     BATCH_BYTES_MAX, Compression, Durability, KEY_LEN_MAX, KEYSPACE_NAME_LEN_MAX, KEYSPACES_MAX,
     KeyspaceOptions, Options, TableAccess, VALUE_LEN_MAX, Verification,

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_utils::CachePadded;
 
-use crate::sync::Mutex;
+use parking_lot::Mutex;
 
 /// A sum that can only grow, for what is counted seldom. Reads see some recent value, not a
 /// point in the write order.

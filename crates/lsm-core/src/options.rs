@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use crate::clock::{Clock, SystemClock};
-use crate::error::{Error, Result};
 use crate::event::{Event, Listener};
-use crate::fs::{Fs, OsFs};
+use lsm_log::error::{Error, Result};
+use lsm_log::fs::{Fs, OsFs};
 
 /// The longest key, in bytes.
 pub const KEY_LEN_MAX: usize = (64 << 10) - 1;
@@ -408,7 +408,7 @@ fn within(name: &str, value: u64, least: u64, most: u64) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::ErrorKind;
+    use lsm_log::error::ErrorKind;
 
     #[test]
     fn defaults_are_valid() {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::fs::Mapping;
+use lsm_log::fs::Mapping;
 
 /// A value read from the database: dereferences to its bytes, clones in constant time.
 ///

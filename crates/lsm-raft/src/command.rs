@@ -5,7 +5,7 @@
 //! the entry, never panic, and refuse what encoders do not write. The layout is in
 //! `docs/format.md`.
 
-use lsm_core::coding::{Decoder, put_bytes, put_u64, put_varint, varint_len};
+use lsm_log::coding::{Decoder, put_bytes, put_u64, put_varint, varint_len};
 
 use crate::error::{Error, Result};
 use crate::members::text;

@@ -11,8 +11,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use lsm_core::coding::{Decoder, put_bytes, put_u32, put_u64};
-use lsm_core::fs::Fs;
+use lsm_log::coding::{Decoder, put_bytes, put_u32, put_u64};
+use lsm_log::fs::Fs;
 
 use crate::error::{Error, Result};
 
@@ -153,7 +153,7 @@ fn failed(action: &str, path: &Path, error: &io::Error) -> Error {
 mod tests {
     use std::sync::Arc;
 
-    use lsm_core::fs::MemFs;
+    use lsm_log::fs::MemFs;
 
     use super::*;
 

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lsm_core::coding::{Decoder, put_bytes, put_u64, put_varint};
+use lsm_log::coding::{Decoder, put_bytes, put_u64, put_varint};
 use raft::eraftpb::{ConfChangeSingle, ConfChangeTransition, ConfChangeType, ConfChangeV2};
 
 use crate::error::{Error, Result};

@@ -5,7 +5,7 @@
 //! back: for the log, for tables that are merged to make room, for a start, and for the deletes
 //! that people have to send.
 
-use lsm_core::fs::Space;
+use lsm_log::fs::Space;
 
 /// What is held back if nothing is set.
 const RESERVE_MIN: u64 = 64 << 20;

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use lsm_core::fs::{Access, Fs, ReadFile, WriteFile};
+use lsm_log::fs::{Access, Fs, ReadFile, WriteFile};
 use raft::eraftpb::ConfState;
 
 use crate::error::{Error, Result};

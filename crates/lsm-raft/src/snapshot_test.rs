@@ -1,4 +1,4 @@
-use lsm_core::fs::{CrashFs, CrashImage, MemFs};
+use lsm_log::fs::{CrashFs, CrashImage, MemFs};
 
 use super::*;
 

@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use lsm_core::SystemClock;
-use lsm_core::fs::{Fault, FaultFs, Fs, MemFs, Op as FsOp, corrupt};
+use lsm_log::fs::{Fault, FaultFs, Fs, MemFs, Op as FsOp, corrupt};
 use lsm_raft::command::{Command, Op};
 use lsm_raft::raft::eraftpb::Message;
 use lsm_raft::{

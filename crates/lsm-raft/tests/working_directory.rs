@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use lsm_core::SystemClock;
-use lsm_core::fs::OsFs;
+use lsm_log::fs::OsFs;
 use lsm_raft::raft::eraftpb::{Entry, HardState};
 use lsm_raft::{Config, Member, Members, Opened, ReplicaOptions, Role};
 

@@ -55,7 +55,10 @@ impl<'a> File<'a> {
 }
 
 fn is_test_path(path: &str) -> bool {
-    path.ends_with("_test.rs") || path.split('/').rev().skip(1).any(|folder| folder == "tests")
+    let (folders, name) = path.rsplit_once('/').unwrap_or(("", path));
+    name.ends_with("_test.rs")
+        || name.starts_with("test_")
+        || folders.split('/').any(|folder| folder == "tests")
 }
 
 /// The index after the bracket that closes the one at `open`.

@@ -18,7 +18,48 @@ pub(crate) struct Crate {
     pub(crate) table: &'static str,
 }
 
-pub(crate) const CRATES: [Crate; 4] = [
+pub(crate) const CRATES: [Crate; 5] = [
+    Crate {
+        name: "lsm-log",
+        bans_std_fs: true,
+        never: &["lsm_core", "lsm_raft", "lsm_client", "lsm_server"],
+        table: "
+lib.rs              L5
+fuzzing.rs          L3
+wal/                L2
+    damage_test.rs
+    test_log.rs
+    writer.rs
+    front.rs
+    settle.rs
+    reader.rs
+    scan.rs
+    syncer.rs
+    segment.rs
+    record.rs
+    nonce.rs
+file_name.rs        L1
+fs/                 L1
+    contract_test.rs
+    crash.rs
+    crash_content.rs
+    fault.rs
+    fault_plan.rs
+    mem.rs
+    names.rs
+    os.rs
+    linux.rs
+    portable.rs
+    traits.rs
+checksum.rs         L0
+coding.rs           L0
+error.rs            L0
+testkit/            any
+    document.rs
+    hostile.rs
+    test_fs.rs
+",
+    },
     Crate {
         name: "lsm-core",
         bans_std_fs: true,
@@ -80,27 +121,12 @@ version/            L4
     table_file.rs
     table_meta.rs
     obsolete.rs
-memtable/           L3  never fs
+memtable/           L3
     cursor.rs
     table.rs
     entry.rs
     filter.rs
     memory.rs
-wal/                L3  never key batch
-    damage_test.rs
-    document_test.rs
-    test_log.rs
-    test_fs.rs
-    fuzzing.rs
-    writer.rs
-    front.rs
-    settle.rs
-    reader.rs
-    scan.rs
-    syncer.rs
-    segment.rs
-    record.rs
-    nonce.rs
 sstable/            L3
     damage_test.rs
     document_test.rs
@@ -121,38 +147,21 @@ sstable/            L3
     block.rs
     format.rs
 batch.rs            L2
-iter/               L2  never fs
+iter/               L2
     merge.rs
     concat.rs
     cursor.rs
 options.rs          L1
 value.rs            L1
 cache.rs            L1
-file_name.rs        L1
 key/                L1
     internal.rs
     keyspace_id.rs
     range.rs
     hash.rs
-fs/                 L0
-    contract_test.rs
-    crash.rs
-    crash_content.rs
-    fault.rs
-    fault_plan.rs
-    mem.rs
-    names.rs
-    os.rs
-    linux.rs
-    portable.rs
-    traits.rs
 metrics.rs          L0
 clock.rs            L0
-checksum.rs         L0
-coding.rs           L0
-sync.rs             L0
 event.rs            L0
-error.rs            L0
 testkit/            any
     script.rs
     copies.rs
@@ -160,7 +169,6 @@ testkit/            any
     disk.rs
     generate.rs
     model.rs
-    hostile.rs
 ",
     },
     Crate {
@@ -398,9 +406,9 @@ untaken.rs          L0
 /// Where `unsafe` may stand: mappings and system calls.
 pub(crate) const UNSAFE_FILES: [&str; 5] = [
     "benches/peers/src/lmdb_store.rs",
-    "crates/lsm-core/src/fs/linux.rs",
-    "crates/lsm-core/src/fs/os.rs",
-    "crates/lsm-core/src/fs/portable.rs",
+    "crates/lsm-log/src/fs/linux.rs",
+    "crates/lsm-log/src/fs/os.rs",
+    "crates/lsm-log/src/fs/portable.rs",
     "crates/lsm-core/tests/fork.rs",
 ];
 

@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 
 use super::plan::Plan;
-use crate::file_name::FileNumber;
 use crate::version::TableFile;
+use lsm_log::file_name::FileNumber;
 
 /// The tables and the output ranges of the compactions that are running on one keyspace.
 ///

@@ -1,10 +1,10 @@
 //! Scripts: `merge table_bytes=…`, a line of grandparents, a line of entries.
 
 use super::*;
-use crate::file_name::FileNumber;
 use crate::key::SeqNo;
 use crate::testkit::script;
 use crate::version::TableMeta;
+use lsm_log::file_name::FileNumber;
 
 /// `c-f` or `c-f:30`: a table and its bytes.
 fn grandparent(word: &str) -> Arc<TableFile> {

@@ -11,15 +11,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::plan::{Deeper, Plan};
 use super::retention::{Fate, Retention};
 use super::{codec_for, cut::Cut};
-use crate::error::{Error, Result};
-use crate::file_name::{FileName, FileNumber};
-use crate::fs::Fs;
 use crate::iter::{Concat, Cursor, Merge, Run};
 use crate::key::{Kind, SeqNo, Tag};
 use crate::memtable::Memtable;
 use crate::options::KeyspaceOptions;
 use crate::sstable::{OpenTables, TableBuilder, TableHandle, TableOptions, TableScan};
 use crate::version::{TableFile, TableMeta, Version, VersionSet, table_salt};
+use lsm_log::error::{Error, Result};
+use lsm_log::file_name::{FileName, FileNumber};
+use lsm_log::fs::Fs;
 
 /// Bytes between two looks at the stop flag.
 const STOP_CHECK_BYTES: usize = 1 << 20;

@@ -1,12 +1,12 @@
 use super::*;
 use crate::cache::BlockCache;
-use crate::error::ErrorKind;
-use crate::fs::MemFs;
 use crate::memtable::Insert;
 use crate::options::{TableAccess, Verification};
 use crate::sstable::ReadOptions;
 use crate::version::Catalog;
-use crate::wal::Nonces;
+use lsm_log::error::ErrorKind;
+use lsm_log::fs::MemFs;
+use lsm_log::wal::Nonces;
 
 /// A memtable with so many values of this length.
 fn memtable(count: u64, len: usize) -> Arc<Memtable> {

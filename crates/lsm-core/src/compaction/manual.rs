@@ -19,10 +19,10 @@ use super::busy::BusyTables;
 use super::levels::Targets;
 use super::picker::Picker;
 use super::plan::{Plan, PlanKind, Reason, group};
-use crate::file_name::FileNumber;
 use crate::key::{KeyRange, SEQ_MAX};
 use crate::options::KeyspaceOptions;
 use crate::version::{LEVELS, TableFile, Version};
+use lsm_log::file_name::FileNumber;
 
 /// How many tables' worth of bytes one step takes from its level.
 const STEP_TABLES_MAX: u64 = 25;

@@ -7,11 +7,11 @@ use crate::compaction::effort::Effort;
 use crate::compaction::levels::debt;
 use crate::compaction::manual::{RangeSweep, Step};
 use crate::compaction::rest;
-use crate::file_name::FileNumber;
 use crate::key::{KeyRange, SEQ_MAX};
 use crate::sstable::Shadowed;
 use crate::testkit::script::{self, Block};
 use crate::version::TableMeta;
+use lsm_log::file_name::FileNumber;
 
 /// Picks in a script before it is taken to run for ever.
 const STEPS_MAX: usize = 200;

@@ -4,9 +4,9 @@
 use super::*;
 use crate::compaction::busy::BusyTables;
 use crate::compaction::manual::{RangeSweep, Step};
-use crate::file_name::FileNumber;
 use crate::key::{KeyRange, SeqNo};
 use crate::version::TableMeta;
+use lsm_log::file_name::FileNumber;
 
 fn table(number: u64, smallest: &str, largest: &str) -> Arc<TableFile> {
     let meta = TableMeta {

@@ -19,12 +19,12 @@ use super::effort::{Amount, Effort};
 use super::levels::Targets;
 use super::picker::Picker;
 use super::plan::{Plan, Reason, span};
-use crate::error::Result;
 use crate::iter::{Cursor, Merge};
 use crate::key::{Kind, SeqNo};
 use crate::memtable::{Memtable, MemtableCursor};
 use crate::options::KeyspaceOptions;
 use crate::version::{TableFile, Version};
+use lsm_log::error::Result;
 
 /// The next step to rest, and what it takes; `None` if the tables are there, but for what running
 /// compactions hold. `oldest_snapshot` is as for [`pick`](super::pick).

@@ -12,11 +12,11 @@ use super::levels::Targets;
 use super::plan::{Plan, PlanKind};
 use super::retention::{Fate, Retention};
 use super::{BusyTables, RangeSweep, Step, debt, pick, rest};
-use crate::file_name::FileNumber;
 use crate::key::{KeyRange, Kind, SEQ_MAX, SeqNo, Tag, compare};
 use crate::options::{Compression, KeyspaceOptions};
 use crate::sstable::Shadowed;
 use crate::version::{LEVELS, TableFile, TableMeta, Version};
+use lsm_log::file_name::FileNumber;
 
 /// A version of a key; a put's value is the sequence number it was written under.
 #[derive(Clone, Debug)]

@@ -9,13 +9,13 @@ use super::state::{Commit, Engine};
 use super::stats::Stats;
 use super::tree::Tree;
 use crate::compaction::{RangeSweep, Step};
-use crate::error::{Error, Result};
 use crate::event::BackgroundJob;
 use crate::key::{KeyRange, KeyspaceId, SeqNo};
 use crate::options::{Background, KEYSPACE_NAME_LEN_MAX, KEYSPACES_MAX, KeyspaceOptions};
-use crate::sync::MutexGuard;
 use crate::version::Edit;
-use crate::wal::Writer;
+use lsm_log::error::{Error, Result};
+use lsm_log::wal::Writer;
+use parking_lot::MutexGuard;
 
 impl Engine {
     pub(crate) fn default_tree(&self) -> Arc<Tree> {

@@ -6,10 +6,10 @@ use std::time::Duration;
 use super::*;
 use crate::batch::WriteBatch;
 use crate::db::open::open;
-use crate::error::ErrorKind;
-use crate::fs::{Fault, FaultFs, Fs, MemFs, Op};
 use crate::key::Kind;
 use crate::options::{Durability, Options};
+use lsm_log::error::ErrorKind;
+use lsm_log::fs::{Fault, FaultFs, Fs, MemFs, Op};
 
 /// A job whose edit comes next must see that the keyspace was dropped.
 #[test]

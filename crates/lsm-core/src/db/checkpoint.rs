@@ -10,13 +10,13 @@ use std::sync::Arc;
 
 use super::open::{folder_error, locate};
 use super::state::Engine;
-use crate::error::{Error, Result};
 use crate::event::BackgroundJob;
-use crate::file_name::{FileName, FileNumber};
-use crate::fs::{Access, Fs};
-use crate::sync::Mutex;
 use crate::version::{Catalog, Manifest, SNAPSHOT_PIECE_BYTES};
-use crate::wal::{Lsn, Nonces};
+use lsm_log::error::{Error, Result};
+use lsm_log::file_name::{FileName, FileNumber};
+use lsm_log::fs::{Access, Fs};
+use lsm_log::wal::{Lsn, Nonces};
+use parking_lot::Mutex;
 
 /// Bytes copied at once where a link cannot be made.
 const COPY_BYTES: usize = 1 << 20;

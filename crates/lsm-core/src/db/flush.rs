@@ -12,14 +12,14 @@ use std::thread::{Builder, scope};
 use super::retry::{Ended, Failure};
 use super::state::{Engine, FlushGroup, FlushPart};
 use crate::compaction;
-use crate::error::Result;
 use crate::event::BackgroundJob;
-use crate::file_name::{FileName, FileNumber};
 use crate::key::SeqNo;
 use crate::options::Background;
-use crate::sync::Mutex;
 use crate::version::{Catalog, Edit, KeyspaceEdit, TableMeta};
-use crate::wal::{Lsn, Writer};
+use lsm_log::error::Result;
+use lsm_log::file_name::{FileName, FileNumber};
+use lsm_log::wal::{Lsn, Writer};
+use parking_lot::Mutex;
 
 /// Logs kept to be used again; more are removed.
 const SPARE_LOGS_MAX: usize = 4;
@@ -206,9 +206,9 @@ mod tests {
     use crate::batch::WriteBatch;
     use crate::clock::{Clock, SystemClock};
     use crate::db::open::open;
-    use crate::fs::{Fault, FaultFs, MemFs, Op};
     use crate::key::Kind;
     use crate::options::{Durability, KeyspaceOptions, Options};
+    use lsm_log::fs::{Fault, FaultFs, MemFs, Op};
 
     #[test]
     fn small_tables_are_made_durable_beside_one_another() {

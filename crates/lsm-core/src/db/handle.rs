@@ -14,9 +14,9 @@ use super::state::Engine;
 use super::stats::Stats;
 use super::verify::Verified;
 use crate::batch::WriteBatch;
-use crate::error::Result;
 use crate::key::SeqNo;
 use crate::options::{Durability, KeyspaceOptions, Options};
+use lsm_log::error::Result;
 
 /// An embedded, durable, ordered key-value store in a folder of its own.
 ///

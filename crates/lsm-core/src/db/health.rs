@@ -2,8 +2,8 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::error::{Error, Result};
-use crate::sync::Mutex;
+use lsm_log::error::{Error, Result};
+use parking_lot::Mutex;
 
 /// Healthy until told otherwise, then never again: only reopening finds out what the disk holds.
 #[derive(Debug, Default)]
@@ -46,7 +46,7 @@ impl Health {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::ErrorKind;
+    use lsm_log::error::ErrorKind;
 
     #[test]
     fn the_first_cause_is_the_one_told() {

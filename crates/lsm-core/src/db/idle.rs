@@ -13,10 +13,10 @@ use std::time::Duration;
 
 use super::tree::{Tree, View};
 use crate::compaction::{self, BusyTables, IDLE_TIME_MAX, IDLE_TIME_MIN};
-use crate::error::Result;
 use crate::key::{KeyspaceId, SeqNo};
 use crate::memtable::Memtable;
 use crate::version::Version;
+use lsm_log::error::Result;
 
 /// Jobs that bring rest get one part in so many of the time.
 const SHARE_ONE_IN: u32 = 8;

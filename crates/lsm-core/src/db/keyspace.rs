@@ -10,9 +10,9 @@ use super::reads::readable;
 use super::shared::Shared;
 use super::tree::Tree;
 use crate::batch::{KeyspaceRef, WriteBatch};
-use crate::error::{Error, Result};
 use crate::key::{KeyRange, Kind, SeqNo};
 use crate::options::Durability;
+use lsm_log::error::{Error, Result};
 
 /// Scratch memory that a thread keeps for its single puts, in bytes.
 const SCRATCH_BYTES_MAX: usize = 64 << 10;

@@ -21,15 +21,15 @@ use super::state::{Commit, Engine, FullLog};
 use super::tree::Tree;
 use super::trees::Trees;
 use crate::cache::BlockCache;
-use crate::error::{Error, Result};
-use crate::file_name::{FileName, FileNumber};
-use crate::fs::{Fs, LockMode};
 use crate::key::{KeyspaceId, SeqNo};
 use crate::options::Options;
 use crate::sstable::{OpenTables, ReadOptions};
-use crate::sync::MutexGuard;
 use crate::version::{Catalog, Edit, Manifest, VersionSet};
-use crate::wal::{self, Lsn, Nonces, Syncer, Writer};
+use lsm_log::error::{Error, Result};
+use lsm_log::file_name::{FileName, FileNumber};
+use lsm_log::fs::{Fs, LockMode};
+use lsm_log::wal::{self, Lsn, Nonces, Syncer, Writer};
+use parking_lot::MutexGuard;
 
 /// The name of the keyspace that `Db` itself reads and writes.
 pub(crate) const DEFAULT_KEYSPACE: &str = "default";
@@ -139,7 +139,7 @@ impl Engine {
             cache: read_options.cache,
             trees,
             memory,
-            commit: crate::sync::Mutex::new(Commit::default()),
+            commit: parking_lot::Mutex::new(Commit::default()),
             turn: Default::default(),
             log: std::sync::OnceLock::new(),
             published: Publisher::new(catalog.flushed_seq),

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crossbeam_utils::CachePadded;
 
 use crate::key::SeqNo;
-use crate::sync::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex};
 
 /// An insert takes about a microsecond: worth spinning for a moment, not for a lost time slice.
 const SPINS: usize = 64;

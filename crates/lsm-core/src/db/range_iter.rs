@@ -2,9 +2,9 @@
 
 use super::read::ReadPoint;
 use super::scan::Cursor;
-use crate::error::{Error, Result};
 use crate::key::KeyRange;
 use crate::value::Value;
+use lsm_log::error::{Error, Result};
 
 /// Keys and values in key order, from either end; each item owns what it holds.
 ///

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use super::state::Engine;
 use super::tree::{Tree, View};
-use crate::error::{Error, Result};
 use crate::key::{KeyHash, Kind, SeqNo, Tag};
 use crate::sstable::{FilterLine, OpenTable, Touched};
 use crate::value::Value;
 use crate::version::TableFile;
+use lsm_log::error::{Error, Result};
 
 /// A database, one of its keyspaces, and a point in the write order: all that a read needs.
 #[derive(Clone, Copy, Debug)]

@@ -4,8 +4,8 @@ use std::ops::RangeBounds;
 
 use super::range_iter::Range;
 use super::scan::Cursor;
-use crate::error::Result;
 use crate::value::Value;
+use lsm_log::error::Result;
 
 /// What can be read: a database, a keyspace of it, or a snapshot of either.
 ///
@@ -33,12 +33,15 @@ macro_rules! readable {
             /// was dropped. A key longer than [`KEY_LEN_MAX`](crate::KEY_LEN_MAX) is not an
             /// error: it has no value.
             #[inline]
-            pub fn get(&self, key: impl AsRef<[u8]>) -> $crate::Result<Option<$crate::Value>> {
+            pub fn get(
+                &self,
+                key: impl AsRef<[u8]>,
+            ) -> lsm_log::error::Result<Option<$crate::Value>> {
                 self.read_point().get(key.as_ref())
             }
 
             /// Whether `key` has a value. Errors as for [`get`](Self::get).
-            pub fn contains_key(&self, key: impl AsRef<[u8]>) -> $crate::Result<bool> {
+            pub fn contains_key(&self, key: impl AsRef<[u8]>) -> lsm_log::error::Result<bool> {
                 Ok(self.get(key)?.is_some())
             }
 
@@ -94,7 +97,7 @@ macro_rules! readable {
         }
 
         impl $crate::Readable for $type {
-            fn get(&self, key: impl AsRef<[u8]>) -> $crate::Result<Option<$crate::Value>> {
+            fn get(&self, key: impl AsRef<[u8]>) -> lsm_log::error::Result<Option<$crate::Value>> {
                 Self::get(self, key)
             }
             fn range<K: AsRef<[u8]>>(&self, range: impl std::ops::RangeBounds<K>) -> $crate::Range {

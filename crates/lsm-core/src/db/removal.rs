@@ -70,10 +70,10 @@ mod tests {
     use std::sync::Arc;
 
     use crate::db::open::open;
-    use crate::error::Error;
-    use crate::file_name::{FileName, FileNumber};
-    use crate::fs::{Fs, MemFs};
     use crate::options::Options;
+    use lsm_log::error::Error;
+    use lsm_log::file_name::{FileName, FileNumber};
+    use lsm_log::fs::{Fs, MemFs};
 
     /// Its last edit may have been written or not: what it took out may be in force still.
     #[test]

@@ -11,12 +11,12 @@ use std::sync::Arc;
 use super::state::Engine;
 use super::tree::Tree;
 use crate::batch::Batch;
-use crate::error::{Error, Result};
-use crate::file_name::{FileName, FileNumber};
 use crate::key::{KeyspaceId, Kind, SeqNo};
 use crate::memtable::Insert;
 use crate::version::{Catalog, KeyspaceState};
-use crate::wal::{self, LogRecord, SegmentInfo};
+use lsm_log::error::{Error, Result};
+use lsm_log::file_name::{FileName, FileNumber};
+use lsm_log::wal::{self, LogRecord, SegmentInfo};
 
 /// Log collected before it is inserted, in bytes.
 const COLLECT_BYTES: usize = 4 << 20;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::*;
 use crate::batch::WriteBatch;
-use crate::error::ErrorKind;
+use lsm_log::error::ErrorKind;
 
 /// Reads a batch of two writes whose first number is `first` behind `last`, with everything up to
 /// `flushed` in tables.

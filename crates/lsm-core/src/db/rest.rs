@@ -12,9 +12,9 @@ use super::idle::{ChoreKind, Found};
 use super::state::Engine;
 use super::tree::Tree;
 use crate::compaction::{self, BusyTables};
-use crate::error::Result;
 use crate::key::SeqNo;
 use crate::options::Background;
+use lsm_log::error::Result;
 
 impl Engine {
     /// Does one piece of work that brings a keyspace nearer to rest, if one is due. Where steps

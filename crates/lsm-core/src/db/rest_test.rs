@@ -8,9 +8,9 @@ use crate::clock::ManualClock;
 use crate::db::keyspace::Snapshot;
 use crate::db::open::open;
 use crate::db::shared::Shared;
-use crate::fs::MemFs;
 use crate::key::{KeyspaceId, Kind};
 use crate::options::{Durability, KeyspaceOptions, Options};
+use lsm_log::fs::MemFs;
 
 /// An engine without threads, whose background work is done here, and whose clock stands still.
 struct Quiet {

@@ -11,8 +11,8 @@
 
 use std::time::Duration;
 
-use crate::error::Error;
 use crate::event::BackgroundJob;
+use lsm_log::error::Error;
 
 /// The pause after the first failure.
 const PAUSE_MIN: Duration = Duration::from_millis(100);

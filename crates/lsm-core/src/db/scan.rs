@@ -10,13 +10,13 @@ use std::sync::Arc;
 
 use super::read::{ReadPoint, unsupported};
 use super::tree::View;
-use crate::error::{Error, Result};
 use crate::iter::{Concat, Cursor as _, Merge, Run};
 use crate::key::{KeyRange, Kind, SEQ_MAX, SeqNo, Tag};
 use crate::memtable::MemtableCursor;
 use crate::sstable::{OpenTables, TableCursor};
 use crate::value::Value;
 use crate::version::TableFile;
+use lsm_log::error::{Error, Result};
 
 /// After this many entries of one key the walk seeks past the rest instead of stepping.
 const STEPS_MAX: usize = 8;

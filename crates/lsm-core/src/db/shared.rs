@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use super::state::Engine;
 use super::threads::Threads;
-use crate::error::Result;
-use crate::sync::Mutex;
+use lsm_log::error::Result;
+use parking_lot::Mutex;
 
 #[derive(Debug)]
 pub(super) struct Shared {

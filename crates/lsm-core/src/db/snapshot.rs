@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::publish::Publisher;
 use crate::key::SeqNo;
-use crate::sync::Mutex;
+use parking_lot::Mutex;
 
 /// Pinned sequence numbers, each with how often it is pinned.
 ///

@@ -30,17 +30,17 @@ use super::tree::{MEMTABLES_A_BUFFER, Tree, View};
 use super::trees::Trees;
 use crate::cache::BlockCache;
 use crate::compaction::{BusyTables, Plan};
-use crate::error::{Error, Result};
 use crate::event::Event;
-use crate::file_name::FileNumber;
-use crate::fs::{Lock, ProcessMark};
 use crate::key::{KeyspaceId, SeqNo};
 use crate::memtable::{MemoryUse, Memtable};
 use crate::options::Options;
 use crate::sstable::OpenTables;
-use crate::sync::{Condvar, Mutex, RwLock, RwLockReadGuard};
 use crate::version::{Catalog, VersionSet};
-use crate::wal::{Lsn, Segment, Syncer, Writer};
+use lsm_log::error::{Error, Result};
+use lsm_log::file_name::FileNumber;
+use lsm_log::fs::{Lock, ProcessMark};
+use lsm_log::wal::{Lsn, Segment, Syncer, Writer};
+use parking_lot::{Condvar, Mutex, RwLock, RwLockReadGuard};
 
 /// One open database.
 #[derive(Debug)]

@@ -4,9 +4,9 @@ use std::time::Duration;
 use super::*;
 use crate::batch::WriteBatch;
 use crate::db::open::open;
-use crate::fs::MemFs;
 use crate::key::Kind;
 use crate::options::{Durability, KeyspaceOptions};
+use lsm_log::fs::MemFs;
 
 /// A writer is about to compute the pressure, and is held up; meanwhile a job takes the cause of
 /// the stop away. The writer must not store what it saw before.

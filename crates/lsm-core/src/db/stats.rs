@@ -7,8 +7,8 @@ use crate::batch::WriteBatch;
 use crate::compaction::Plan;
 use crate::metrics::{Counter, Striped};
 use crate::sstable::Touched;
-use crate::sync::Mutex;
 use crate::version::TableMeta;
+use parking_lot::Mutex;
 
 /// The counters of one open database.
 #[derive(Debug, Default)]

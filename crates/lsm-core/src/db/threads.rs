@@ -6,8 +6,8 @@ use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use super::state::Engine;
-use crate::error::{Error, Result};
 use crate::options::Background;
+use lsm_log::error::{Error, Result};
 
 /// How often work is looked for that nobody announces: files that a reader has just let go of, jobs
 /// that failed and may be tried again, keyspaces that nobody has written to for long enough.
@@ -97,9 +97,9 @@ mod tests {
 
     use super::*;
     use crate::db::open::open;
-    use crate::error::ErrorKind;
-    use crate::fs::MemFs;
     use crate::options::Options;
+    use lsm_log::error::ErrorKind;
+    use lsm_log::fs::MemFs;
 
     #[test]
     fn a_panic_of_a_worker_fails_those_who_wait_for_it() {

@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use arc_swap::{ArcSwap, Guard};
 
 use crate::compaction::{self, BusyTables};
-use crate::error::{Error, Result};
 use crate::key::{KeyspaceId, SEQ_MAX};
 use crate::memtable::{MemoryUse, Memtable};
 use crate::options::KeyspaceOptions;
-use crate::sync::Mutex;
 use crate::version::Version;
+use lsm_log::error::{Error, Result};
+use parking_lot::Mutex;
 
 /// A write buffer is filled as so many memtables, which are flushed as one table: an insert
 /// into a quarter of the entries costs half as much, because more of the skip list it walks

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::tree::Tree;
 use crate::key::KeyspaceId;
-use crate::sync::RwLock;
+use parking_lot::RwLock;
 
 /// The keyspaces that were not dropped.
 #[derive(Debug, Default)]

@@ -1,9 +1,9 @@
 //! Reads everything once, to find damage before a reader does.
 
 use super::state::Engine;
-use crate::error::{Error, Result};
-use crate::file_name::FileName;
 use crate::version::TableFile;
+use lsm_log::error::{Error, Result};
+use lsm_log::file_name::FileName;
 
 /// What [`Db::verify`](crate::Db::verify) has read and found intact.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -17,13 +17,13 @@ use super::retry::{Ended, Failure};
 use super::state::{Engine, PutOffPlan};
 use super::tree::Tree;
 use crate::compaction::{self, Job, Plan, PlanKind};
-use crate::error::{Error, ErrorKind, Result};
 use crate::event::{BackgroundJob, Event};
-use crate::file_name::{FileName, FileNumber};
 use crate::key::SeqNo;
 use crate::options::{Background, KeyspaceOptions};
 use crate::version::{Edit, KeyspaceEdit, TableMeta};
-use crate::wal;
+use lsm_log::error::{Error, ErrorKind, Result};
+use lsm_log::file_name::{FileName, FileNumber};
+use lsm_log::wal;
 
 impl Engine {
     /// Does one piece of background work; false if there is none left, and none will be before

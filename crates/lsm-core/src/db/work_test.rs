@@ -5,9 +5,9 @@ use std::path::Path;
 use super::*;
 use crate::batch::WriteBatch;
 use crate::db::open::open;
-use crate::fs::{Fault, FaultFs, Fs, MemFs, Op};
 use crate::key::Kind;
 use crate::options::{Durability, Options};
+use lsm_log::fs::{Fault, FaultFs, Fs, MemFs, Op};
 
 /// A stepped database with a keyspace, and what it stands on.
 struct Stepped {

@@ -18,13 +18,13 @@ use super::stall::StallReason;
 use super::state::{Commit, Engine, FullLog};
 use super::tree::Tree;
 use crate::batch::{Operation, WriteBatch};
-use crate::error::{Error, Result};
 use crate::event::BackgroundJob::{Compaction, Flush, LogSegment};
 use crate::key::{KeyspaceId, SEQ_MAX, SeqNo};
 use crate::memtable::{Insert, Memtable};
 use crate::options::Durability;
-use crate::sync::MutexGuard;
-use crate::wal::{Lsn, Segment, Syncer, Via, Writer};
+use lsm_log::error::{Error, Result};
+use lsm_log::wal::{Lsn, Segment, Syncer, Via, Writer};
+use parking_lot::MutexGuard;
 
 /// The pressure is computed anew after so many bytes, as the active memtable fills up.
 const PRESSURE_EVERY: usize = 256 << 10;

@@ -4,10 +4,10 @@ use super::*;
 use crate::clock::ManualClock;
 use crate::db::open::open;
 use crate::db::tree::MEMTABLES_A_BUFFER;
-use crate::error::ErrorKind;
-use crate::fs::MemFs;
 use crate::key::Kind;
 use crate::options::{KeyspaceOptions, Options};
+use lsm_log::error::ErrorKind;
+use lsm_log::fs::MemFs;
 
 fn put(engine: &Engine, bytes: usize) {
     let mut batch = WriteBatch::new();

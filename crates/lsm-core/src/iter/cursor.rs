@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 
-use crate::error::Result;
 use crate::key::Tag;
 use crate::value::Value;
+use lsm_log::error::Result;
 
 /// A position among versions in the internal order: user key ascending, newest first.
 ///

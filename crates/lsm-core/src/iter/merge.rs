@@ -7,9 +7,9 @@
 use std::cmp::Ordering;
 
 use super::cursor::Cursor;
-use crate::error::Result;
 use crate::key::{Tag, compare};
 use crate::value::Value;
+use lsm_log::error::Result;
 
 /// Merges cursors; no two of them may hold the same version of a key.
 #[derive(Debug)]

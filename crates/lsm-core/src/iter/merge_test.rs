@@ -4,9 +4,9 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use super::*;
-use crate::error::Error;
 use crate::iter::concat::{Concat, Run};
 use crate::key::{Kind, SeqNo};
+use lsm_log::error::Error;
 
 type Entry = (Vec<u8>, Tag);
 

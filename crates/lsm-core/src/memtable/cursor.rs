@@ -15,10 +15,10 @@ use std::sync::Arc;
 
 use super::entry::Entry;
 use super::table::Memtable;
-use crate::error::Result;
 use crate::iter::Cursor;
 use crate::key::Tag;
 use crate::value::Value;
+use lsm_log::error::Result;
 
 const WINDOW_MIN: usize = 8;
 const WINDOW_MAX: usize = 128;

@@ -22,7 +22,7 @@ use super::entry::Entry;
 use super::filter::Filter;
 use super::memory::{Charge, MemoryUse};
 use crate::key::{KeyHash, Kind, SeqNo, Tag};
-use crate::sync::Mutex;
+use parking_lot::Mutex;
 
 /// Records are packed into chunks, each a quarter of what the table holds by then, so that a
 /// table that holds little takes little; but no larger than this, and smaller in small tables ...

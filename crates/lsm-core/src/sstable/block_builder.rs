@@ -5,8 +5,8 @@
 
 use super::block::{HEADER_LEN, RESTART_LEN, RUN_LEN};
 use super::format::word;
-use crate::coding::{put_u32, put_varint, varint_len};
 use crate::key::Tag;
+use lsm_log::coding::{put_u32, put_varint, varint_len};
 
 /// One block in the making; empty again after each [`finish`](Self::finish).
 #[derive(Debug, Default)]

@@ -2,8 +2,8 @@
 
 use super::super::block_builder::BlockBuilder;
 use super::*;
-use crate::coding::put_u32;
 use crate::key::{Kind, SeqNo};
+use lsm_log::coding::put_u32;
 
 type Plain = Vec<(Vec<u8>, Tag, Vec<u8>)>;
 

@@ -19,9 +19,9 @@ use super::filter;
 use super::format::{Footer, LINE_LEN, PAGE_LEN, Section, TRAILER_LEN, common_len, seal};
 use super::index::{BlockPlace, IndexBuilder, separator};
 use super::properties::{Properties, Shadowed};
-use crate::error::{Error, Result};
-use crate::fs::WriteFile;
 use crate::key::{KeyHash, Kind, SEQ_MAX, SeqNo, Tag};
+use lsm_log::error::{Error, Result};
+use lsm_log::fs::WriteFile;
 
 /// Bytes collected before the file is written to.
 const WRITE_BYTES: usize = 256 << 10;

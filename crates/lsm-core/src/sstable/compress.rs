@@ -1,8 +1,8 @@
 //! How the bytes of one block are packed. No I/O, no checksums.
 
 use super::format::Damage;
-use crate::coding::{put_u32, u32_at};
 use crate::options::Compression;
+use lsm_log::coding::{put_u32, u32_at};
 
 /// The longest block before it is packed: a bound for what unpacking may allocate. Above the
 /// largest block, which holds one key and one value of the greatest length.

@@ -18,10 +18,10 @@ use super::format::{Damage, TRAILER_LEN};
 use super::index::Index;
 use super::read_ahead::ReadAhead;
 use super::reader::{BlockBytes, TableReader, Touched};
-use crate::error::{Error, Result};
 use crate::iter::Cursor;
 use crate::key::Tag;
 use crate::value::Value;
+use lsm_log::error::{Error, Result};
 
 /// Where the blocks of one table come from. Holds one at a time.
 pub(crate) trait Blocks {

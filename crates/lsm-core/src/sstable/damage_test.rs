@@ -14,12 +14,12 @@ use super::table_test::{
 };
 use super::{ReadOptions, TableOptions, TableScan};
 use crate::cache::BlockCache;
-use crate::error::{Error, ErrorKind, Result};
-use crate::file_name::FileNumber;
-use crate::fs::{Fs, OsFs};
 use crate::iter::Cursor;
 use crate::key::{SEQ_MAX, Tag};
 use crate::options::{TableAccess, Verification};
+use lsm_log::error::{Error, ErrorKind, Result};
+use lsm_log::file_name::FileNumber;
+use lsm_log::fs::{Fs, OsFs};
 
 fn small_model() -> Model {
     let mut model = Model::new();

@@ -12,8 +12,8 @@
 //! Decoders here take any bytes.
 
 use super::format::{Damage, LINE_LEN};
-use crate::coding::{put_u32, u32_at};
 use crate::key::KeyHash;
+use lsm_log::coding::{put_u32, u32_at};
 
 /// Words of 64 bits in a line.
 const LINE_WORDS: usize = LINE_LEN / 8;

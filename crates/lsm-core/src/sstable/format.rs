@@ -8,9 +8,9 @@
 
 use std::path::Path;
 
-use crate::checksum::checksum;
-use crate::coding::{Decoder, put_u32, put_u64, u32_at};
-use crate::error::{Error, Result};
+use lsm_log::checksum::checksum;
+use lsm_log::coding::{Decoder, put_u32, put_u64, u32_at};
+use lsm_log::error::{Error, Result};
 
 /// The last eight bytes of every table.
 const MAGIC: [u8; 8] = *b"lsmtable";
@@ -153,7 +153,7 @@ impl Footer {
     /// Makes what the footer says of itself right: version, checksum and magic.
     #[cfg(any(test, feature = "testkit"))]
     pub(super) fn mend(bytes: &mut [u8; FOOTER_LEN], offset: u64) {
-        let salt = crate::coding::u64_at(bytes, VERSION_AT - 8).unwrap_or(0);
+        let salt = lsm_log::coding::u64_at(bytes, VERSION_AT - 8).unwrap_or(0);
         bytes[VERSION_AT..CHECKSUM_AT].copy_from_slice(&VERSION.to_le_bytes());
         let sum = checksum(place(salt, offset), &bytes[..CHECKSUM_AT]);
         bytes[CHECKSUM_AT..MAGIC_AT].copy_from_slice(&sum.to_le_bytes());
@@ -252,7 +252,7 @@ pub(super) fn word(bytes: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::ErrorKind;
+    use lsm_log::error::ErrorKind;
 
     fn footer() -> Footer {
         Footer {

@@ -19,13 +19,13 @@ use super::scan::TableScan;
 use super::verify::verify;
 use super::{cursor, properties};
 use crate::cache::BlockCache;
-use crate::coding::u64_at;
-use crate::error::Result;
-use crate::file_name::FileNumber;
-use crate::fs::{Access, Mapping, ReadFile};
 use crate::iter::Cursor;
 use crate::key::{KeyHash, SEQ_MAX, Tag};
 use crate::options::{TableAccess, Verification};
+use lsm_log::coding::u64_at;
+use lsm_log::error::Result;
+use lsm_log::file_name::FileNumber;
+use lsm_log::fs::{Access, Mapping, ReadFile};
 
 /// Steps of one walk: bounds the time that an input may take.
 const STEPS_MAX: usize = 4096;

@@ -24,10 +24,10 @@ use super::properties::Properties;
 use super::reader::{ReadOptions, TableReader};
 use super::scan::TableScan;
 use super::verify::verify;
-use crate::error::{Error, Result};
-use crate::file_name::{FileName, FileNumber};
-use crate::fs::{Fs, ProcessMark, ReadFile};
-use crate::sync::Mutex;
+use lsm_log::error::{Error, Result};
+use lsm_log::file_name::{FileName, FileNumber};
+use lsm_log::fs::{Fs, ProcessMark, ReadFile};
+use parking_lot::Mutex;
 
 /// A table as versions name it, open or not.
 #[derive(Debug)]
@@ -109,7 +109,7 @@ impl OpenTables {
     ) -> Self {
         let ring = Ring { slots: Vec::new(), hand: 0, open_max: open_max.max(1) };
         let (ring, closed) = (Mutex::new(ring), AtomicBool::new(false));
-        Self { fs, dir, options, ring, closed, process: Arc::new(ProcessMark::new()) }
+        Self { fs, dir, options, ring, closed, process: Arc::new(ProcessMark::here()) }
     }
 
     /// The process that opened the database: no other may use it, not even to read.

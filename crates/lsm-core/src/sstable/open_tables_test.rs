@@ -10,10 +10,10 @@ use super::super::fuzzing::MemoryTable;
 use super::super::table_test::{Model, OPTIONS, SALT, build, get, put};
 use super::*;
 use crate::cache::BlockCache;
-use crate::error::ErrorKind;
-use crate::fs::{Lock, LockMode, WriteFile};
 use crate::key::SEQ_MAX;
 use crate::options::{TableAccess, Verification};
+use lsm_log::error::ErrorKind;
+use lsm_log::fs::{Lock, LockMode, WriteFile};
 
 /// One table under all numbers but 999404.
 #[derive(Debug)]

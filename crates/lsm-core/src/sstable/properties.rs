@@ -5,8 +5,8 @@
 
 use super::compress::Codec;
 use super::format::Damage;
-use crate::coding::{Decoder, put_bytes, put_varint, varint};
 use crate::key::{Kind, SeqNo, Tag};
+use lsm_log::coding::{Decoder, put_bytes, put_varint, varint};
 
 /// Counts and bounds of one table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -26,12 +26,12 @@ use super::format::{Damage, FOOTER_LEN, Footer, LINE_LEN, Section, TRAILER_LEN, 
 use super::index::{self, BlockPlace, Index};
 use super::properties::Properties;
 use crate::cache::BlockCache;
-use crate::error::{Error, Result};
-use crate::file_name::FileNumber;
-use crate::fs::{Access, Mapping, ReadFile};
 use crate::key::{KeyHash, SeqNo, Tag};
 use crate::options::{TableAccess, Verification};
 use crate::value::Value;
+use lsm_log::error::{Error, Result};
+use lsm_log::file_name::FileNumber;
+use lsm_log::fs::{Access, Mapping, ReadFile};
 
 /// How tables are read.
 #[derive(Clone, Debug)]

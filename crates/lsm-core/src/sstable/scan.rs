@@ -19,8 +19,8 @@ use super::index::Index;
 #[cfg(test)]
 use super::properties::Properties;
 use super::reader::{Parts, block_error, check_block};
-use crate::error::{Error, Result};
-use crate::fs::{Access, ReadFile};
+use lsm_log::error::{Error, Result};
+use lsm_log::fs::{Access, ReadFile};
 
 /// Bytes read at once.
 const READ_BYTES: usize = 256 << 10;

@@ -14,11 +14,11 @@ use super::properties::Shadowed;
 use super::reader::{TableReader, Touched};
 use super::scan::TableScan;
 use super::verify::verify;
-use crate::fs::WriteFile;
 use crate::iter::Cursor;
 use crate::key::{KeyHash, Kind, SEQ_MAX, SeqNo, Tag};
 use crate::options::TableAccess;
-use crate::sync::Mutex;
+use lsm_log::fs::WriteFile;
+use parking_lot::Mutex;
 
 pub(super) const SALT: u64 = 0x5eed_5a17;
 
@@ -142,7 +142,7 @@ pub(super) fn scan(bytes: &Bytes) -> TableScan {
     TableScan::open(file, PathBuf::from(NAME), bytes.len() as u64, SALT).unwrap()
 }
 
-pub(super) fn verify_bytes(bytes: &Bytes) -> crate::error::Result<Properties> {
+pub(super) fn verify_bytes(bytes: &Bytes) -> lsm_log::error::Result<Properties> {
     let file = Arc::new(MemoryTable(bytes.clone()));
     verify(file, Path::new(NAME), bytes.len() as u64, SALT)
 }
@@ -151,7 +151,7 @@ pub(super) fn get(
     reader: &TableReader,
     key: &[u8],
     seq: SeqNo,
-) -> crate::error::Result<Option<(Tag, Vec<u8>)>> {
+) -> lsm_log::error::Result<Option<(Tag, Vec<u8>)>> {
     let hash = KeyHash::of(key);
     let line = reader.filter_line(hash);
     let found = reader.get(key, hash, line.as_ref(), seq, &mut Touched::default())?;

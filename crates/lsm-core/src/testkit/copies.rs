@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use super::disk::{Disk, Links};
 use super::runner::{Copy, Runner};
-use crate::error::{Error, ErrorKind, Result};
-use crate::fs::{CrashImage, Fault, Fs, Op};
 use crate::options::Durability;
+use lsm_log::error::{Error, ErrorKind, Result};
+use lsm_log::fs::{CrashImage, Fault, Fs, Op};
 
 /// Pieces of background work in front of a slow link.
 const STEPS_A_LINK: usize = 3;

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use crate::fs::{CrashFs, FaultFs, Fs};
+use lsm_log::fs::{CrashFs, FaultFs, Fs};
 
 /// Where a database lives.
 #[derive(Clone, Debug)]

@@ -10,8 +10,10 @@ use std::ops::Bound;
 use fastrand::Rng;
 
 use super::model::{Blob, Bounds};
-use crate::fs::CrashImage;
+use crate::batch::WriteBatch;
+use crate::key::SeqNo;
 use crate::options::{Durability, KEY_LEN_MAX};
+use lsm_log::fs::CrashImage;
 
 /// Keyspaces an operation may name; number 0 is the default one.
 pub const KEYSPACES: usize = 4;
@@ -464,6 +466,13 @@ impl Generator {
         }
         bytes.into()
     }
+}
+
+/// The payload of a log record that puts one key into the default keyspace.
+pub fn logged_put(sequence: u64, key: &str, value: &str) -> Vec<u8> {
+    let mut batch = WriteBatch::new();
+    batch.put(key, value);
+    batch.stamp(SeqNo(sequence)).to_vec()
 }
 
 #[cfg(test)]

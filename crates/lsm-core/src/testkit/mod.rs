@@ -3,7 +3,6 @@
 mod copies;
 pub mod disk;
 pub mod generate;
-pub mod hostile;
 pub mod model;
 pub mod runner;
 pub mod script;

@@ -15,10 +15,10 @@ use super::disk::{Disk, Links};
 use super::generate::{At, KEYSPACES, Keys, Move, Op, SLOTS, Span, Turn, Write};
 use super::model::{Blob, Bounds, Change, Death, Model, TreeId};
 use crate::db::{Cursor, Db, Keyspace, Range, Snapshot};
-use crate::error::{ErrorKind, Result};
-use crate::fs::{CrashImage, FaultFs, Fs};
 use crate::options::{Compression, Durability, KeyspaceOptions, Options};
 use crate::value::Value;
+use lsm_log::error::{ErrorKind, Result};
+use lsm_log::fs::{CrashImage, FaultFs, Fs};
 
 const NAMES: [&str; KEYSPACES] = ["default", "one", "two", "three"];
 

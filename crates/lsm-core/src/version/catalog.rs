@@ -14,10 +14,10 @@ use super::obsolete::ObsoleteFiles;
 use super::table_file::TableFile;
 use super::table_meta::TableMeta;
 use super::version::Version;
-use crate::error::{Error, Result};
-use crate::file_name::FileNumber;
 use crate::key::{KeyspaceId, SeqNo};
-use crate::wal::Lsn;
+use lsm_log::error::{Error, Result};
+use lsm_log::file_name::FileNumber;
+use lsm_log::wal::Lsn;
 
 /// The keyspaces, their versions, and the logs that are not yet in tables.
 #[derive(Clone, Debug, Default)]
@@ -312,9 +312,9 @@ pub(crate) fn table_salt(database_id: u64, number: FileNumber) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::ErrorKind;
-    use crate::file_name::FileName;
     use crate::sstable::Shadowed;
+    use lsm_log::error::ErrorKind;
+    use lsm_log::file_name::FileName;
 
     /// All in one edit.
     fn entire(catalog: &Catalog) -> Edit {

@@ -6,11 +6,11 @@ use super::edit::{Edit, KeyspaceEdit, LEVEL_MAX, TAG_OPTIONAL};
 use super::manifest::{CURRENT_LEN_MAX, MANIFEST, Manifest, encode_current};
 use super::table_meta::TableMeta;
 use super::table_salt;
-use crate::file_name::FileNumber;
-use crate::fs::{Fs, MemFs};
 use crate::key::{KeyspaceId, SeqNo};
 use crate::sstable::Shadowed;
-use crate::wal::{Lsn, Nonce};
+use lsm_log::file_name::FileNumber;
+use lsm_log::fs::{Fs, MemFs};
+use lsm_log::wal::{Lsn, Nonce};
 
 pub(crate) fn examples() -> Vec<(&'static str, Vec<u8>)> {
     let mut encoded = Vec::new();

@@ -10,13 +10,13 @@
 use std::collections::HashMap;
 
 use super::table_meta::TableMeta;
-use crate::coding::{Decoder, put_bytes, put_u64, put_varint};
-use crate::error::{Error, Result};
-use crate::file_name::FileNumber;
 use crate::key::{KeyspaceId, SEQ_MAX, SeqNo};
 use crate::options::{KEY_LEN_MAX, KEYSPACE_NAME_LEN_MAX};
 use crate::sstable::Shadowed;
-use crate::wal::Lsn;
+use lsm_log::coding::{Decoder, put_bytes, put_u64, put_varint};
+use lsm_log::error::{Error, Result};
+use lsm_log::file_name::FileNumber;
+use lsm_log::wal::Lsn;
 
 /// The deepest level that the format knows.
 pub(crate) const LEVEL_MAX: u8 = 6;

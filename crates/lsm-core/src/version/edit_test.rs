@@ -1,5 +1,5 @@
 use super::*;
-use crate::error::ErrorKind;
+use lsm_log::error::ErrorKind;
 
 fn meta(number: u64) -> TableMeta {
     TableMeta {

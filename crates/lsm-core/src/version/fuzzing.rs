@@ -2,8 +2,8 @@
 
 use super::catalog::Catalog;
 use super::manifest::decode;
-use crate::wal::fuzzing::NUMBER;
-pub(crate) use crate::wal::fuzzing::mend_checksums;
+use lsm_log::fuzzing::NUMBER;
+pub(crate) use lsm_log::fuzzing::mend_checksums;
 
 /// So that small catalogs have several pieces.
 const PIECE_BYTES: usize = 200;

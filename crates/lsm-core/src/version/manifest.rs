@@ -21,11 +21,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::edit::Edit;
-use crate::checksum::checksum;
-use crate::error::{Error, Result};
-use crate::file_name::{FileName, FileNumber};
-use crate::fs::{Fs, WriteFile};
-use crate::wal::{
+use lsm_log::checksum::checksum;
+use lsm_log::error::{Error, Result};
+use lsm_log::file_name::{FileName, FileNumber};
+use lsm_log::fs::{Fs, WriteFile};
+use lsm_log::wal::{
     self, Base, Format, Found, HEADER_LEN, Header, Lsn, Nonce, PAYLOAD_LEN_MAX, Place, Records,
     find_nonce, find_witness, read_whole,
 };
@@ -223,7 +223,7 @@ pub(super) fn decode(bytes: &[u8], number: FileNumber) -> Result<(Vec<Edit>, usi
     };
     let mut records = Records::new(bytes, number, nonce, Lsn(0), 0);
     let (mut edits, mut expected, mut complete) = (Vec::new(), 0, false);
-    while let Some(frame) = records.next()? {
+    while let Some(frame) = records.read_next()? {
         let offset = frame.offset as u64;
         if frame.sequence != expected {
             let error = Error::mismatch("count of the manifest record", expected, frame.sequence);

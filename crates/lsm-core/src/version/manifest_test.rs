@@ -1,6 +1,6 @@
 use super::*;
-use crate::error::ErrorKind;
-use crate::wal::test_fs::{TestFs, nonce};
+use lsm_log::error::ErrorKind;
+use lsm_log::testkit::{TestFs, nonce};
 
 fn dir() -> &'static Path {
     Path::new("/db")
@@ -167,7 +167,7 @@ fn every_cut_leaves_a_prefix_or_an_error() {
     let intact = fs.bytes(&manifest(1));
     let mut records = Records::new(&intact, FileNumber(1), nonce(FileNumber(1)), Lsn(0), 0);
     let mut ends = Vec::new();
-    while let Some(frame) = records.next().unwrap() {
+    while let Some(frame) = records.read_next().unwrap() {
         if frame.payload != PROOF {
             ends.push(records.offset());
         }
@@ -337,7 +337,7 @@ fn a_snapshot_in_pieces_is_there_as_a_whole_or_not_at_all() {
     let intact = fs.bytes(&manifest(1));
     let mut records = Records::new(&intact, FileNumber(1), nonce(FileNumber(1)), Lsn(0), 0);
     let ends: Vec<usize> =
-        std::iter::from_fn(|| records.next().unwrap().map(|_| records.offset())).collect();
+        std::iter::from_fn(|| records.read_next().unwrap().map(|_| records.offset())).collect();
     assert_eq!(ends.len(), 5, "each piece is a record, and there is one proof");
     let mut expected = pieces;
     expected[3].snapshot_end = true;
@@ -369,7 +369,7 @@ fn a_snapshot_in_pieces_is_there_as_a_whole_or_not_at_all() {
 #[test]
 fn any_bytes_are_read() {
     let mut written = Vec::new();
-    let number = wal::fuzzing::NUMBER;
+    let number = lsm_log::fuzzing::NUMBER;
     let nonce = nonce(number);
     Header { number, base: Lsn(0), synced: Lsn(0), owner: 0 }.encode(&MANIFEST, &mut written);
     nonce.encode(number, &mut written);
@@ -387,7 +387,7 @@ fn any_bytes_are_read() {
             bytes[at] = rng.u8(..);
         }
         let _ = decode(&bytes, number);
-        wal::fuzzing::mend_checksums(&mut bytes);
+        lsm_log::fuzzing::mend_checksums(&mut bytes);
         let _ = decode(&bytes, number);
     }
 }

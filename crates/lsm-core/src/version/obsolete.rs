@@ -10,8 +10,8 @@
 
 use std::collections::VecDeque;
 
-use crate::file_name::FileName;
-use crate::sync::Mutex;
+use lsm_log::file_name::FileName;
+use parking_lot::Mutex;
 
 /// The names, oldest first.
 #[derive(Debug, Default)]

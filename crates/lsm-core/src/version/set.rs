@@ -17,11 +17,11 @@ use super::catalog::Catalog;
 use super::edit::Edit;
 use super::manifest::Manifest;
 use super::obsolete::ObsoleteFiles;
-use crate::error::{Error, Result};
-use crate::file_name::{FileName, FileNumber};
-use crate::fs::Fs;
-use crate::sync::Mutex;
-use crate::wal::{Nonce, Nonces};
+use lsm_log::error::{Error, Result};
+use lsm_log::file_name::{FileName, FileNumber};
+use lsm_log::fs::Fs;
+use lsm_log::wal::{Nonce, Nonces};
+use parking_lot::Mutex;
 
 /// Bytes of the edits that a snapshot is cut into, about.
 pub(crate) const SNAPSHOT_PIECE_BYTES: usize = 1 << 20;

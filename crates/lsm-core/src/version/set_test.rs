@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::io;
 
 use super::*;
-use crate::error::ErrorKind;
-use crate::fs::{CrashFs, CrashImage, Fault, FaultFs, MemFs, Op};
 use crate::key::{KeyspaceId, SeqNo};
 use crate::sstable::Shadowed;
 use crate::version::{KeyspaceEdit, TableMeta};
+use lsm_log::error::ErrorKind;
+use lsm_log::fs::{CrashFs, CrashImage, Fault, FaultFs, MemFs, Op};
 
 /// Small enough that every few edits begin a new manifest, with a snapshot in several pieces.
 const TINY: Limits = Limits { manifest_bytes: 700, piece_bytes: 150, edit_bytes: 400 };

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::obsolete::ObsoleteFiles;
 use super::table_meta::TableMeta;
-use crate::file_name::FileName;
 use crate::sstable::TableHandle;
+use lsm_log::file_name::FileName;
 
 /// A table file that some version names. Once it is marked obsolete, its name goes to the
 /// [`ObsoleteFiles`] when the last version, cursor or job that holds it lets go.

@@ -1,8 +1,8 @@
 //! What is known of one table without opening it.
 
-use crate::file_name::FileNumber;
 use crate::key::SeqNo;
 use crate::sstable::Shadowed;
+use lsm_log::file_name::FileNumber;
 
 /// One table's place in the key space and the write order, as the manifest keeps it.
 #[derive(Clone, Debug, PartialEq, Eq)]

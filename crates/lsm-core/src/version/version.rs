@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use super::table_file::TableFile;
 use super::table_meta::TableMeta;
-use crate::error::{Error, Result};
-use crate::file_name::FileNumber;
 use crate::key::KeyRange;
+use lsm_log::error::{Error, Result};
+use lsm_log::file_name::FileNumber;
 
 /// Levels of a keyspace, level 0 among them.
 pub(crate) const LEVELS: usize = 7;

@@ -10,6 +10,7 @@ use lsm_core::{
     Compression, Db, Durability, Error, ErrorKind, KeyspaceOptions, ManualClock, Options, Result,
     TableAccess, WriteBatch,
 };
+use lsm_log::checksum::checksum;
 
 use crate::folder::{DIR, Folder};
 
@@ -475,10 +476,10 @@ fn a_manifest_of_another_database_does_not_fit_the_other_files() {
 /// checksum right behind it as a newer program would have written it.
 fn newer(bytes: &mut [u8], from: usize, version_at: usize) {
     let sum_at = from + version_at + 4;
-    let before = crc32c::crc32c(&bytes[from..sum_at]);
+    let before = checksum(0, &bytes[from..sum_at]);
     bytes[from + version_at] += 1;
     // The difference that changed bytes make does not depend on the salt.
-    let difference = before ^ crc32c::crc32c(&bytes[from..sum_at]);
+    let difference = before ^ checksum(0, &bytes[from..sum_at]);
     for (byte, change) in bytes[sum_at..].iter_mut().zip(difference.to_le_bytes()) {
         *byte ^= change;
     }

@@ -1,11 +1,12 @@
-//! Values that want to be read back as log records: see `lsm_core::testkit::hostile`.
+//! Values that want to be read back as log records: see `lsm_log::testkit::hostile`.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use lsm_core::fs::MemFs;
-use lsm_core::testkit::hostile::{Target, marked, put};
+use lsm_core::testkit::generate::logged_put;
 use lsm_core::{Db, Durability, KeyspaceOptions, Options};
+use lsm_log::testkit::hostile::{Target, marked};
 
 use crate::folder::{DIR, Folder};
 
@@ -76,7 +77,7 @@ fn forged(forgery: Forgery) -> Folder {
     // The number of every try that is possible is the same: one bit is as wrong as all.
     let nonce = if knows { target.nonce } else { target.nonce ^ 1 << 40 };
     let sequence = target.last_sequence + 1;
-    let payload = put(sequence, "nobody", "wrote this");
+    let payload = logged_put(sequence, "nobody", "wrote this");
     let len = target.record(nonce, target.end, sequence, &payload).len();
     let offset = match at_end {
         true => target.end,

@@ -9,8 +9,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use lsm_core::fs::Fs;
-use lsm_core::wal::{self, FileNumber, Nonce, Segment};
+use lsm_log::file_name::FileNumber;
+use lsm_log::fs::Fs;
+use lsm_log::wal::{self, Nonce, Segment};
 
 /// A segment to be made.
 #[derive(Debug)]

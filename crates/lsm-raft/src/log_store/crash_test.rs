@@ -1,7 +1,7 @@
 //! Crashes at every change of the file system, and random ones, again and again.
 
 use fastrand::Rng;
-use lsm_core::fs::{CrashFs, CrashImage};
+use lsm_log::fs::{CrashFs, CrashImage};
 
 use super::test_log::Node;
 

@@ -1,6 +1,6 @@
 //! Compares `docs/format.md` with what the encoders of the log write.
 
-use lsm_core::wal::FileNumber;
+use lsm_log::file_name::FileNumber;
 use raft::eraftpb::{Entry, EntryType};
 
 use super::record::{Durable, Hard, Place, Record, State, encode_append, encode_entry};

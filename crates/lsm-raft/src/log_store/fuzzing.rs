@@ -1,7 +1,7 @@
 //! Entry points for fuzzing: any bytes, read as the payload of a record.
 
 use bytes::Bytes;
-use lsm_core::wal::FileNumber;
+use lsm_log::file_name::FileNumber;
 use raft::eraftpb::{Entry, EntryType};
 
 use super::record::{

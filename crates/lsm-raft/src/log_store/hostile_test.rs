@@ -1,10 +1,10 @@
-//! Entries that want to be read back as log records: see `lsm_core::testkit::hostile`.
+//! Entries that want to be read back as log records: see `lsm_log::testkit::hostile`.
 
 use std::sync::Arc;
 
-use lsm_core::fs::{CrashFs, CrashImage, Fs};
-use lsm_core::testkit::hostile::{Target, marked};
-use lsm_core::wal;
+use lsm_log::fs::{CrashFs, CrashImage, Fs};
+use lsm_log::testkit::hostile::{Target, marked};
+use lsm_log::wal;
 use raft::eraftpb::Entry;
 
 use super::record::{Hard, encode_append, encode_entry};

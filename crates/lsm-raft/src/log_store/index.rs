@@ -15,7 +15,7 @@
 
 use std::collections::VecDeque;
 
-use lsm_core::wal::FileNumber;
+use lsm_log::file_name::FileNumber;
 use raft::eraftpb::Entry;
 
 use super::record::{Place, entry_len};

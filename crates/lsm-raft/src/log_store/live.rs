@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use lsm_core::wal::FileNumber;
+use lsm_log::file_name::FileNumber;
 
 /// The segments with needed entries.
 #[derive(Debug, Default)]

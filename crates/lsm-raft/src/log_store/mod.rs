@@ -2,7 +2,7 @@
 //!
 //! [`LogStore`] is the log as raft sees it: entries are there as soon as they are appended to it
 //! in memory. [`LogWriter`] makes them durable later, in the same order. The framing is the
-//! engine's (`lsm_core::wal`): torn tails, damage and group sync are its. Payloads, and how the
+//! engine's (`lsm_log::wal`): torn tails, damage and group sync are its. Payloads, and how the
 //! folder is recovered without a list of its segments, are in `docs/format.md`.
 //!
 //! ```text

@@ -16,10 +16,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use lsm_core::Error as CoreError;
-use lsm_core::fs::{Fs, Lock, LockMode, OsFs, ReadFile};
-use lsm_core::wal::{
-    self, FileNumber, Front, HEADER_LEN, Lsn, Nonces, RecordReader, SegmentInfo, StartedSegment,
-    Syncer, Writer,
+use lsm_log::file_name::FileNumber;
+use lsm_log::fs::{Fs, Lock, LockMode, OsFs, ReadFile};
+use lsm_log::wal::{
+    self, Front, HEADER_LEN, Lsn, Nonces, RecordReader, SegmentInfo, StartedSegment, Syncer, Writer,
 };
 use parking_lot::Mutex;
 

@@ -1,4 +1,4 @@
-use lsm_core::fs::{CrashFs, CrashImage, corrupt};
+use lsm_log::fs::{CrashFs, CrashImage, corrupt};
 use raft::eraftpb::Entry;
 
 use super::super::SegmentJob;

@@ -4,8 +4,8 @@
 //! bytes, and neither panic nor reserve memory for what may not be there.
 
 use bytes::Bytes;
-use lsm_core::coding::{Decoder, put_bytes, put_varint, varint_len};
-use lsm_core::wal::FileNumber;
+use lsm_log::coding::{Decoder, put_bytes, put_varint, varint_len};
+use lsm_log::file_name::FileNumber;
 use raft::eraftpb::{Entry, EntryType, HardState};
 
 const STATE: u8 = 1;

@@ -1,8 +1,8 @@
 //! Adds up the records of a log. No I/O.
 
 use bytes::Bytes;
-use lsm_core::wal::LogRecord;
 use lsm_core::{Error, Result};
+use lsm_log::wal::LogRecord;
 use raft::eraftpb::Entry;
 
 use super::index::{Index, Written};

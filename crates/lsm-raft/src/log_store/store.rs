@@ -9,8 +9,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use lsm_core::fs::Fs;
-use lsm_core::wal::{FileNumber, RecordReader};
+use lsm_log::file_name::FileNumber;
+use lsm_log::fs::Fs;
+use lsm_log::wal::RecordReader;
 use parking_lot::Mutex;
 use raft::StorageError;
 use raft::eraftpb::{Entry, HardState};

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use fastrand::Rng;
-use lsm_core::fs::{CrashFs, Fs};
+use lsm_log::fs::{CrashFs, Fs};
 use raft::eraftpb::{Entry, HardState};
 
 use super::{LogOptions, LogStore, LogWriter, SegmentJob};

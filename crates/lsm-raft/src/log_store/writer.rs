@@ -10,9 +10,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use lsm_core::fs::Lock;
-use lsm_core::wal::{
-    FileNumber, Lsn, Nonces, Segment, SegmentInfo, Syncer, Via, Writer, clear_header, segment_path,
+use lsm_log::file_name::FileNumber;
+use lsm_log::fs::Lock;
+use lsm_log::wal::{
+    Lsn, Nonces, Segment, SegmentInfo, Syncer, Via, Writer, clear_header, segment_path,
 };
 use raft::eraftpb::{Entry, HardState};
 

@@ -2,8 +2,8 @@ use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use lsm_core::ErrorKind;
-use lsm_core::fs::{CrashFs, Fault, FaultFs, Fs, MemFs, Op, corrupt};
-use lsm_core::wal;
+use lsm_log::fs::{CrashFs, Fault, FaultFs, Fs, MemFs, Op, corrupt};
+use lsm_log::wal;
 
 use super::super::test_log::{OWNER, all, dir, entries, entry, hard, open};
 use super::super::{LogOptions, LogStore};

@@ -7,8 +7,8 @@ use std::sync::atomic::AtomicU64;
 use std::thread::JoinHandle;
 
 use lsm_core::Clock;
-use lsm_core::fs::{Fs, Lock, LockMode};
-use lsm_core::wal::segment_number;
+use lsm_log::fs::{Fs, Lock, LockMode};
+use lsm_log::wal::segment_number;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -319,7 +319,7 @@ fn start(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<
 #[cfg(test)]
 mod tests {
     use lsm_core::SystemClock;
-    use lsm_core::fs::MemFs;
+    use lsm_log::fs::MemFs;
     use raft::eraftpb::{Entry, HardState};
 
     use super::*;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lsm_core::Clock;
-use lsm_core::fs::{Fs, Space};
+use lsm_log::fs::{Fs, Space};
 use raft::eraftpb::{Message, MessageType};
 
 use super::inbox::Turn;

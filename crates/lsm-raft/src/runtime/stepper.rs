@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use lsm_core::fs::Lock;
+use lsm_log::fs::Lock;
 
 use super::apply_thread::ApplyThread;
 use super::log_thread::LogThread;

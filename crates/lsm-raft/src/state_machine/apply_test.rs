@@ -1,6 +1,6 @@
 //! Applying: outcomes, refusals, and that pieces and losses make no difference.
 
-use lsm_core::fs::{CrashFs, CrashImage};
+use lsm_log::fs::{CrashFs, CrashImage};
 use raft::eraftpb::{ConfState, Entry};
 
 use super::hash::HashJob;

@@ -346,7 +346,7 @@ mod tests {
     fn an_entry_tells_at_least_what_it_brings_into_the_batch() {
         let mut book = Book::new();
         let dir = std::path::Path::new("db");
-        let fs = Arc::new(lsm_core::fs::MemFs::new());
+        let fs = Arc::new(lsm_log::fs::MemFs::new());
         let db = lsm_core::Options::default().fs(fs).stepped(1).open(dir).unwrap();
         let (rows, _) = Book::load(&db).unwrap();
         let mut data = Vec::new();

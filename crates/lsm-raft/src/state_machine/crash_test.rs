@@ -1,6 +1,6 @@
 //! Power loss at every change of the disk.
 
-use lsm_core::fs::{CrashFs, CrashImage, Fs};
+use lsm_log::fs::{CrashFs, CrashImage, Fs};
 
 use super::machine::StateMachine;
 use super::test_log::{Log, founders};

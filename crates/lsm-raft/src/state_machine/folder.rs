@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use lsm_core::fs::Fs;
+use lsm_log::fs::Fs;
 
 use crate::error::{Error, Result};
 use crate::snapshot::remove_folder;
@@ -156,7 +156,7 @@ fn decode_pointer(bytes: &[u8]) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use lsm_core::fs::MemFs;
+    use lsm_log::fs::MemFs;
 
     use super::*;
 

@@ -2,7 +2,7 @@
 //!
 //! Encoders and decoders only. Decoders never panic and refuse what encoders do not write.
 
-use lsm_core::coding::{Decoder, put_u64, put_varint};
+use lsm_log::coding::{Decoder, put_u64, put_varint};
 use raft::eraftpb::ConfState;
 
 use crate::error::{Error, Result};

@@ -24,8 +24,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
-use lsm_core::fs::Fs;
 use lsm_core::{Durability, Options, SeqNo, WriteBatch};
+use lsm_log::fs::Fs;
 use raft::eraftpb::{ConfState, Entry};
 
 use super::book::Book;

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use lsm_core::fs::{Fault, FaultFs, Fs, MemFs, Op, OsFs, corrupt};
 use lsm_core::{KeyspaceOptions, Options};
+use lsm_log::fs::{Fault, FaultFs, Fs, MemFs, Op, OsFs, corrupt};
 
 use super::machine::{StateMachine, StateOptions};
 use super::test_log::{Log, entry, put};

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use lsm_core::fs::{Fs, MemFs};
+use lsm_log::fs::{Fs, MemFs};
 use raft::eraftpb::ConfState;
 
 use super::machine::{StateMachine, StateOptions};

@@ -5,7 +5,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use fastrand::Rng;
-use lsm_core::fs::CrashImage;
+use lsm_log::fs::CrashImage;
 use lsm_raft::command::Command;
 use lsm_raft::raft::eraftpb::Message;
 use lsm_raft::testkit::{Recorder, check};

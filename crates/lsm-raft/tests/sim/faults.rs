@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lsm_core::fs::Op as FsOp;
+use lsm_log::fs::Op as FsOp;
 use lsm_raft::{Change, Role};
 
 use crate::cluster::{Cluster, Event, FAULTS_END};

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
-use lsm_core::fs::{CrashFs, CrashImage, Fault, FaultFs, Fs, Op as FsOp, corrupt};
-use lsm_core::wal::HEADER_LEN;
 use lsm_core::{Clock, ManualClock};
+use lsm_log::fs::{CrashFs, CrashImage, Fault, FaultFs, Fs, Op as FsOp, corrupt};
+use lsm_log::wal::HEADER_LEN;
 use lsm_raft::Result;
 
 use crate::replica::{DIR, Running, Setup};

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use lsm_core::fs::Fs;
 use lsm_core::{KeyspaceOptions, ManualClock, Options};
+use lsm_log::fs::Fs;
 use lsm_raft::raft::eraftpb::{Entry, Message};
 use lsm_raft::{
     Change, Config, Error, Header, Members, NodeStatus, Outcome, Outgoing, Piece, Refusal, Replica,

@@ -1,0 +1,53 @@
+//! For logs of one's own: the write-ahead log. Bytes in, durable in order, the same bytes back
+//! after a crash.
+//!
+//! A log is a chain of segment files. The wal moves bytes, never keys or batches: what a
+//! record means, which segments make up the log and when one is garbage is the caller's.
+//! Layouts and the recovery rules are in `docs/format.md`.
+//!
+//! Public, so that other logs can be kept in the same framing. Such a log is opened with
+//! [`settle`] and [`replay`] over the segments that its owner knows of, goes on in a new segment
+//! ([`prepare`], [`Writer::start`]) at the position where the replayed records end, and is made
+//! durable by [`Syncer::sync_through`]. An owner that keeps no list of its segments finds them with
+//! [`segment_number`] and [`front`].
+//!
+//! Invariants:
+//! * Every byte of the log has one position ([`Lsn`]) over the log's whole life; a segment's
+//!   header says where it begins.
+//! * A record says up to where the log was durable when it was written. Damage below a
+//!   position that was durable is an error; damage above is a torn tail, and ends the log.
+//! * A segment is synced only after, or together with, all segments before it.
+//! * No bytes that are written as a part of a payload can read as a record: see [`Nonce`].
+//! * After a failed write or sync nothing is written or acknowledged again.
+//!
+//! Threads: one writer, under the caller's lock; any number of threads wait for durability
+//! in [`Syncer`]. No lock is held over I/O.
+
+#[cfg(test)]
+mod damage_test;
+mod front;
+mod nonce;
+mod reader;
+mod record;
+mod scan;
+mod segment;
+mod settle;
+mod syncer;
+#[cfg(test)]
+mod test_log;
+mod writer;
+
+pub use front::{Front, RecordReader, front, segment_number, segment_path};
+pub use nonce::{Found, Nonce, Nonces};
+pub use reader::{
+    Damage, LogRecord, Replayed, SegmentInfo, StartedSegment, read_whole, replay, replay_to_damage,
+};
+pub use record::{
+    ALIGN, CHECKSUM_AT, Format, Frame, HEADER_LEN, Header, LOG, Lsn, NONCE_AT, PAYLOAD_LEN_MAX,
+    Place, RECORD_HEADER_LEN, encode, find_nonce, record_len,
+};
+pub use scan::{Base, Records, find_witness};
+pub use segment::{SEGMENT_BYTES_MAX, Segment, clear_header, is_started, prepare};
+pub use settle::settle;
+pub use syncer::Syncer;
+pub use writer::{Sealed, Via, Writer};
