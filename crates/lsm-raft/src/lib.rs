@@ -76,7 +76,7 @@ pub use snapshot::{
 pub use storage::snapshot_message;
 
 // The parts of a node.
-pub use log_store::{LogOptions, LogStore, LogWriter, SegmentJob, SegmentPromise};
+pub use log_store::{LogOptions, LogStore, LogWriter};
 pub use node::{Apply, Input, Node, NodeStorage, Output, Persist, Restore, Wants};
 pub use runtime::{Opened, Stepper};
 pub use state_machine::{StateMachine, StateOptions};

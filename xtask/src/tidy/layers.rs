@@ -29,10 +29,13 @@ fuzzing.rs          L3
 wal/                L2
     damage_test.rs
     test_log.rs
+    log.rs
+    ahead.rs
     writer.rs
-    front.rs
-    settle.rs
+    record_reader.rs
+    rewrite.rs
     reader.rs
+    segment_state.rs
     scan.rs
     syncer.rs
     segment.rs
@@ -238,7 +241,6 @@ log_store/          L2
     open.rs
     replay.rs
     writer.rs
-    ahead.rs
     store.rs
     live.rs
     index.rs

@@ -14,7 +14,7 @@ use crate::key::{KeyRange, KeyspaceId, SeqNo};
 use crate::options::{Background, KEYSPACE_NAME_LEN_MAX, KEYSPACES_MAX, KeyspaceOptions};
 use crate::version::Edit;
 use lsm_log::error::{Error, Result};
-use lsm_log::wal::Writer;
+use lsm_log::wal::Log;
 use parking_lot::MutexGuard;
 
 impl Engine {
@@ -98,7 +98,7 @@ impl Engine {
         let commit = self.logged()?;
         // A close may have come first.
         self.check_writable()?;
-        let end = commit.log.as_ref().map(Writer::end);
+        let end = commit.log.as_ref().map(Log::end);
         end.map_or(Ok(()), |end| self.sync_log(end))?;
         Ok(commit)
     }
@@ -235,7 +235,7 @@ impl Engine {
         let end = {
             let commit = self.commit.lock();
             self.published.wait_for(commit.last_seq);
-            commit.log.as_ref().map(Writer::end)
+            commit.log.as_ref().map(Log::end)
         };
         let end = end.expect("a writable database has a log");
         self.syncer().sync_through(end)?;

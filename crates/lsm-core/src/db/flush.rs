@@ -18,11 +18,9 @@ use crate::options::Background;
 use crate::version::{Catalog, Edit, KeyspaceEdit, TableMeta};
 use lsm_log::error::Result;
 use lsm_log::file_name::{FileName, FileNumber};
-use lsm_log::wal::{Lsn, Writer};
+use lsm_log::wal::Lsn;
 use parking_lot::Mutex;
 
-/// Logs kept to be used again; more are removed.
-const SPARE_LOGS_MAX: usize = 4;
 /// Memtables of up to so many bytes become tables beside one another: nearly all of their time
 /// goes into the sync, and a file system makes many files durable in about the time of one.
 const SMALL_BYTES: usize = 1 << 20;
@@ -169,29 +167,24 @@ impl Engine {
     /// them.
     fn useless_logs(&self, flushed: SeqNo) -> (Vec<FileNumber>, Option<Lsn>) {
         let commit = self.commit.lock();
-        let useless = commit.full_logs.iter().take_while(|log| log.last_seq <= flushed);
-        let useless: Vec<FileNumber> = useless.map(|log| log.number).collect();
-        let next = commit.full_logs.get(useless.len()).map(|log| log.base);
-        (useless, next.or(commit.log.as_ref().map(Writer::base)))
+        let Some(log) = &commit.log else { return (Vec::new(), None) };
+        let useless = log.full().take_while(|segment| segment.last <= flushed.0);
+        let useless: Vec<FileNumber> = useless.map(|segment| segment.number).collect();
+        let next = log.full().nth(useless.len()).map_or(log.base(), |segment| segment.base);
+        (useless, Some(next))
     }
 
     /// Keeps logs that the manifest no longer names to be used again, or has them removed.
     fn give_up_logs(&self, numbers: &[FileNumber]) {
+        let Some(last) = numbers.last() else { return };
         let mut commit = self.commit.lock();
-        if let Some(last) = numbers.last() {
-            self.syncer().forget_below(FileNumber(last.0 + 1));
-        }
-        let mut jobs = self.jobs.lock();
-        commit.full_logs.retain(|log| {
-            let is_given_up = numbers.contains(&log.number);
-            let usual = log.bytes == self.options.log_segment_bytes;
-            if is_given_up && usual && jobs.spare_logs.len() < SPARE_LOGS_MAX {
-                jobs.spare_logs.push(log.number);
-            } else if is_given_up {
-                self.set.obsolete_files().push(FileName::Log(log.number));
+        let Some(log) = &mut commit.log else { return };
+        for segment in log.give_up_below(FileNumber(last.0 + 1)) {
+            match log.needs_spare(segment.bytes) {
+                true => log.keep_spare(segment.number),
+                false => self.set.obsolete_files().push(FileName::Log(segment.number)),
             }
-            !is_given_up
-        });
+        }
     }
 }
 

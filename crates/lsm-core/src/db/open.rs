@@ -17,18 +17,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::publish::Publisher;
 use super::replay::{ReplayedLog, replay, segments};
-use super::state::{Commit, Engine, FullLog};
+use super::state::{Commit, Engine};
 use super::tree::Tree;
 use super::trees::Trees;
 use crate::cache::BlockCache;
-use crate::key::{KeyspaceId, SeqNo};
+use crate::key::KeyspaceId;
 use crate::options::Options;
 use crate::sstable::{OpenTables, ReadOptions};
 use crate::version::{Catalog, Edit, Manifest, VersionSet};
 use lsm_log::error::{Error, Result};
 use lsm_log::file_name::{FileName, FileNumber};
 use lsm_log::fs::{Fs, LockMode};
-use lsm_log::wal::{self, Lsn, Nonces, Syncer, Writer};
+use lsm_log::wal::{self, FullSegment, Log, LogConfig, Lsn, Nonces, StartedSegment};
 use parking_lot::MutexGuard;
 
 /// The name of the keyspace that `Db` itself reads and writes.
@@ -36,9 +36,6 @@ pub(crate) const DEFAULT_KEYSPACE: &str = "default";
 
 /// More logs than this, left by the runs before, are turned into tables by an open.
 const LOGS_AT_OPEN_MAX: u64 = 16;
-
-/// The first log segment after an open is zeroed while the caller waits: no more than this.
-const FIRST_SEGMENT_BYTES_MAX: u64 = 1 << 20;
 
 /// In the folder of a node of a cluster: says whose it is.
 const NODE_FILE: &str = "NODE";
@@ -151,7 +148,6 @@ impl Engine {
             pacing: Default::default(),
             pressed: Default::default(),
             stopped: Default::default(),
-            next_segment: Default::default(),
             jobs: Default::default(),
             announced: Default::default(),
             wake: Default::default(),
@@ -339,7 +335,7 @@ fn begin_writing(engine: &Engine, catalog: &Catalog) -> Result<()> {
     if catalog.log_closed.is_none() {
         // What was read may be in the system's cache only, if just the process died; tables and
         // a new segment will build on it.
-        wal::settle(fs, dir, &segments(catalog))?;
+        wal::rewrite_and_sync(fs, dir, &segments(catalog))?;
     }
     engine.set.start_writing()?;
     remove_strays(&engine.set, found);
@@ -348,39 +344,37 @@ fn begin_writing(engine: &Engine, catalog: &Catalog) -> Result<()> {
 
 /// Goes on with the log in a new segment, which begins where the old ones end.
 fn start_log(engine: &Engine, catalog: &Catalog, log: &ReplayedLog) -> Result<()> {
-    let (fs, dir) = (&*engine.options.fs, &engine.dir);
     let end = log.replayed.end;
-    let syncer = Arc::new(Syncer::new(end));
-    let mut commit = engine.commit.lock();
-    let mut last_seq = SeqNo(0);
-    for started in &log.replayed.started {
-        last_seq = log.last_seqs.get(&started.number).copied().unwrap_or(last_seq);
-        let bytes = catalog.logs[&started.number];
-        let full = FullLog { number: started.number, base: started.base, bytes, last_seq };
-        commit.full_logs.push_back(full);
+    let mut last = 0;
+    let mut full: Vec<FullSegment> = Vec::new();
+    for &StartedSegment { number, base } in &log.replayed.started {
+        last = log.last_seqs.get(&number).map_or(last, |seq| seq.0);
+        full.push(FullSegment { number, base, bytes: catalog.logs[&number], last });
     }
     let flushed = engine.flushed_seq();
-    while commit.full_logs.front().is_some_and(|full| full.last_seq <= flushed) {
-        commit.full_logs.pop_front();
-    }
-    let kept = |number: &FileNumber| commit.full_logs.iter().any(|full| full.number == *number);
+    full.drain(..full.iter().take_while(|segment| segment.last <= flushed.0).count());
+    let kept = |number: &FileNumber| full.iter().any(|segment| segment.number == *number);
     let dropped: Vec<FileNumber> = catalog.logs.keys().filter(|n| !kept(n)).copied().collect();
+    let config = LogConfig {
+        fs: Arc::clone(&engine.options.fs),
+        dir: engine.dir.clone(),
+        owner: catalog.database_id,
+        segment_bytes: engine.options.log_segment_bytes,
+    };
     let (number, nonce) = engine.set.new_framed_file();
-    let bytes = engine.options.log_segment_bytes.min(FIRST_SEGMENT_BYTES_MAX);
-    let segment = wal::prepare(fs, dir, number, nonce, bytes, None, true)?;
+    let segment = config.first_job(number, nonce).run()?;
     let edit = Edit {
         drop_logs: dropped.clone(),
         add_logs: vec![(number, segment.bytes)],
-        log_start: Some(commit.full_logs.front().map_or(end, |full| full.base)),
+        log_start: Some(full.first().map_or(end, |segment| segment.base)),
         log_closed: Some(Lsn(0)),
         ..Edit::default()
     };
     engine.set.apply(edit, |_| {})?;
-    commit.second_segment_at = Some(end.plus(segment.bytes as usize / 2));
-    let last_sequence = log.replayed.last_sequence;
-    commit.log =
-        Some(Writer::start(catalog.database_id, segment, end, last_sequence, Arc::clone(&syncer))?);
-    engine.log.set(syncer).expect("the log is started once");
+    let log = Log::start(config, segment, end, log.replayed.last_sequence, full)?;
+    engine.log.set(Arc::clone(log.syncer())).expect("the log is started once");
+    let mut commit = engine.commit.lock();
+    commit.log = Some(log);
     for number in dropped {
         engine.set.obsolete_files().push(FileName::Log(number));
     }
@@ -392,9 +386,10 @@ fn start_log(engine: &Engine, catalog: &Catalog, log: &ReplayedLog) -> Result<()
 /// their logs would pile up. Done before anyone writes, as the run may be over in a moment.
 fn bound_logs(engine: &Engine, commit: MutexGuard<'_, Commit>) -> Result<()> {
     let options = &engine.options;
-    let bytes: u64 = commit.full_logs.iter().map(|log| log.bytes).sum();
+    let full = || commit.log.iter().flat_map(Log::full);
+    let bytes: u64 = full().map(|segment| segment.bytes).sum();
     let logs_max = (options.log_bytes_max / options.log_segment_bytes).min(LOGS_AT_OPEN_MAX);
-    if bytes <= options.log_bytes_max && commit.full_logs.len() as u64 <= logs_max {
+    if bytes <= options.log_bytes_max && full().count() as u64 <= logs_max {
         return Ok(());
     }
     engine.seal_all(&commit, None);

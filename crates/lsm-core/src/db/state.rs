@@ -37,9 +37,8 @@ use crate::options::Options;
 use crate::sstable::OpenTables;
 use crate::version::{Catalog, VersionSet};
 use lsm_log::error::{Error, Result};
-use lsm_log::file_name::FileNumber;
 use lsm_log::fs::{Lock, ProcessMark};
-use lsm_log::wal::{Lsn, Segment, Syncer, Writer};
+use lsm_log::wal::{Log, Lsn, Syncer};
 use parking_lot::{Condvar, Mutex, RwLock, RwLockReadGuard};
 
 /// One open database.
@@ -78,9 +77,6 @@ pub(crate) struct Engine {
     pub(crate) pressed: AtomicBool,
     /// Whether writers wait until background work has caught up.
     pub(crate) stopped: AtomicBool,
-    /// The segment that the log goes on in, made ahead of need. Held while one is made, over
-    /// I/O: segments are used in the order of their numbers.
-    pub(crate) next_segment: Mutex<Option<Segment>>,
     pub(crate) jobs: Mutex<Jobs>,
     /// How often something was announced: whoever saw the same number before and after
     /// looking for work has missed none. Raised under the lock of the jobs.
@@ -106,7 +102,7 @@ pub(crate) struct Engine {
 #[derive(Debug, Default)]
 pub(crate) struct Commit {
     /// `None` when the database was opened to be read only.
-    pub(crate) log: Option<Writer>,
+    pub(crate) log: Option<Log>,
     pub(crate) last_seq: SeqNo,
     /// The greatest sequence number that was given to a write in no log.
     pub(crate) unlogged: SeqNo,
@@ -116,20 +112,6 @@ pub(crate) struct Commit {
     pub(crate) logged_waiting: usize,
     /// The same of unlogged writes, whose turn comes after theirs.
     pub(crate) unlogged_waiting: usize,
-    /// Logs that are full, oldest first.
-    pub(crate) full_logs: VecDeque<FullLog>,
-    /// When the log comes to here, the segment after its first is made ahead: a run that writes
-    /// little needs none. Later ones are asked for as soon as the one before them is taken.
-    pub(crate) second_segment_at: Option<Lsn>,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct FullLog {
-    pub(crate) number: FileNumber,
-    /// Where it begins.
-    pub(crate) base: Lsn,
-    pub(crate) bytes: u64,
-    pub(crate) last_seq: SeqNo,
 }
 
 /// How much writers are held back.
@@ -157,8 +139,6 @@ pub(crate) struct Jobs {
     pub(crate) segment_wanted: bool,
     /// Compactions that failed; their tables stay taken until they are tried again.
     pub(crate) put_off: Vec<PutOffPlan>,
-    /// Logs given up by the manifest, kept to be used again.
-    pub(crate) spare_logs: Vec<FileNumber>,
 }
 
 /// A compaction that failed without harm.
@@ -306,7 +286,7 @@ impl Engine {
         parts: Vec<FlushPart>,
         capture: Option<Arc<Mutex<Option<Catalog>>>>,
     ) {
-        let log_end = commit.log.as_ref().map(Writer::end);
+        let log_end = commit.log.as_ref().map(Log::end);
         let group = FlushGroup { sealed_at: commit.last_seq, parts, log_end, capture };
         self.jobs.lock().flushes.push_back(group);
         self.announce();

@@ -10,8 +10,8 @@
 //! the log or of the folder's names fails the database.
 
 use std::ops::Bound::{Excluded, Unbounded};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, mpsc};
 
 use super::retry::{Ended, Failure};
 use super::state::{Engine, PutOffPlan};
@@ -22,8 +22,8 @@ use crate::key::SeqNo;
 use crate::options::{Background, KeyspaceOptions};
 use crate::version::{Edit, KeyspaceEdit, TableMeta};
 use lsm_log::error::{Error, ErrorKind, Result};
-use lsm_log::file_name::{FileName, FileNumber};
-use lsm_log::wal;
+use lsm_log::file_name::FileName;
+use lsm_log::wal::{Segment, SegmentJob};
 
 impl Engine {
     /// Does one piece of background work; false if there is none left, and none will be before
@@ -172,23 +172,35 @@ impl Engine {
 
     /// Makes the segment that the log will go on in.
     pub(crate) fn make_segment(&self) -> Result<bool> {
-        let mut ahead = self.next_segment.lock();
-        if !self.may_start(BackgroundJob::LogSegment) {
+        let may_start = self.may_start(BackgroundJob::LogSegment);
+        if !may_start || !std::mem::take(&mut self.jobs.lock().segment_wanted) {
             return Ok(false);
         }
-        let recycle = {
-            let mut jobs = self.jobs.lock();
-            if !std::mem::take(&mut jobs.segment_wanted) || ahead.is_some() {
-                return Ok(false);
-            }
-            jobs.spare_logs.pop()
-        };
         // Zeros make later syncs four times as cheap, but whoever never syncs need not wait for
         // them.
         let zero = self.syncer().syncs() > 0;
-        match self.new_segment(self.options.log_segment_bytes, recycle, zero) {
-            Ok(segment) => *ahead = Some(segment),
+        let (sender, receiver) = mpsc::sync_channel(1);
+        let job = {
+            let mut commit = self.commit.lock();
+            let Some(log) = commit.log.as_mut().filter(|log| !log.has_ahead()) else {
+                return Ok(false);
+            };
+            let (number, nonce) = self.set.new_framed_file();
+            let panicked = |_| Err(Error::panicked("that made a log segment"));
+            log.put_ahead(number, Box::new(move || receiver.recv().unwrap_or_else(panicked)));
+            log.job(number, nonce, 0, zero)
+        };
+        let number = job.number;
+        match self.new_segment(job) {
+            // There is room for one, and its receiver may be gone only with the log.
+            Ok(segment) => drop(sender.send(Ok(segment))),
             Err(failure) => {
+                // Before the lock, which whoever waits for it holds.
+                let (Failure::Harmless(error) | Failure::Fatal(error)) = &failure;
+                let _ = sender.send(Err(error.clone()));
+                if let Some(log) = &mut self.commit.lock().log {
+                    log.cancel_ahead(number);
+                }
                 self.jobs.lock().segment_wanted = true;
                 return self.ended(BackgroundJob::LogSegment, failure);
             }
@@ -197,19 +209,12 @@ impl Engine {
     }
 
     /// Makes a segment and has the manifest name it: only then may it be written to.
-    pub(crate) fn new_segment(
-        &self,
-        bytes: u64,
-        recycle: Option<FileNumber>,
-        zero: bool,
-    ) -> std::result::Result<wal::Segment, Failure> {
+    pub(crate) fn new_segment(&self, job: SegmentJob) -> std::result::Result<Segment, Failure> {
         self.syncer().sync_if_many().map_err(Failure::Fatal)?;
-        let (number, nonce) = self.set.new_framed_file();
-        let fs = &self.options.fs;
-        let prepared = wal::prepare(&**fs, &self.dir, number, nonce, bytes, recycle, zero);
-        let segment = prepared.map_err(|error| {
+        let (number, recycled) = (job.number, job.recycled);
+        let segment = job.run().map_err(|error| {
             // Under whichever name it was left, if at all.
-            for left in recycle.into_iter().chain([number]) {
+            for left in recycled.into_iter().chain([number]) {
                 self.set.obsolete_files().push(FileName::Log(left));
             }
             match error.file() == Some(&self.dir) {

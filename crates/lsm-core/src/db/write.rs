@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering;
 
 use super::retry::Failure;
 use super::stall::StallReason;
-use super::state::{Commit, Engine, FullLog};
+use super::state::{Commit, Engine};
 use super::tree::Tree;
 use crate::batch::{Operation, WriteBatch};
 use crate::event::BackgroundJob::{Compaction, Flush, LogSegment};
@@ -23,7 +23,7 @@ use crate::key::{KeyspaceId, SEQ_MAX, SeqNo};
 use crate::memtable::{Insert, Memtable};
 use crate::options::Durability;
 use lsm_log::error::{Error, Result};
-use lsm_log::wal::{Lsn, Segment, Syncer, Via, Writer};
+use lsm_log::wal::{self, Log, Lsn, Syncer, WriteMode};
 use parking_lot::MutexGuard;
 
 /// The pressure is computed anew after so many bytes, as the active memtable fills up.
@@ -62,7 +62,7 @@ impl Engine {
     fn write_nothing(&self, durability: Durability) -> Result<SeqNo> {
         if durability == Durability::Sync {
             let commit = self.logged()?;
-            let position = commit.log.as_ref().map(Writer::end);
+            let position = commit.log.as_ref().map(Log::end);
             drop(commit);
             position.map_or(Ok(()), |position| self.sync_log(position))?;
         }
@@ -114,8 +114,8 @@ impl Engine {
                     commit.unlogged = SeqNo(last);
                     Lsn::default()
                 }
-                Durability::Buffered => self.append(&mut commit, batch, first, Via::Copy)?,
-                Durability::Sync => self.append(&mut commit, batch, first, Via::Write)?,
+                Durability::Buffered => self.append(&mut commit, batch, first, WriteMode::Mmap)?,
+                Durability::Sync => self.append(&mut commit, batch, first, WriteMode::Pwrite)?,
             };
             commit.last_seq = SeqNo(last);
             let active = |tree: &Arc<Tree>| Arc::clone(&tree.view().active);
@@ -234,7 +234,7 @@ impl Engine {
         commit: &mut Commit,
         batch: &mut WriteBatch,
         first: SeqNo,
-        via: Via,
+        mode: WriteMode,
     ) -> Result<Lsn> {
         self.make_log_room(commit, batch.bytes()).map_err(|failure| match failure {
             // The log is as it was: the next write asks again, and meanwhile the thread tries.
@@ -245,87 +245,53 @@ impl Engine {
             Failure::Fatal(error) => self.fail(error),
         })?;
         let log = commit.log.as_mut().expect("a writable database has a log");
-        let appended = log.append(first.0, batch.stamp(first), via);
+        let last = first.0 + batch.len() as u64 - 1;
+        let payload = batch.stamp(first);
+        let fill = |out: &mut Vec<u8>| out.extend_from_slice(payload);
+        let appended = log.append_with(first.0, last, mode, payload.len(), fill);
         let end = appended.map_err(|error| self.fail(error))?;
-        if commit.second_segment_at.is_some_and(|at| end >= at) {
-            commit.second_segment_at = None;
-            self.want_segment();
+        if log.wants_segment() {
+            self.jobs.lock().segment_wanted = true;
+            self.announce();
         }
         Ok(end)
     }
 
-    /// Goes on in the next segment: the one made ahead, or a new one if there is none.
-    fn rotate(&self, commit: &mut Commit) -> Made {
-        let mut ahead = self.next_segment.lock();
-        let next = match ahead.take() {
-            Some(segment) => segment,
-            None => {
-                let spare = self.jobs.lock().spare_logs.pop();
-                self.new_segment(self.options.log_segment_bytes, spare, false)?
-            }
-        };
-        self.rotate_into(commit, next).map_err(Failure::Fatal)?;
-        drop(ahead);
-        self.want_segment();
+    /// Makes room for a batch at the end of the log: goes on in the segment made ahead, or in a new
+    /// one that is long enough.
+    fn make_log_room(&self, commit: &mut Commit, batch_bytes: usize) -> Made {
+        let log = commit.log.as_mut().expect("a writable database has a log");
+        if log.has_room(batch_bytes) {
+            return Ok(());
+        }
+        while !log.has_room(batch_bytes) {
+            let next = match log.take_ahead() {
+                Some(Ok(segment)) => segment,
+                // Why it was not made is told already.
+                Some(Err(_)) | None => {
+                    let (number, nonce) = self.set.new_framed_file();
+                    let job = log.job(number, nonce, wal::record_len(batch_bytes), false);
+                    self.new_segment(job)?
+                }
+            };
+            log.enter(next).map_err(Failure::Fatal)?;
+        }
         self.bound_logs(commit);
         Ok(())
     }
 
-    /// Has the segment that the log will go on in made ahead.
-    fn want_segment(&self) {
-        self.jobs.lock().segment_wanted = true;
-        self.announce();
-    }
-
-    fn rotate_into(&self, commit: &mut Commit, next: Segment) -> Result<()> {
-        let log = commit.log.as_mut().expect("a writable database has a log");
-        let sealed = log.rotate(next)?;
-        commit.second_segment_at = None;
-        let (number, base, bytes) = (sealed.number, sealed.base, sealed.bytes);
-        commit.full_logs.push_back(FullLog { number, base, bytes, last_seq: commit.last_seq });
-        Ok(())
-    }
-
-    /// Makes room for a batch at the end of the log.
-    fn make_log_room(&self, commit: &mut Commit, batch_bytes: usize) -> Made {
-        let has_room =
-            |commit: &Commit| commit.log.as_ref().is_some_and(|log| log.has_room(batch_bytes));
-        if has_room(commit) {
-            return Ok(());
-        }
-        self.rotate(commit)?;
-        if has_room(commit) {
-            return Ok(());
-        }
-        self.rotate_to_own(commit, batch_bytes)
-    }
-
-    /// Gives a batch a segment of its own size. Segments are used in the order of their numbers,
-    /// so the one made ahead, if there is one again, goes first; it is missed then.
-    fn rotate_to_own(&self, commit: &mut Commit, batch_bytes: usize) -> Made {
-        let mut ahead = self.next_segment.lock();
-        if let Some(segment) = ahead.take() {
-            self.rotate_into(commit, segment).map_err(Failure::Fatal)?;
-        }
-        let needed = Writer::segment_bytes_for(batch_bytes);
-        let own = self.new_segment(needed, None, false)?;
-        self.rotate_into(commit, own).map_err(Failure::Fatal)?;
-        drop(ahead);
-        self.want_segment();
-        Ok(())
-    }
-
     /// Seals the memtables that keep the oldest log alive once there is too much of it.
-    fn bound_logs(&self, commit: &mut Commit) {
-        let total: u64 = commit.full_logs.iter().map(|log| log.bytes).sum();
-        let Some(oldest) = commit.full_logs.front().copied() else { return };
+    fn bound_logs(&self, commit: &Commit) {
+        let full = || commit.log.iter().flat_map(Log::full);
+        let total: u64 = full().map(|segment| segment.bytes).sum();
+        let Some(oldest) = full().next() else { return };
         if total + self.options.log_segment_bytes <= self.options.log_bytes_max {
             return;
         }
         self.published.wait_for(commit.last_seq);
         let pins = |tree: &Arc<Tree>| {
             let first = tree.view().filling().filter_map(|memtable| memtable.first_seq()).min();
-            first.is_some_and(|first| first <= oldest.last_seq)
+            first.is_some_and(|first| first.0 <= oldest.last)
         };
         let pinning: Vec<_> = self.live_trees().into_iter().filter(pins).collect();
         if !pinning.is_empty() {

@@ -7,12 +7,18 @@ use crate::db::tree::MEMTABLES_A_BUFFER;
 use crate::key::Kind;
 use crate::options::{KeyspaceOptions, Options};
 use lsm_log::error::ErrorKind;
-use lsm_log::fs::MemFs;
+use lsm_log::fs::{Fs, MemFs};
+use lsm_log::wal::FullSegment;
 
 fn put(engine: &Engine, bytes: usize) {
     let mut batch = WriteBatch::new();
     batch.put("key", vec![7; bytes]);
     engine.write(&mut batch, Durability::Buffered).unwrap();
+}
+
+/// The full segments of the log.
+fn full(engine: &Engine) -> Vec<FullSegment> {
+    engine.commit.lock().log.as_ref().unwrap().full().copied().collect()
 }
 
 #[test]
@@ -37,25 +43,30 @@ fn a_segment_that_a_long_batch_used_up_is_made_again() {
     put(&engine, 600 << 10);
     assert!(engine.make_segment().unwrap());
     assert!(!engine.make_segment().unwrap(), "one is ahead already");
-    engine.rotate_to_own(&mut engine.commit.lock(), 1 << 20).unwrap();
-    assert!(engine.next_segment.lock().is_none());
+    put(&engine, 20 << 20);
+    assert!(!engine.commit.lock().log.as_ref().unwrap().has_ahead());
     assert!(engine.make_segment().unwrap(), "the next rotation must not wait for its segment");
 }
 
 #[test]
 fn a_rotation_without_a_segment_ahead_takes_a_spare_one() {
     let options = Options::default().log_segment_bytes(64 << 10);
-    let engine = open(options.fs(Arc::new(MemFs::new())).stepped(1), Path::new("/db")).unwrap();
-    for _ in 0..3 {
-        engine.rotate(&mut engine.commit.lock()).unwrap();
+    let fs = Arc::new(MemFs::new());
+    let engine = open(options.fs(fs.clone()).stepped(1), Path::new("/db")).unwrap();
+    for _ in 0..4 {
+        put(&engine, 60 << 10);
     }
-    put(&engine, 1);
     engine.flush_all().unwrap();
+    let logs = || {
+        let names = fs.list(Path::new("/db")).unwrap().into_iter();
+        names.filter(|name| name.ends_with(".log")).collect::<Vec<_>>()
+    };
     // The first takes the one that is ahead.
-    engine.rotate(&mut engine.commit.lock()).unwrap();
-    let spare = engine.jobs.lock().spare_logs.len();
-    engine.rotate(&mut engine.commit.lock()).unwrap();
-    assert_eq!(engine.jobs.lock().spare_logs.len() + 1, spare);
+    put(&engine, 60 << 10);
+    let before = logs();
+    put(&engine, 60 << 10);
+    let after = logs();
+    assert!(before.len() == after.len() && before != after, "{before:?} {after:?}");
 }
 
 /// An engine whose flushes wait until the test does them.
@@ -286,7 +297,7 @@ fn what_holds_the_oldest_segment_is_flushed_once_there_is_too_much_log() {
     for _ in 0..500 {
         put(&engine, 4 << 10);
         while engine.step().unwrap() {}
-        let full: u64 = engine.commit.lock().full_logs.iter().map(|log| log.bytes).sum();
+        let full: u64 = full(&engine).iter().map(|segment| segment.bytes).sum();
         assert!(full <= log_bytes_max, "{full} bytes of full segments");
     }
     assert!(engine.metrics.read().flushes >= 5, "neither is full");
@@ -304,10 +315,10 @@ fn a_log_is_kept_for_its_last_operation() {
         batch.push(Kind::Put, id, b"key", b"value");
         engine.write(&mut batch, Durability::Buffered).unwrap();
     }
-    engine.rotate(&mut engine.commit.lock()).unwrap();
+    engine.make_log_room(&mut engine.commit.lock(), 1 << 20).unwrap();
     engine.seal_now(&engine.commit.lock(), &[engine.default_tree()]);
     assert!(engine.flush_one().unwrap());
-    assert_eq!(engine.commit.lock().full_logs.len(), 1);
+    assert_eq!(full(&engine).len(), 1);
     drop((engine, other));
     for _ in 0..2 {
         // An open replays it and flushes nothing: the next one needs it, too.

@@ -6,7 +6,7 @@ use super::reader::SegmentInfo;
 use super::record::{HEADER_LEN, Header, LOG, Lsn, NONCE_AT};
 use super::scan::Records;
 use super::segment::prepare;
-use super::test_log::{Log, SEGMENT, dir, last_started, path, payload, read, sample};
+use super::test_log::{SEGMENT, TestLog, dir, last_started, path, payload, read, sample};
 use crate::error::ErrorKind;
 use crate::file_name::FileNumber;
 use crate::testkit::{TestFs, nonce};
@@ -23,7 +23,7 @@ struct Part {
     before: usize,
 }
 
-fn parts(log: &Log) -> Vec<Part> {
+fn parts(log: &TestLog) -> Vec<Part> {
     let (mut parts, mut before) = (Vec::new(), 0);
     for segment in &log.segments {
         let file = path(segment.number.0);
@@ -49,7 +49,7 @@ fn expected(parts: &[Part], hit: usize) -> Option<usize> {
     (witness <= parts[hit].at).then_some(parts[hit].before)
 }
 
-fn check_damage(log: &Log, damaged: &TestFs, parts: &[Part], hit: Option<usize>, floor: Lsn) {
+fn check_damage(log: &TestLog, damaged: &TestFs, parts: &[Part], hit: Option<usize>, floor: Lsn) {
     let closed = log.written.iter().filter(|(end, ..)| *end <= floor).count();
     let expected = match hit {
         // Only what was written before the close is looked at.
@@ -73,7 +73,7 @@ fn check_damage(log: &Log, damaged: &TestFs, parts: &[Part], hit: Option<usize>,
 }
 
 /// It was durable before the segment was listed, and nothing can be said of records without it.
-fn check_lost_nonce(log: &Log, damaged: &TestFs, file: &std::path::Path) {
+fn check_lost_nonce(log: &TestLog, damaged: &TestFs, file: &std::path::Path) {
     let error = read(damaged, &log.segments, Lsn(0), Lsn(0)).unwrap_err();
     assert_eq!((error.kind(), error.file()), (ErrorKind::Corrupt, Some(file)));
     assert_eq!(error.offset(), Some(NONCE_AT as u64), "{error}");
@@ -179,7 +179,7 @@ fn the_floor_tells_lost_bytes_from_a_torn_tail() {
 
 #[test]
 fn the_header_of_the_next_segment_is_a_witness() {
-    let mut log = Log::new(&TestFs::default());
+    let mut log = TestLog::new(&TestFs::default());
     log.append(1, b"one");
     log.sync();
     log.rotate(SEGMENT);
@@ -194,7 +194,7 @@ fn the_header_of_the_next_segment_is_a_witness() {
 /// A sector that could not be read when the log was recovered comes back later.
 #[test]
 fn what_an_earlier_recovery_cut_off_stays_cut_off() {
-    let mut log = Log::new(&TestFs::default());
+    let mut log = TestLog::new(&TestFs::default());
     for sequence in 1..=5 {
         log.append(sequence, &payload(sequence));
     }
@@ -206,7 +206,7 @@ fn what_an_earlier_recovery_cut_off_stays_cut_off() {
     let (content, replayed) = log.read().unwrap();
     assert_eq!((content.len(), replayed.end), (2, third.at));
 
-    let mut log = Log::resume(&log.fs, log.segments, &replayed, 2);
+    let mut log = TestLog::resume(&log.fs, log.segments, &replayed, 2);
     log.fs.set(&path(1), &intact);
     log.append(6, b"after");
     let (found, _) = log.read().unwrap();
@@ -215,7 +215,7 @@ fn what_an_earlier_recovery_cut_off_stays_cut_off() {
 
 #[test]
 fn a_segment_that_starts_behind_a_hole_is_cut_off() {
-    let mut log = Log::new(&TestFs::default());
+    let mut log = TestLog::new(&TestFs::default());
     for sequence in 1..=9 {
         log.append(sequence, &payload(sequence));
     }
@@ -237,7 +237,7 @@ fn a_log_inside_a_payload_is_no_witness() {
     // The payload is a copy of a segment of the same log, records that claim a lot included.
     let log = sample();
     let copy = log.fs.bytes(&path(3));
-    let mut other = Log::new(&TestFs::default());
+    let mut other = TestLog::new(&TestFs::default());
     other.rotate(8192);
     for sequence in 1..=3 {
         other.append(sequence, &copy);
@@ -255,7 +255,7 @@ fn a_log_inside_a_payload_is_no_witness() {
 #[test]
 fn three_crashes_leave_one_exact_log() {
     let fs = TestFs::default();
-    let mut log = Log::new(&fs);
+    let mut log = TestLog::new(&fs);
     let mut survivors = Vec::new();
     for life in 0..4u64 {
         for i in 1..=9 {
@@ -278,7 +278,7 @@ fn three_crashes_leave_one_exact_log() {
         assert!(replayed.torn, "life {life}");
         assert_eq!(replayed.end, seventh.at, "life {life}");
         let (segments, number) = (log.segments.clone(), log.next_number);
-        log = Log::resume(&fs, segments, &replayed, number);
+        log = TestLog::resume(&fs, segments, &replayed, number);
         // Reading again before anything is written gives the same.
         let (content, again) = log.read().unwrap();
         assert_eq!(content, survivors, "life {life}");
@@ -311,7 +311,7 @@ fn crash_again_and_again(seed: u64) {
     let mut written: Vec<(Lsn, u64, Vec<u8>)> = Vec::new();
     for _ in 0..rng.usize(2..6) {
         let (_, replayed) = read(&fs, &segments, start, Lsn(0)).unwrap();
-        let mut log = Log::resume(&fs, segments, &replayed, number);
+        let mut log = TestLog::resume(&fs, segments, &replayed, number);
         log.written = written;
         for _ in 0..rng.usize(0..40) {
             sequence += 1;
@@ -342,7 +342,7 @@ fn crash_again_and_again(seed: u64) {
 }
 
 /// The oldest segment is garbage from here on, and the log goes on in its file.
-fn recycle_oldest(log: &mut Log) {
+fn recycle_oldest(log: &mut TestLog) {
     let old = log.segments.remove(0).number;
     log.shared.forget_below(log.segments[0].number);
     let number = FileNumber(log.next_number);

@@ -6,10 +6,10 @@
 //! Layouts and the recovery rules are in `docs/format.md`.
 //!
 //! Public, so that other logs can be kept in the same framing. Such a log is opened with
-//! [`settle`] and [`replay`] over the segments that its owner knows of, goes on in a new segment
-//! ([`prepare`], [`Writer::start`]) at the position where the replayed records end, and is made
+//! [`rewrite_and_sync`] and [`replay`] over the segments that its owner knows of, goes on in a new segment
+//! ([`Log::start`]) at the position where the replayed records end, and is made
 //! durable by [`Syncer::sync_through`]. An owner that keeps no list of its segments finds them with
-//! [`segment_number`] and [`front`].
+//! [`segment_number`] and [`SegmentState::read`].
 //!
 //! Invariants:
 //! * Every byte of the log has one position ([`Lsn`]) over the log's whole life; a segment's
@@ -23,21 +23,25 @@
 //! Threads: one writer, under the caller's lock; any number of threads wait for durability
 //! in [`Syncer`]. No lock is held over I/O.
 
+mod ahead;
 #[cfg(test)]
 mod damage_test;
-mod front;
+mod log;
 mod nonce;
 mod reader;
 mod record;
+mod record_reader;
+mod rewrite;
 mod scan;
 mod segment;
-mod settle;
+mod segment_state;
 mod syncer;
 #[cfg(test)]
 mod test_log;
 mod writer;
 
-pub use front::{Front, RecordReader, front, segment_number, segment_path};
+pub use ahead::{SegmentJob, SegmentPromise};
+pub use log::{FullSegment, Log, LogConfig};
 pub use nonce::{Found, Nonce, Nonces};
 pub use reader::{
     Damage, LogRecord, Replayed, SegmentInfo, StartedSegment, read_whole, replay, replay_to_damage,
@@ -46,8 +50,10 @@ pub use record::{
     ALIGN, CHECKSUM_AT, Format, Frame, HEADER_LEN, Header, LOG, Lsn, NONCE_AT, PAYLOAD_LEN_MAX,
     Place, RECORD_HEADER_LEN, encode, find_nonce, record_len,
 };
+pub use record_reader::RecordReader;
+pub use rewrite::rewrite_and_sync;
 pub use scan::{Base, Records, find_witness};
-pub use segment::{SEGMENT_BYTES_MAX, Segment, clear_header, is_started, prepare};
-pub use settle::settle;
+pub use segment::{SEGMENT_BYTES_MAX, Segment, clear_header, prepare};
+pub use segment_state::{SegmentState, is_started, segment_number, segment_path};
 pub use syncer::Syncer;
-pub use writer::{Sealed, Via, Writer};
+pub use writer::WriteMode;

@@ -14,10 +14,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::nonce::{Found, Nonce};
-use super::record::{HEADER_LEN, Header, LOG, Lsn, Place, RECORD_LEN_MIN, find_nonce};
+use super::nonce::Nonce;
+use super::record::{HEADER_LEN, Header, LOG, Lsn, Place, RECORD_LEN_MIN};
 use super::scan::{Base, Records, find_witness, records_behind};
 use super::segment::{SEGMENT_BYTES_MAX, no_nonce};
+use super::segment_state::SegmentHeader;
 use crate::error::{Error, Result};
 use crate::file_name::{FileName, FileNumber};
 use crate::fs::{Access, Fs, ReadFile};
@@ -253,17 +254,11 @@ impl Replay<'_> {
                 .in_file(&path)
                 .at(file.len()));
         }
-        let mut bytes = [0; HEADER_LEN];
-        file.read_at(0, &mut bytes).map_err(|e| Error::io("read", &path, e).at(0))?;
-        let header = Header::decode(&bytes, &LOG).map_err(|e| e.in_file(&path))?;
-        if let Some(header) = &header {
+        let found = SegmentHeader::read(&*file, &path, info.number)?;
+        if let Some(header) = &found.header {
             header.check(info.number, self.owner, &LOG).map_err(|e| e.in_file(&path))?;
         }
-        let nonce = match find_nonce(&bytes, info.number) {
-            Found::Nonce(nonce) => Some(nonce),
-            Found::Earlier | Found::Nothing => None,
-        };
-        Ok(Opened { info, path, file, header, nonce })
+        Ok(Opened { info, path, file, header: found.header, nonce: found.nonce() })
     }
 
     fn load(&mut self, segment: &Opened) -> Result<()> {

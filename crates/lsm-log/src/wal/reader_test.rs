@@ -1,8 +1,8 @@
 use super::*;
 use crate::error::ErrorKind;
 use crate::testkit::{OWNER, TestFs, nonce};
-use crate::wal::test_log::{Log, SEGMENT, dir, last_started, path, payload, read, sample};
-use crate::wal::{Via, prepare, settle};
+use crate::wal::test_log::{SEGMENT, TestLog, dir, last_started, path, payload, read, sample};
+use crate::wal::{WriteMode, prepare, rewrite_and_sync};
 
 #[test]
 fn what_was_written_comes_back() {
@@ -173,7 +173,7 @@ fn a_recycled_file_does_not_bring_back_its_earlier_life() {
 
     log.writer.rotate(next).unwrap();
     for sequence in 20..22 {
-        log.writer.append(sequence, &payload(sequence), Via::Copy).unwrap();
+        log.writer.append(sequence, &payload(sequence), WriteMode::Mmap).unwrap();
         let (content, replayed) = read(&log.fs, &segments, start, Lsn(0)).unwrap();
         assert_eq!(content.last(), Some(&(sequence, payload(sequence))));
         assert_eq!(replayed.end, log.writer.end());
@@ -199,7 +199,7 @@ fn parts_of(fs: &TestFs, segments: &[SegmentInfo]) -> u64 {
 
 #[test]
 fn a_record_longer_than_a_segment_gets_its_own() {
-    let mut log = Log::new(&TestFs::default());
+    let mut log = TestLog::new(&TestFs::default());
     log.append(1, b"before");
     let long: Vec<u8> = (0..3_000_000u32).map(|i| i as u8).collect();
     log.append(2, &long);
@@ -215,18 +215,18 @@ fn a_record_longer_than_a_segment_gets_its_own() {
 fn settling_writes_and_syncs_what_is_listed() {
     let log = sample();
     log.fs.take_calls();
-    settle(&log.fs, dir(), &log.segments).unwrap();
+    rewrite_and_sync(&log.fs, dir(), &log.segments).unwrap();
     let calls: Vec<String> = ["1", "2", "3"]
         .iter()
         .flat_map(|n| [format!("write 00000{n}.log"), format!("sync 00000{n}.log")])
         .collect();
     assert_eq!(log.fs.take_calls(), calls);
     log.fs.fail_syncs(true);
-    assert_eq!(settle(&log.fs, dir(), &log.segments).unwrap_err().kind(), ErrorKind::Io);
+    assert_eq!(rewrite_and_sync(&log.fs, dir(), &log.segments).unwrap_err().kind(), ErrorKind::Io);
     // What is missing is for replay to report.
     log.fs.fail_syncs(false);
     log.fs.remove(&path(2)).unwrap();
-    settle(&log.fs, dir(), &log.segments).unwrap();
+    rewrite_and_sync(&log.fs, dir(), &log.segments).unwrap();
 }
 
 #[test]

@@ -208,23 +208,38 @@ impl Place {
 
 /// Appends a record that will stand at `place`.
 pub fn encode(out: &mut Vec<u8>, place: Place, sequence: u64, synced: Lsn, payload: &[u8]) {
-    debug_assert!((1..=PAYLOAD_LEN_MAX).contains(&payload.len()));
+    let fill = |out: &mut Vec<u8>| out.extend_from_slice(payload);
+    encode_with(out, place, sequence, synced, payload.len(), fill);
+}
+
+/// As [`encode`]; `fill` appends the payload, which has `payload_len` bytes.
+#[inline]
+pub(super) fn encode_with(
+    out: &mut Vec<u8>,
+    place: Place,
+    sequence: u64,
+    synced: Lsn,
+    payload_len: usize,
+    fill: impl FnOnce(&mut Vec<u8>),
+) {
+    debug_assert!((1..=PAYLOAD_LEN_MAX).contains(&payload_len));
     debug_assert!(place.offset.is_multiple_of(ALIGN) && synced.0.is_multiple_of(ALIGN as u64));
     let start = out.len();
-    out.reserve(record_len(payload.len()));
+    out.reserve(record_len(payload_len));
     put_u32(out, 0);
-    put_u32(out, payload.len() as u32);
+    put_u32(out, payload_len as u32);
     put_u64(out, sequence);
     put_u64(out, place.mask(synced.0));
-    out.extend_from_slice(payload);
-    out.resize(start + record_len(payload.len()), 0);
+    fill(out);
+    assert_eq!(out.len() - start, RECORD_HEADER_LEN + payload_len, "the payload has its length");
+    out.resize(start + record_len(payload_len), 0);
     let crc = checksum(place.salt(), &out[start + 4..]);
     out[start..start + 4].copy_from_slice(&crc.to_le_bytes());
 }
 
 /// The fields of a record's header, before anything vouches for them.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Claim {
+pub(super) struct UnverifiedHeader {
     pub(super) crc: u32,
     /// Payload length; the whole record lies within the bytes that it was read from.
     pub(super) payload_len: usize,
@@ -232,7 +247,7 @@ pub(super) struct Claim {
     pub(super) synced: Lsn,
 }
 
-impl Claim {
+impl UnverifiedHeader {
     /// Reads the record at `place` of a file, where `rest` begins. `None` if no record can be here:
     /// the length is zero or reaches beyond `rest`, or what is said to be durable lies beyond
     /// `highest`, or where no record ends.

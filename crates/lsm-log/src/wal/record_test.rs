@@ -28,7 +28,7 @@ fn frame(payload: &[u8]) -> Vec<u8> {
 
 fn decode(bytes: &[u8], place: Place) -> Option<Frame<'_>> {
     let rest = bytes.get(place.offset..)?;
-    Claim::read(rest, place, SYNCED)?.verify(rest, place)
+    UnverifiedHeader::read(rest, place, SYNCED)?.verify(rest, place)
 }
 
 /// The bytes of `docs/format.md`.
@@ -158,7 +158,7 @@ fn a_record_under_another_nonce_is_not_valid() {
         assert!(decode(&bytes, place).is_none(), "bit {bit}");
         // A wrong bit makes most positions impossible, before any checksum is looked at.
         let possible = bit >= 3 && SYNCED.0 & 1 << bit != 0;
-        let claim = Claim::read(&bytes[HEADER_LEN..], place, SYNCED);
+        let claim = UnverifiedHeader::read(&bytes[HEADER_LEN..], place, SYNCED);
         assert_eq!(claim.is_some(), possible, "bit {bit}");
     }
 }
@@ -166,17 +166,17 @@ fn a_record_under_another_nonce_is_not_valid() {
 #[test]
 fn impossible_positions_make_no_record() {
     let bytes = frame(b"hello");
-    let read = |highest| Claim::read(&bytes, PLACE, highest);
+    let read = |highest| UnverifiedHeader::read(&bytes, PLACE, highest);
     assert!(read(SYNCED).is_some() && read(Lsn::MAX).is_some());
     assert!(read(Lsn(SYNCED.0 - 1)).is_none(), "beyond the highest");
     let mut odd = bytes.clone();
     odd[16] ^= 4;
-    assert!(Claim::read(&odd, PLACE, Lsn::MAX).is_none(), "where no record ends");
+    assert!(UnverifiedHeader::read(&odd, PLACE, Lsn::MAX).is_none(), "where no record ends");
 }
 
 #[test]
 fn zeros_and_wild_lengths_are_no_record() {
-    let read = |bytes: &[u8]| Claim::read(bytes, PLACE, Lsn(u64::MAX)).is_none();
+    let read = |bytes: &[u8]| UnverifiedHeader::read(bytes, PLACE, Lsn(u64::MAX)).is_none();
     assert!(read(&[0; 64]));
     assert!(read(&[0xff; 64]));
     assert!(read(&[1; 64]));

@@ -2,7 +2,7 @@
 //! proof that they once did. No I/O.
 
 use super::nonce::Nonce;
-use super::record::{ALIGN, Claim, Frame, HEADER_LEN, Lsn, Place, RECORD_LEN_MIN};
+use super::record::{ALIGN, Frame, HEADER_LEN, Lsn, Place, RECORD_LEN_MIN, UnverifiedHeader};
 use crate::error::{Error, Result};
 use crate::file_name::FileNumber;
 
@@ -35,7 +35,7 @@ impl<'a> Records<'a> {
     #[inline]
     pub fn read_next(&mut self) -> Result<Option<Frame<'a>>> {
         let rest = self.rest();
-        let Some(claim) = Claim::read(rest, self.place, self.position()) else {
+        let Some(claim) = UnverifiedHeader::read(rest, self.place, self.position()) else {
             return Ok(None);
         };
         let Some(frame) = claim.verify(rest, self.place) else {
@@ -77,7 +77,7 @@ impl<'a> Records<'a> {
     /// Whether what comes next looks like a record whose writing was cut off: a guess, for
     /// reports only.
     pub fn is_cut(&self, last_synced: Lsn) -> bool {
-        Claim::read(self.rest(), self.place, self.position()).is_some_and(|claim| {
+        UnverifiedHeader::read(self.rest(), self.place, self.position()).is_some_and(|claim| {
             claim.sequence >= self.last_sequence && claim.synced >= last_synced
         })
     }
@@ -115,7 +115,7 @@ pub fn find_witness(
             Base::AtMost(highest) => highest,
         };
         let place = first.at(offset);
-        let claim = Claim::read(&bytes[offset..], place, highest)
+        let claim = UnverifiedHeader::read(&bytes[offset..], place, highest)
             .filter(|claim| claim.synced > at && claim.sequence >= last_sequence);
         if claim.is_some_and(|claim| claim.verify(&bytes[offset..], place).is_some()) {
             return Some(offset);
@@ -137,7 +137,7 @@ pub(super) fn records_behind(
     let mut offset = first.offset.next_multiple_of(ALIGN);
     while offset.saturating_add(RECORD_LEN_MIN) <= bytes.len() {
         let (place, rest) = (first.at(offset), &bytes[offset..]);
-        let claim = Claim::read(rest, place, base.plus(offset))
+        let claim = UnverifiedHeader::read(rest, place, base.plus(offset))
             .filter(|claim| claim.sequence >= last_sequence);
         let frame = claim.and_then(|claim| Some((claim.record_len(), claim.verify(rest, place)?)));
         offset += frame.as_ref().map_or(ALIGN, |(len, _)| *len);

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::nonce::Nonce;
-use super::record::{HEADER_LEN, Header, LOG, NONCE_AT};
+use super::record::{HEADER_LEN, NONCE_AT};
 use crate::error::{Error, Result};
 use crate::file_name::{FileName, FileNumber};
 use crate::fs::{Fs, WriteFile};
@@ -99,20 +99,6 @@ pub fn clear_header(file: &dyn WriteFile) -> io::Result<()> {
 /// The error of a segment that has not what every one has that was prepared.
 pub(super) fn no_nonce(path: &Path) -> Error {
     Error::corrupt("the nonce of the log segment is damaged").in_file(path).at(NONCE_AT as u64)
-}
-
-/// Whether a segment was ever written to under this number.
-pub fn is_started(fs: &dyn Fs, dir: &Path, number: FileNumber) -> Result<bool> {
-    let path = FileName::Log(number).in_dir(dir);
-    let file = fs.open_read(&path).map_err(|e| Error::io("open the log segment", &path, e))?;
-    if file.len() < HEADER_LEN as u64 {
-        return Ok(false);
-    }
-    let mut bytes = [0; HEADER_LEN];
-    file.read_at(0, &mut bytes).map_err(|e| Error::io("read", &path, e).at(0))?;
-    let header = Header::decode(&bytes, &LOG).map_err(|e| e.in_file(&path))?;
-    // One that was renamed to be recycled carries its old number until its header is cleared.
-    Ok(header.is_some_and(|header| header.number == number))
 }
 
 fn reopen(fs: &dyn Fs, from: &Path, to: &Path) -> Result<(Arc<dyn WriteFile>, u64)> {

@@ -7,7 +7,8 @@ use crate::error::ErrorKind;
 use crate::file_name::FileName;
 use crate::fs::Fs;
 use crate::testkit::{OWNER, TestFs, nonce};
-use crate::wal::{Via, Writer, prepare};
+use crate::wal::writer::Writer;
+use crate::wal::{WriteMode, prepare};
 
 const WRITERS: usize = 8;
 const COMMITS: u64 = 50;
@@ -37,8 +38,8 @@ fn rotate(fs: &TestFs, writer: &mut Writer, number: u64) {
 fn nothing_is_synced_twice() {
     let fs = TestFs::default();
     let (mut writer, shared) = start(&fs, 4096);
-    let one = writer.append(1, b"one", Via::Write).unwrap();
-    let two = writer.append(2, b"two", Via::Write).unwrap();
+    let one = writer.append(1, b"one", WriteMode::Pwrite).unwrap();
+    let two = writer.append(2, b"two", WriteMode::Pwrite).unwrap();
     let before = fs.syncs();
     shared.sync_through(one).unwrap();
     assert_eq!(shared.synced(), two, "covers all that was appended before");
@@ -64,7 +65,7 @@ fn many_waiters_share_few_syncs() {
                     let mut guard = writer.lock();
                     guard.1 += 1;
                     let sequence = guard.1;
-                    let end = guard.0.append(sequence, b"payload", Via::Write).unwrap();
+                    let end = guard.0.append(sequence, b"payload", WriteMode::Pwrite).unwrap();
                     drop(guard);
                     shared.sync_through(end).unwrap();
                     assert!(shared.synced() >= end);
@@ -85,15 +86,15 @@ fn many_waiters_share_few_syncs() {
 fn older_segments_are_synced_first_and_once() {
     let fs = TestFs::default();
     let (mut writer, shared) = start(&fs, 4096);
-    writer.append(1, b"one", Via::Copy).unwrap();
+    writer.append(1, b"one", WriteMode::Mmap).unwrap();
     rotate(&fs, &mut writer, 2);
-    writer.append(2, b"two", Via::Copy).unwrap();
+    writer.append(2, b"two", WriteMode::Mmap).unwrap();
     rotate(&fs, &mut writer, 3);
-    let end = writer.append(3, b"three", Via::Write).unwrap();
+    let end = writer.append(3, b"three", WriteMode::Pwrite).unwrap();
     fs.take_calls();
     shared.sync_through(end).unwrap();
     assert_eq!(fs.take_calls(), ["sync 000001.log", "sync 000002.log", "sync 000003.log"]);
-    let end = writer.append(4, b"four", Via::Write).unwrap();
+    let end = writer.append(4, b"four", WriteMode::Pwrite).unwrap();
     fs.take_calls();
     shared.sync_through(end).unwrap();
     assert_eq!(fs.take_calls(), ["sync 000003.log"]);
@@ -120,15 +121,15 @@ fn a_segment_is_done_only_when_the_next_begins_below_what_is_synced() {
 fn forgotten_segments_are_not_synced() {
     let fs = TestFs::default();
     let (mut writer, shared) = start(&fs, 4096);
-    writer.append(1, b"one", Via::Copy).unwrap();
+    writer.append(1, b"one", WriteMode::Mmap).unwrap();
     rotate(&fs, &mut writer, 2);
-    let end = writer.append(2, b"two", Via::Copy).unwrap();
+    let end = writer.append(2, b"two", WriteMode::Mmap).unwrap();
     shared.forget_below(FileNumber(2));
     fs.take_calls();
     shared.sync_through(end).unwrap();
     assert_eq!(fs.take_calls(), ["sync 000002.log"]);
     shared.forget_below(FileNumber(99));
-    let end = writer.append(3, b"three", Via::Copy).unwrap();
+    let end = writer.append(3, b"three", WriteMode::Mmap).unwrap();
     fs.take_calls();
     shared.sync_through(end).unwrap();
     assert_eq!(fs.take_calls(), ["sync 000002.log"], "the one being written stays");
@@ -138,11 +139,11 @@ fn forgotten_segments_are_not_synced() {
 fn segments_that_are_needed_are_not_forgotten() {
     let fs = TestFs::default();
     let (mut writer, shared) = start(&fs, 4096);
-    writer.append(1, b"one", Via::Copy).unwrap();
+    writer.append(1, b"one", WriteMode::Mmap).unwrap();
     rotate(&fs, &mut writer, 2);
-    writer.append(2, b"two", Via::Copy).unwrap();
+    writer.append(2, b"two", WriteMode::Mmap).unwrap();
     rotate(&fs, &mut writer, 3);
-    let end = writer.append(3, b"three", Via::Copy).unwrap();
+    let end = writer.append(3, b"three", WriteMode::Mmap).unwrap();
     shared.forget_below(FileNumber(2));
     fs.take_calls();
     shared.sync_through(end).unwrap();
@@ -153,9 +154,9 @@ fn segments_that_are_needed_are_not_forgotten() {
 fn a_failed_sync_is_final() {
     let fs = TestFs::default();
     let (mut writer, shared) = start(&fs, 4096);
-    let one = writer.append(1, b"one", Via::Write).unwrap();
+    let one = writer.append(1, b"one", WriteMode::Pwrite).unwrap();
     shared.sync_through(one).unwrap();
-    let two = writer.append(2, b"two", Via::Write).unwrap();
+    let two = writer.append(2, b"two", WriteMode::Pwrite).unwrap();
     fs.fail_syncs(true);
     assert_eq!(shared.sync_through(two).unwrap_err().kind(), ErrorKind::Io);
     // The disk is well again, but what it lost is not known.
@@ -166,7 +167,7 @@ fn a_failed_sync_is_final() {
         assert_eq!(error.kind(), ErrorKind::Failed);
         assert!(error.to_string().contains("told to fail"), "{error}");
     }
-    assert_eq!(writer.append(3, b"x", Via::Copy).unwrap_err().kind(), ErrorKind::Failed);
+    assert_eq!(writer.append(3, b"x", WriteMode::Mmap).unwrap_err().kind(), ErrorKind::Failed);
     let next = prepare(&fs, dir(), FileNumber(2), nonce(FileNumber(2)), 4096, None, false).unwrap();
     let prepared = fs.syncs();
     assert_eq!(writer.rotate(next).unwrap_err().kind(), ErrorKind::Failed);
@@ -179,9 +180,9 @@ fn a_failed_sync_is_final() {
 fn a_failed_sync_of_an_older_segment_stops_before_the_next() {
     let fs = TestFs::default();
     let (mut writer, shared) = start(&fs, 4096);
-    writer.append(1, b"one", Via::Copy).unwrap();
+    writer.append(1, b"one", WriteMode::Mmap).unwrap();
     rotate(&fs, &mut writer, 2);
-    let end = writer.append(2, b"two", Via::Copy).unwrap();
+    let end = writer.append(2, b"two", WriteMode::Mmap).unwrap();
     fs.take_calls();
     fs.fail_syncs(true);
     shared.sync_through(end).unwrap_err();
@@ -192,7 +193,7 @@ fn a_failed_sync_of_an_older_segment_stops_before_the_next() {
 fn all_waiters_learn_of_a_failure() {
     let fs = TestFs::default();
     let (mut writer, shared) = start(&fs, 4096);
-    let end = writer.append(1, b"one", Via::Write).unwrap();
+    let end = writer.append(1, b"one", WriteMode::Pwrite).unwrap();
     fs.slow_syncs();
     fs.fail_syncs(true);
     let together = Barrier::new(WRITERS);
@@ -221,7 +222,7 @@ fn a_log_that_nobody_syncs_has_few_files_waiting() {
     let fs = TestFs::default();
     let (mut writer, shared) = start(&fs, 4096);
     for number in 2..200 {
-        writer.append(number, b"buffered", Via::Copy).unwrap();
+        writer.append(number, b"buffered", WriteMode::Mmap).unwrap();
         shared.sync_if_many().unwrap();
         rotate(&fs, &mut writer, number);
         assert!(shared.state.lock().files.len() <= UNSYNCED_MAX);

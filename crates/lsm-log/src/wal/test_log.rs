@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::reader::{Replayed, SegmentInfo, replay};
-use super::record::Lsn;
+use super::record::{HEADER_LEN, Lsn, record_len};
+use super::rewrite::rewrite_and_sync;
 use super::segment::prepare;
-use super::settle::settle;
 use super::syncer::Syncer;
-use super::writer::{Via, Writer};
+use super::writer::{WriteMode, Writer};
 use crate::error::Result;
 use crate::file_name::{FileName, FileNumber};
 use crate::testkit::{OWNER, TestFs, nonce};
@@ -43,7 +43,7 @@ pub(super) fn read(
 }
 
 /// A log as its owner would keep it: a list of segments, and a writer.
-pub(super) struct Log {
+pub(super) struct TestLog {
     pub(super) fs: TestFs,
     pub(super) segments: Vec<SegmentInfo>,
     pub(super) next_number: u64,
@@ -53,7 +53,7 @@ pub(super) struct Log {
     pub(super) written: Vec<(Lsn, u64, Vec<u8>)>,
 }
 
-impl Log {
+impl TestLog {
     pub(super) fn new(fs: &TestFs) -> Self {
         let replayed = Replayed::none(Lsn(0));
         Self::resume(fs, Vec::new(), &replayed, 1)
@@ -67,7 +67,7 @@ impl Log {
         found: &Replayed,
         number: u64,
     ) -> Self {
-        settle(fs, dir(), &segments).unwrap();
+        rewrite_and_sync(fs, dir(), &segments).unwrap();
         segments.retain(|info| found.started.iter().any(|s| s.number == info.number));
         let shared = Arc::new(Syncer::new(found.end));
         let segment =
@@ -83,10 +83,10 @@ impl Log {
 
     pub(super) fn append(&mut self, sequence: u64, payload: &[u8]) {
         if !self.writer.has_room(payload.len()) {
-            self.rotate(SEGMENT.max(Writer::segment_bytes_for(payload.len())));
+            self.rotate(SEGMENT.max((HEADER_LEN + record_len(payload.len())) as u64));
         }
-        let via = if sequence.is_multiple_of(2) { Via::Copy } else { Via::Write };
-        let end = self.writer.append(sequence, payload, via).unwrap();
+        let mode = if sequence.is_multiple_of(2) { WriteMode::Mmap } else { WriteMode::Pwrite };
+        let end = self.writer.append(sequence, payload, mode).unwrap();
         self.written.push((end, sequence, payload.to_vec()));
     }
 
@@ -116,8 +116,8 @@ pub(super) fn payload(sequence: u64) -> Vec<u8> {
 }
 
 /// Three segments, some records synced; the last two are not known durable by anything.
-pub(super) fn sample() -> Log {
-    let mut log = Log::new(&TestFs::default());
+pub(super) fn sample() -> TestLog {
+    let mut log = TestLog::new(&TestFs::default());
     for sequence in 1..=16 {
         log.append(sequence, &payload(sequence));
         if sequence % 3 == 2 {

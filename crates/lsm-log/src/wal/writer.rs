@@ -17,37 +17,23 @@ use super::record::{
 use super::segment::Segment;
 use super::syncer::Syncer;
 use crate::error::{Error, Result};
-use crate::file_name::FileNumber;
 
 /// The record buffer is kept between appends up to this capacity.
 const BUFFER_KEEP_MAX: usize = 1 << 20;
 
 /// How a record reaches its file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Via {
+pub enum WriteMode {
     /// Copied into a mapping where the file system has one: cheapest if nobody waits for a
     /// sync.
-    Copy,
+    Mmap,
     /// Written by a call: makes the sync that follows cheaper.
-    Write,
-}
-
-/// The segment that a rotation left behind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sealed {
-    /// The number in its name.
-    pub number: FileNumber,
-    /// Sequence of the log's last record; zero if there is none yet.
-    pub last_sequence: u64,
-    /// Length of the file in bytes, the unused rest included.
-    pub bytes: u64,
-    /// Where the segment begins in the log.
-    pub base: Lsn,
+    Pwrite,
 }
 
 /// The end of a log.
 #[derive(Debug)]
-pub struct Writer {
+pub(super) struct Writer {
     owner: u64,
     segment: Segment,
     base: Lsn,
@@ -69,7 +55,7 @@ impl Writer {
     /// # Panics
     ///
     /// If `shared` stands elsewhere.
-    pub fn start(
+    pub(super) fn start(
         owner: u64,
         segment: Segment,
         base: Lsn,
@@ -92,50 +78,59 @@ impl Writer {
 
     /// Whether a payload of this length fits into the segment.
     #[inline]
-    pub fn has_room(&self, payload_len: usize) -> bool {
+    pub(super) fn has_room(&self, payload_len: usize) -> bool {
         payload_len <= PAYLOAD_LEN_MAX
             && (self.offset + record_len(payload_len)) as u64 <= self.segment.bytes
     }
 
-    /// The least size in bytes of a segment that holds a payload of this length.
-    pub fn segment_bytes_for(payload_len: usize) -> u64 {
-        (HEADER_LEN + record_len(payload_len)) as u64
+    /// The one that is written to.
+    pub(super) fn segment(&self) -> &Segment {
+        &self.segment
     }
 
     /// Position of the segment's first byte.
-    pub fn base(&self) -> Lsn {
+    pub(super) fn base(&self) -> Lsn {
         self.base
     }
 
     /// Position behind the last record.
     #[inline]
-    pub fn end(&self) -> Lsn {
+    pub(super) fn end(&self) -> Lsn {
         self.base.plus(self.offset)
     }
 
-    /// Appends one record and returns the position behind it, which is what
-    /// [`Syncer::sync_through`] takes.
-    ///
-    /// # Errors
-    ///
-    /// `Io` if the write failed, `Failed` if anything failed before.
-    ///
-    /// # Panics
-    ///
-    /// If the payload is empty or there is no [room](Self::has_room), or if `sequence` is
-    /// below that of the record before.
-    pub fn append(&mut self, sequence: u64, payload: &[u8], via: Via) -> Result<Lsn> {
-        assert!(!payload.is_empty() && self.has_room(payload.len()), "the caller rotates first");
+    /// Appends one record and returns the position behind it.
+    #[cfg(test)]
+    pub(super) fn append(&mut self, sequence: u64, payload: &[u8], mode: WriteMode) -> Result<Lsn> {
+        self.append_with(sequence, mode, payload.len(), |out| out.extend_from_slice(payload))
+    }
+
+    /// See [`Log::append_with`](super::Log::append_with).
+    #[inline]
+    pub(super) fn append_with(
+        &mut self,
+        sequence: u64,
+        mode: WriteMode,
+        payload_len: usize,
+        fill: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<Lsn> {
+        assert!(payload_len > 0 && self.has_room(payload_len), "the caller rotates first");
         assert!(sequence >= self.last_sequence, "sequences do not decrease");
         self.shared.check()?;
         self.buffer.clear();
         let (number, nonce) = (self.segment.number, self.segment.nonce);
         let place = Place { number, nonce, offset: self.offset };
-        record::encode(&mut self.buffer, place, sequence, self.shared.synced(), payload);
+        let synced = self.shared.synced();
+        record::encode_with(&mut self.buffer, place, sequence, synced, payload_len, fill);
+        self.write(sequence, mode)
+    }
+
+    /// Writes the record in the buffer.
+    fn write(&mut self, sequence: u64, mode: WriteMode) -> Result<Lsn> {
         let (file, offset) = (&self.segment.file, self.offset as u64);
-        let written = match via {
-            Via::Copy => file.copy_at(offset, &self.buffer),
-            Via::Write => file.write_at(offset, &self.buffer),
+        let written = match mode {
+            WriteMode::Mmap => file.copy_at(offset, &self.buffer),
+            WriteMode::Pwrite => file.write_at(offset, &self.buffer),
         };
         if let Err(error) = written {
             let error = Error::io("append to the log", &self.segment.path, error).at(offset);
@@ -152,26 +147,15 @@ impl Writer {
         Ok(end)
     }
 
-    /// Goes on in `next`. The segment so far is synced before, or together with, anything
-    /// that is appended from here on.
-    ///
-    /// # Errors
-    ///
-    /// `Io` if its header cannot be written, `Failed` if anything failed before.
-    pub fn rotate(&mut self, next: Segment) -> Result<Sealed> {
+    /// See [`Log::enter`](super::Log::enter).
+    pub(super) fn rotate(&mut self, next: Segment) -> Result<()> {
         self.shared.check()?;
         let base = self.end();
-        let sealed = Sealed {
-            number: self.segment.number,
-            last_sequence: self.last_sequence,
-            bytes: self.segment.bytes,
-            base: self.base,
-        };
         write_header(self.owner, &next, base, &self.shared)?;
         self.segment = next;
         self.base = base;
         self.offset = HEADER_LEN;
-        Ok(sealed)
+        Ok(())
     }
 }
 

@@ -21,7 +21,6 @@
 //! Threads: one owns the [`LogWriter`]; any number hold clones of the [`LogStore`]. One short
 //! lock, never held over I/O.
 
-mod ahead;
 #[cfg(test)]
 mod crash_test;
 #[cfg(test)]
@@ -40,7 +39,6 @@ mod store;
 mod test_log;
 mod writer;
 
-pub use ahead::{SegmentJob, SegmentPromise};
 pub use open::LogOptions;
 pub use store::LogStore;
 pub use writer::LogWriter;

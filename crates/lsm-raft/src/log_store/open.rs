@@ -19,21 +19,21 @@ use lsm_core::Error as CoreError;
 use lsm_log::file_name::FileNumber;
 use lsm_log::fs::{Fs, Lock, LockMode, OsFs, ReadFile};
 use lsm_log::wal::{
-    self, Front, HEADER_LEN, Lsn, Nonces, RecordReader, SegmentInfo, StartedSegment, Syncer, Writer,
+    self, FullSegment, HEADER_LEN, Log, LogConfig, Lsn, Nonces, RecordReader, SegmentInfo,
+    SegmentState, StartedSegment,
 };
 use parking_lot::Mutex;
 
-use super::ahead::Ahead;
 use super::record::{Record, State};
 use super::replay::Replay;
 use super::store::{LogStore, Shared, State as StoreState};
-use super::writer::{LogWriter, SPARES_MAX};
+use super::writer::LogWriter;
 use crate::error::{Error, Result};
 
 /// Locked by whoever has the log open.
 const LOCK_NAME: &str = "LOCK";
-/// The first segment after an open is zeroed while the caller waits: no more than this.
-const FIRST_SEGMENT_BYTES_MAX: u64 = 1 << 20;
+/// So much of a segment without a state record is looked through, in bytes: one of the first.
+const LOOK_BYTES_MAX: u64 = 1 << 20;
 /// Limits of the segment size, in bytes.
 const SEGMENT_BYTES_MIN: u64 = 512;
 const SEGMENT_BYTES_MAX: u64 = 1 << 30;
@@ -111,7 +111,7 @@ struct Listed {
     number: FileNumber,
     path: PathBuf,
     bytes: u64,
-    front: Front,
+    front: SegmentState,
     /// `None` if there is no valid state record.
     state: Option<State>,
 }
@@ -144,9 +144,9 @@ impl Folder<'_> {
     fn look(&self, number: FileNumber) -> lsm_core::Result<Listed> {
         let path = wal::segment_path(self.dir, number);
         let file = self.open(&path)?;
-        let front = wal::front(&*file, &path, number, self.owner)?;
+        let front = SegmentState::read(&*file, &path, number, self.owner)?;
         let mut state = None;
-        if let Front::Started(_) = front {
+        if let SegmentState::Started(_) = front {
             let at = HEADER_LEN as u64;
             let reader = RecordReader::open(self.fs, self.dir, number)?;
             if let Some(payload) = reader.read(at, STATE_LEN_HINT)? {
@@ -189,12 +189,12 @@ impl Folder<'_> {
         let first = state.first_segment;
         // A file that was being made, or renamed, when a crash came holds nothing.
         let is_part = |segment: &&Listed| {
-            let made = matches!(segment.front, Front::Started(_) | Front::Blank);
+            let made = matches!(segment.front, SegmentState::Started(_) | SegmentState::Blank);
             made && segment.number >= first
         };
         let chain: Vec<&Listed> = listed.iter().filter(is_part).collect();
         let start = match chain.first().map(|oldest| (oldest.number, oldest.front)) {
-            Some((number, Front::Started(base))) if number == first => base,
+            Some((number, SegmentState::Started(base))) if number == first => base,
             // Two segments were begun after one another, and neither was synced: the older one's
             // word still stands, and whether that is so its replay says.
             _ if listed.iter().any(|older| older.number < first && older.state.is_some()) => {
@@ -208,7 +208,7 @@ impl Folder<'_> {
         };
         let info = |segment: &&Listed| SegmentInfo { number: segment.number, bytes: segment.bytes };
         let segments: Vec<SegmentInfo> = chain.iter().map(info).collect();
-        wal::settle(self.fs, self.dir, &segments)?;
+        wal::rewrite_and_sync(self.fs, self.dir, &segments)?;
         let mut replay = Replay::new(cache_bytes);
         let visit = &mut |record: wal::LogRecord<'_>| replay.visit(&record);
         let (fs, dir, owner) = (self.fs, self.dir, self.owner);
@@ -235,13 +235,13 @@ impl Folder<'_> {
     fn check_never_used(&self, listed: &[Listed]) -> lsm_core::Result<()> {
         for segment in listed {
             let file = self.open(&segment.path)?;
-            let mut bytes = vec![0; file.len().min(FIRST_SEGMENT_BYTES_MAX) as usize];
+            let mut bytes = vec![0; file.len().min(LOOK_BYTES_MAX) as usize];
             let read = file.read_at(0, &mut bytes);
             read.map_err(|e| CoreError::io("read", &segment.path, e).at(0))?;
             // A segment that was prepared has its nonce, and maybe a header.
             let header = match segment.front {
-                Front::Started(Lsn(0)) | Front::Blank => HEADER_LEN,
-                Front::Started(_) | Front::Renamed | Front::Unmade => 0,
+                SegmentState::Started(Lsn(0)) | SegmentState::Blank => HEADER_LEN,
+                SegmentState::Started(_) | SegmentState::Renamed | SegmentState::Unmade => 0,
             };
             if let Some(at) = bytes[header..].iter().position(|&byte| byte != 0) {
                 let message = "the raft log has lost the beginning of its newest segment";
@@ -312,28 +312,23 @@ fn start(
         disk_bytes: AtomicU64::new(0),
         lost_through,
     });
-    let bytes = segment_bytes.min(FIRST_SEGMENT_BYTES_MAX);
     let nonces = Nonces::new(seed);
-    let nonce = nonces.draw(number);
-    let segment = wal::prepare(&*shared.fs, dir, number, nonce, bytes, None, true);
+    let (fs, dir) = (Arc::clone(&shared.fs), dir.to_owned());
+    let config = LogConfig { fs, dir, owner, segment_bytes };
+    let segment = config.first_job(number, nonces.draw(number)).run();
     let segment = segment.map_err(Error::storage(action))?;
-    let lengths = |started: &StartedSegment| {
-        let same = listed.iter().find(|segment| segment.number == started.number);
-        let bytes = same.map_or(0, |segment| segment.bytes);
-        SegmentInfo { number: started.number, bytes }
-    };
-    let mut segments: VecDeque<SegmentInfo> = found.started.iter().map(lengths).collect();
-    segments.push_back(SegmentInfo { number, bytes: segment.bytes });
-    let syncer = Arc::new(Syncer::new(found.end));
+    let full = found.started.iter().map(|&StartedSegment { number, base }| {
+        let same = listed.iter().find(|segment| segment.number == number);
+        // What of its records is needed is known otherwise.
+        FullSegment { number, base, bytes: same.map_or(0, |segment| segment.bytes), last: 0 }
+    });
     let sequence = found.last_sequence;
-    let writer = Writer::start(owner, segment, found.end, sequence, Arc::clone(&syncer));
+    let log = Log::start(config, segment, found.end, sequence, full);
     let mut writer = LogWriter {
         shared: Arc::clone(&shared),
         segment_bytes,
-        syncer,
-        writer: writer.map_err(Error::storage(action))?,
+        log: log.map_err(Error::storage(action))?,
         sequence,
-        segments,
         next_number: FileNumber(number.0 + 1),
         nonces,
         live,
@@ -342,16 +337,13 @@ fn start(
         unvouched: None,
         lost_through,
         claims: VecDeque::new(),
-        spares: Vec::with_capacity(SPARES_MAX),
-        buffer: Vec::new(),
-        ahead: Ahead::default(),
         _lock: lock,
     };
     let state = writer.state_record(number);
     writer.begin(&state)?;
     writer.sync()?;
     for garbage in listed.iter().filter(|segment| segment.number < found.first) {
-        writer.give_up(SegmentInfo { number: garbage.number, bytes: garbage.bytes });
+        writer.give_up(garbage.number, garbage.bytes);
     }
     writer.give_up_segments();
     Ok((LogStore { shared }, writer))

@@ -1,7 +1,7 @@
 use lsm_log::fs::{CrashFs, CrashImage, corrupt};
+use lsm_log::wal::SegmentJob;
 use raft::eraftpb::Entry;
 
-use super::super::SegmentJob;
 use super::super::test_log::{all, dir, entries, entry, hard, open, options};
 use super::*;
 

@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use fastrand::Rng;
 use lsm_log::fs::{CrashFs, Fs};
+use lsm_log::wal::SegmentJob;
 use raft::eraftpb::{Entry, HardState};
 
-use super::{LogOptions, LogStore, LogWriter, SegmentJob};
+use super::{LogOptions, LogStore, LogWriter};
 use crate::error::Result;
 
 pub(super) const OWNER: u64 = 0x0102_0304_0506_0708;

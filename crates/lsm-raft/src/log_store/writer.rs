@@ -13,11 +13,11 @@ use std::sync::atomic::Ordering;
 use lsm_log::file_name::FileNumber;
 use lsm_log::fs::Lock;
 use lsm_log::wal::{
-    Lsn, Nonces, Segment, SegmentInfo, Syncer, Via, Writer, clear_header, segment_path,
+    Log, Lsn, Nonces, SegmentJob, SegmentPromise, Syncer, WriteMode, clear_header, record_len,
+    segment_path,
 };
 use raft::eraftpb::{Entry, HardState};
 
-use super::ahead::{Ahead, SegmentJob, SegmentPromise};
 use super::index::Written;
 use super::live::Live;
 use super::record::{Durable, Hard, Place, State, encode_append, encode_entry, entry_len};
@@ -28,11 +28,8 @@ const BEGIN: &str = "begin a segment of the raft log";
 const SYNC: &str = "sync the raft log";
 /// Entries of one write go into several records once a record is this long, in bytes.
 const RECORD_BYTES_MAX: usize = 4 << 20;
-/// The buffer of a record is kept between writes up to this capacity, in bytes.
-const BUFFER_KEEP_MAX: usize = 1 << 20;
 const NOTE_LEN_HINT: usize = 64;
-/// Segments kept to be recycled.
-pub(super) const SPARES_MAX: usize = 4;
+const HEAD_LEN_HINT: usize = 64;
 /// Once so many segments' worth of bytes could be given up, a truncation begins a new segment to
 /// do so. Fewer wait for the next one.
 const FREE_SEGMENTS: u64 = 4;
@@ -42,11 +39,9 @@ const FREE_SEGMENTS: u64 = 4;
 pub struct LogWriter {
     pub(super) shared: Arc<Shared>,
     pub(super) segment_bytes: u64,
-    pub(super) syncer: Arc<Syncer>,
-    pub(super) writer: Writer,
+    pub(super) log: Log,
+    /// Of the last record.
     pub(super) sequence: u64,
-    /// All segments of the log, oldest first; the last one is being written.
-    pub(super) segments: VecDeque<SegmentInfo>,
     pub(super) next_number: FileNumber,
     pub(super) nonces: Nonces,
     pub(super) live: Live,
@@ -61,11 +56,6 @@ pub struct LogWriter {
     pub(super) lost_through: u64,
     /// Once the log is durable up to this position, no segment below this one is needed.
     pub(super) claims: VecDeque<(Lsn, FileNumber)>,
-    /// Segments that are not needed any more; each is `segment_bytes` long.
-    pub(super) spares: Vec<FileNumber>,
-    pub(super) buffer: Vec<u8>,
-    /// The segment to go on in, once it was asked for.
-    pub(super) ahead: Ahead,
     /// Keeps other processes out.
     pub(super) _lock: Box<dyn Lock>,
 }
@@ -86,7 +76,7 @@ impl LogWriter {
         if hard.is_none() && entries.is_empty() {
             return Ok(());
         }
-        self.syncer.check().map_err(Error::storage("write the raft log"))?;
+        self.syncer().check().map_err(Error::storage("write the raft log"))?;
         let mut rest = entries;
         let mut part = first_part(rest);
         while part < rest.len() {
@@ -104,31 +94,25 @@ impl LogWriter {
         let follows = self.truncated.index < first && first <= self.live.last() + 1;
         let last = self.live.last();
         assert!(entries.is_empty() || follows, "entries from {first} on do not follow {last}");
-        self.buffer.clear();
-        encode_append(&mut self.buffer, hard, first, entries.len());
-        let at = self.buffer.len();
-        for entry in entries {
-            encode_entry(&mut self.buffer, entry);
-        }
-        if !self.writer.has_room(self.buffer.len()) {
-            self.rotate(self.buffer.len())?;
-        }
-        let segment = self.segment();
-        let offset = self.writer.end().0 - self.writer.base().0;
-        let buffer = std::mem::take(&mut self.buffer);
-        self.unvouched = Some(self.append(&buffer, "write the raft log")?);
+        let mut head = Vec::with_capacity(HEAD_LEN_HINT);
+        encode_append(&mut head, hard, first, entries.len());
+        let payload_len = head.len() + entries.iter().map(entry_len).sum::<usize>();
+        self.make_room(payload_len)?;
+        let segment = self.log.number();
+        let offset = self.log.end().0 - self.log.base().0;
+        let end = self.append_with("write the raft log", payload_len, |out| {
+            out.extend_from_slice(&head);
+            entries.iter().for_each(|entry| encode_entry(out, entry));
+        })?;
+        self.unvouched = Some(end);
         let mut state = self.shared.state.lock();
         if let Some(hard) = hard {
             (self.hard, state.hard) = (hard, hard);
         }
         if let Some(last) = entries.last() {
-            let written = Written { segment, offset, payload_len: buffer.len(), first };
-            state.index.written(written, entries, at);
+            let written = Written { segment, offset, payload_len, first };
+            state.index.written(written, entries, head.len());
             self.live.wrote(segment, first, last.index);
-        }
-        drop(state);
-        if buffer.capacity() <= BUFFER_KEEP_MAX {
-            self.buffer = buffer;
         }
         Ok(())
     }
@@ -141,16 +125,14 @@ impl LogWriter {
     ///
     /// If the file system refuses; then and from then on nothing more is written or synced.
     pub fn sync(&mut self) -> Result<()> {
-        self.syncer.check().map_err(Error::storage(SYNC))?;
+        self.syncer().check().map_err(Error::storage(SYNC))?;
         let Some(end) = self.unvouched.take() else { return Ok(()) };
-        self.syncer.sync_through(end).map_err(Error::storage(SYNC))?;
+        self.syncer().sync_through(end).map_err(Error::storage(SYNC))?;
         if self.lost_through <= self.live.last() {
             self.lost_through = 0;
         }
         let note = self.note();
-        if !self.writer.has_room(note.len()) {
-            self.rotate(note.len())?;
-        }
+        self.make_room(note.len())?;
         self.append(&note, SYNC).map(drop)
     }
 
@@ -162,27 +144,23 @@ impl LogWriter {
         note
     }
 
-    /// Has the next segment made once half of this one is full: `start` begins that, anywhere, and
-    /// returns a promise. To be called now and then; without it the segment is made when it is
-    /// needed.
+    /// Has the next segment made if it is time: `start` begins that, anywhere, and returns a
+    /// promise. To be called now and then; without it the segment is made when it is needed.
     pub fn make_ahead(&mut self, start: impl FnOnce(SegmentJob) -> SegmentPromise) {
-        let used = self.writer.end().0 - self.writer.base().0;
-        let bytes = self.segments.back().map_or(0, |segment| segment.bytes);
-        if self.ahead.is_promised() || used < bytes / 2 || self.syncer.check().is_err() {
+        if self.syncer().check().is_err() || !self.log.wants_segment() {
             return;
         }
-        let job = self.segment_job(self.segment_bytes);
-        self.ahead.put(start(job));
+        let job = self.job(0);
+        self.log.put_ahead(job.number, start(job));
         self.count_bytes();
     }
 
-    /// What makes the next segment. It must be entered before any other.
-    fn segment_job(&mut self, bytes: u64) -> SegmentJob {
+    /// What makes the next segment, with room for these bytes of records. It must be entered before
+    /// any other.
+    fn job(&mut self, record_bytes: usize) -> SegmentJob {
         let number = self.next_number;
         self.next_number = FileNumber(number.0 + 1);
-        let recycled = if bytes == self.segment_bytes { self.spares.pop() } else { None };
-        let (fs, dir) = (Arc::clone(&self.shared.fs), self.shared.dir.clone());
-        SegmentJob { fs, dir, number, nonce: self.nonces.draw(number), bytes, recycled }
+        self.log.job(number, self.nonces.draw(number), record_bytes, true)
     }
 
     /// Gives up the entries up to this one on disk, by and by: after a crash some may be there
@@ -200,11 +178,11 @@ impl LogWriter {
             return Ok(());
         }
         assert!(index <= self.live.last(), "only what was written is truncated");
-        self.syncer.check().map_err(Error::storage("truncate the raft log"))?;
+        self.syncer().check().map_err(Error::storage("truncate the raft log"))?;
         self.truncated = Place { index, term };
         self.live.truncate(index);
-        let needed = self.live.oldest().unwrap_or_else(|| self.segment());
-        let free = self.segments.iter().take_while(|segment| segment.number < needed);
+        let needed = self.needed();
+        let free = self.log.full().take_while(|segment| segment.number < needed);
         if free.map(|segment| segment.bytes).sum::<u64>() >= FREE_SEGMENTS * self.segment_bytes {
             self.rotate(0)?;
             self.sync()?;
@@ -220,7 +198,7 @@ impl LogWriter {
     ///
     /// If the file system refuses; then and from then on nothing more is written.
     pub fn reset(&mut self, index: u64, term: u64) -> Result<()> {
-        self.syncer.check().map_err(Error::storage("reset the raft log"))?;
+        self.syncer().check().map_err(Error::storage("reset the raft log"))?;
         self.truncated = Place { index, term };
         self.live = Live::behind(index);
         self.hard.commit = self.hard.commit.max(index);
@@ -239,44 +217,56 @@ impl LogWriter {
         Ok(())
     }
 
-    fn segment(&self) -> FileNumber {
-        self.segments.back().expect("a log has a segment").number
+    fn syncer(&self) -> &Syncer {
+        self.log.syncer()
+    }
+
+    /// The oldest segment that is needed.
+    fn needed(&self) -> FileNumber {
+        self.live.oldest().unwrap_or_else(|| self.log.number())
     }
 
     fn append(&mut self, payload: &[u8], action: &'static str) -> Result<Lsn> {
+        self.append_with(action, payload.len(), |out| out.extend_from_slice(payload))
+    }
+
+    fn append_with(
+        &mut self,
+        action: &'static str,
+        payload_len: usize,
+        fill: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<Lsn> {
         self.sequence += 1;
-        self.writer.append(self.sequence, payload, Via::Write).map_err(Error::storage(action))
+        let sequence = self.sequence;
+        let appended =
+            self.log.append_with(sequence, sequence, WriteMode::Pwrite, payload_len, fill);
+        appended.map_err(Error::storage(action))
     }
 
-    /// Goes on in a new segment with room for a payload of this length behind its state record.
-    fn rotate(&mut self, payload_len: usize) -> Result<()> {
-        self.syncer.check().map_err(Error::storage(BEGIN))?;
-        self.give_up_segments();
-        if let Some(promise) = self.ahead.take() {
-            self.enter(promise())?;
-            if self.writer.has_room(payload_len) {
-                return Ok(());
-            }
+    fn make_room(&mut self, payload_len: usize) -> Result<()> {
+        while !self.log.has_room(payload_len) {
+            self.rotate(payload_len)?;
         }
-        let state_len = self.state_record(self.next_number).len();
-        let wanted = Writer::segment_bytes_for(state_len) + Writer::segment_bytes_for(payload_len);
-        let job = self.segment_job(self.segment_bytes.max(wanted));
-        self.enter(job.run())
+        Ok(())
     }
 
-    /// Goes on in a segment that was made.
-    fn enter(&mut self, segment: lsm_core::Result<Segment>) -> Result<()> {
-        let entered = segment.and_then(|segment| {
-            let info = SegmentInfo { number: segment.number, bytes: segment.bytes };
-            self.writer.rotate(segment)?;
-            Ok(info)
-        });
-        let info = entered.map_err(|error| {
-            self.syncer.fail(&error);
+    /// Goes on in the next segment: the one made ahead, or a new one with room for a payload of
+    /// this length behind its state record.
+    fn rotate(&mut self, payload_len: usize) -> Result<()> {
+        self.syncer().check().map_err(Error::storage(BEGIN))?;
+        self.give_up_segments();
+        let entered = match self.log.take_ahead() {
+            Some(made) => made,
+            None => {
+                let state_len = self.state_record(self.next_number).len();
+                self.job(record_len(state_len) + record_len(payload_len)).run()
+            }
+        };
+        entered.and_then(|segment| self.log.enter(segment)).map_err(|error| {
+            self.syncer().fail(&error);
             Error::storage(BEGIN)(error)
         })?;
-        self.segments.push_back(info);
-        let state = self.state_record(info.number);
+        let state = self.state_record(self.log.number());
         self.begin(&state)
     }
 
@@ -296,7 +286,7 @@ impl LogWriter {
             end = self.append(&self.note(), BEGIN)?;
         }
         self.unvouched = Some(end);
-        let needed = self.live.oldest().unwrap_or_else(|| self.segment());
+        let needed = self.needed();
         self.claims.push_back((end, needed));
         self.count_bytes();
         Ok(())
@@ -304,30 +294,29 @@ impl LogWriter {
 
     /// Gives up the segments that a durable state record does not need.
     pub(super) fn give_up_segments(&mut self) {
-        let synced = self.syncer.synced();
+        let synced = self.syncer().synced();
         let mut needed = FileNumber(0);
         while let Some(&(at, number)) = self.claims.front().filter(|(at, _)| *at <= synced) {
             debug_assert!(number >= needed, "what is not needed never is again, at {at}");
             needed = number;
             self.claims.pop_front();
         }
-        while let Some(segment) = self.segments.front().filter(|s| s.number < needed).copied() {
-            self.segments.pop_front();
-            self.give_up(segment);
+        for segment in self.log.give_up_below(needed) {
+            self.give_up(segment.number, segment.bytes);
         }
         self.count_bytes();
     }
 
     /// Keeps a segment's file to be recycled, or removes it. A failure leaves a file that the next
     /// open removes.
-    pub(super) fn give_up(&mut self, segment: SegmentInfo) {
-        self.shared.state.lock().close_below(FileNumber(segment.number.0 + 1));
-        let path = segment_path(&self.shared.dir, segment.number);
-        if segment.bytes == self.segment_bytes && self.spares.len() < SPARES_MAX {
+    pub(super) fn give_up(&mut self, number: FileNumber, bytes: u64) {
+        self.shared.state.lock().close_below(FileNumber(number.0 + 1));
+        let path = segment_path(&self.shared.dir, number);
+        if self.log.needs_spare(bytes) {
             // Without its header it cannot be taken for a part of the log.
             let file = self.shared.fs.open_write(&path);
             if file.and_then(|file| clear_header(&*file)).is_ok() {
-                self.spares.push(segment.number);
+                self.log.keep_spare(number);
                 return;
             }
         }
@@ -335,10 +324,7 @@ impl LogWriter {
     }
 
     pub(super) fn count_bytes(&self) {
-        let used: u64 = self.segments.iter().map(|segment| segment.bytes).sum();
-        let spares = self.spares.len() as u64 + u64::from(self.ahead.is_promised());
-        let spare = spares * self.segment_bytes;
-        self.shared.disk_bytes.store(used + spare, Ordering::Relaxed);
+        self.shared.disk_bytes.store(self.log.disk_bytes(), Ordering::Relaxed);
     }
 }
 

@@ -3,11 +3,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use lsm_core::ErrorKind;
 use lsm_log::fs::{CrashFs, Fault, FaultFs, Fs, MemFs, Op, corrupt};
-use lsm_log::wal;
+use lsm_log::wal::{self, SegmentJob, SegmentPromise};
 
 use super::super::test_log::{OWNER, all, dir, entries, entry, hard, open};
 use super::super::{LogOptions, LogStore};
 use super::*;
+
+/// Files that a log keeps to recycle them.
+const SPARES_MAX: usize = 4;
 
 struct Log {
     fs: FaultFs,
@@ -202,8 +205,8 @@ fn damage_in_a_file_is_an_error_that_names_it() {
     for entry in &written {
         log.write(std::slice::from_ref(entry)).unwrap();
     }
-    let path = segment_path(dir(), log.writer.segment());
-    let offset = log.writer.writer.end().0 - log.writer.writer.base().0;
+    let path = segment_path(dir(), log.writer.log.number());
+    let offset = log.writer.log.end().0 - log.writer.log.base().0;
     corrupt(&log.fs, &path, offset - 20, 1).unwrap();
     assert_eq!(log.store.entries(1, 3, None).unwrap(), written[..2]);
     let error = log.store.entries(1, 4, None).unwrap_err().to_string();
@@ -286,14 +289,14 @@ fn a_segment_is_made_ahead_once_and_gone_on_in() {
     for _ in 0..10 {
         let last = write_until_asked(&mut log, SegmentJob::at_once);
         log.writer.make_ahead(|_| panic!("it was asked for already"));
-        let (current, made) = (log.writer.segment(), log.fs.count(Op::Create));
+        let (current, made) = (log.writer.log.number(), log.fs.count(Op::Create));
         for index in last + 1.. {
             log.write(&[entry(index, 2, 100)]).unwrap();
-            if log.writer.segment() != current {
+            if log.writer.log.number() != current {
                 break;
             }
         }
-        assert_eq!(log.writer.segment().0, current.0 + 1);
+        assert_eq!(log.writer.log.number().0, current.0 + 1);
         assert_eq!(log.fs.count(Op::Create), made, "it was there");
     }
     let written = all(&log.store);
@@ -311,9 +314,9 @@ fn a_segment_is_made_ahead_once_and_gone_on_in() {
 fn what_is_too_long_for_the_segment_made_ahead_gets_its_own_behind_it() {
     let mut log = Log::new(4096, 1 << 20);
     let last = write_until_asked(&mut log, SegmentJob::at_once);
-    let current = log.writer.segment();
+    let current = log.writer.log.number();
     log.write(&[entry(last + 1, 2, 10_000)]).unwrap();
-    assert_eq!(log.writer.segment().0, current.0 + 2);
+    assert_eq!(log.writer.log.number().0, current.0 + 2);
     log.write(&[entry(last + 2, 2, 100)]).unwrap();
     log.writer.sync().unwrap();
     let (fs, written) = (log.fs.clone(), all(&log.store));

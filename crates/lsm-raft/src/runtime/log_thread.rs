@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lsm_log::wal::{SegmentJob, SegmentPromise};
 use parking_lot::Mutex;
 
 use super::beside::{Begun, Beside};
@@ -12,7 +13,7 @@ use super::jobs::Worker;
 use super::queues::LogJob;
 use super::shared::{PanicGuard, Shared};
 use crate::error::Result;
-use crate::log_store::{LogWriter, SegmentJob, SegmentPromise};
+use crate::log_store::LogWriter;
 use crate::node::Persist;
 
 /// Between two looks at an empty queue; its end wakes the thread before.

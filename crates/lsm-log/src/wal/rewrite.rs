@@ -11,11 +11,11 @@
 use std::io;
 use std::path::Path;
 
-use super::nonce::Found;
 use super::reader::{SegmentInfo, read_segment};
-use super::record::{HEADER_LEN, Header, LOG, find_nonce};
+use super::record::HEADER_LEN;
 use super::scan::Records;
-use crate::error::{Error, Result};
+use super::segment_state::SegmentHeader;
+use crate::error::{Error, ErrorKind, Result};
 use crate::file_name::FileName;
 use crate::fs::Fs;
 
@@ -26,7 +26,7 @@ use crate::fs::Fs;
 /// # Errors
 ///
 /// `Io` if a file cannot be read, written or synced. What is missing or damaged is left to `replay`.
-pub fn settle(fs: &dyn Fs, dir: &Path, segments: &[SegmentInfo]) -> Result<()> {
+pub fn rewrite_and_sync(fs: &dyn Fs, dir: &Path, segments: &[SegmentInfo]) -> Result<()> {
     let mut buffer = Vec::new();
     for segment in segments {
         let path = FileName::Log(segment.number).in_dir(dir);
@@ -57,10 +57,12 @@ fn read_records(
         return Ok(0);
     }
     // A segment made ahead is long and holds nothing.
-    let mut front = [0; HEADER_LEN];
-    file.read_at(0, &mut front).map_err(|e| Error::io("read", path, e).at(0))?;
-    let Ok(Some(header)) = Header::decode(&front, &LOG) else { return Ok(0) };
-    let Found::Nonce(nonce) = find_nonce(&front, segment.number) else { return Ok(0) };
+    let found = match SegmentHeader::read(&*file, path, segment.number) {
+        Err(error) if error.kind() == ErrorKind::Io => return Err(error),
+        found => found.ok(),
+    };
+    let found = found.and_then(|found| Some((found.header?, found.nonce()?)));
+    let Some((header, nonce)) = found else { return Ok(0) };
     read_segment(&*file, path, segment.bytes, buffer)?;
     let mut records = Records::new(buffer, segment.number, nonce, header.base, 0);
     while let Ok(Some(_)) = records.read_next() {}
@@ -76,7 +78,8 @@ mod tests {
     use crate::fs::{CrashFs, CrashImage};
     use crate::testkit::{OWNER, nonce};
     use crate::wal::test_log::{SEGMENT, dir, path};
-    use crate::wal::{Lsn, Syncer, Via, Writer, prepare, replay};
+    use crate::wal::writer::Writer;
+    use crate::wal::{Lsn, Syncer, WriteMode, prepare, replay};
 
     #[test]
     fn what_a_failed_sync_left_in_the_cache_is_written_again() {
@@ -87,7 +90,7 @@ mod tests {
         let listed = [SegmentInfo { number: segment.number, bytes: segment.bytes }];
         let syncer = Arc::new(Syncer::new(Lsn(0)));
         let mut writer = Writer::start(OWNER, segment, Lsn(0), 0, syncer).unwrap();
-        writer.append(1, b"payload", Via::Copy).unwrap();
+        writer.append(1, b"payload", WriteMode::Mmap).unwrap();
         fs.lose_unsynced(&path(1)).unwrap();
         let records = |image: &CrashFs| {
             let replayed = replay(image, dir(), OWNER, &listed, Lsn(0), None, &mut |_| Ok(()));
@@ -96,7 +99,7 @@ mod tests {
         fs.open_write(&path(1)).unwrap().sync().unwrap();
         assert_eq!(records(&fs), 1, "it can be read");
         assert_eq!(records(&fs.image(CrashImage::Lost)), 0, "and is lost with the power");
-        settle(&fs, dir(), &listed).unwrap();
+        rewrite_and_sync(&fs, dir(), &listed).unwrap();
         assert_eq!(records(&fs.image(CrashImage::Lost)), 1);
     }
 }
