@@ -72,33 +72,38 @@ lib.rs              L7
 db/                 L6
     handle.rs
     keyspace.rs
-    shared.rs
-    admin.rs
+    open_db.rs
     checkpoint.rs
+    keyspaces.rs
     open.rs
     replay.rs
     verify.rs
     levels.rs
     threads.rs
     rest.rs
+    background.rs
     removal.rs
-    work.rs
-    flush.rs
     write.rs
+    compact.rs
+    flush.rs
+    log.rs
     reads.rs
     range_iter.rs
     scan.rs
     read.rs
-    state.rs
+    engine.rs
     trees.rs
     idle.rs
+    write_queue.rs
+    pacing.rs
+    work.rs
     tree.rs
     snapshot.rs
     publish.rs
     stats.rs
     stall.rs
     retry.rs
-    health.rs
+    lifecycle.rs
 document_test.rs    L5
 fuzzing.rs          L5
 compaction/         L5

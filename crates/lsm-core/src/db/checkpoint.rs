@@ -8,8 +8,8 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::engine::Engine;
 use super::open::{folder_error, locate};
-use super::state::Engine;
 use crate::event::BackgroundJob;
 use crate::version::{Catalog, Manifest, SNAPSHOT_PIECE_BYTES};
 use lsm_log::error::{Error, Result};
@@ -23,7 +23,7 @@ const COPY_BYTES: usize = 1 << 20;
 
 impl Engine {
     pub(crate) fn checkpoint(&self, dir: &Path) -> Result<()> {
-        self.check_writable()?;
+        self.lifecycle.check_writable()?;
         let _job = self.begin_job()?;
         let fs = &*self.options.fs;
         let dir = &*locate(fs, dir)?;

@@ -1,24 +1,29 @@
-//! Sealed memtables become tables of level 0.
+//! Memtables are sealed, and become tables of level 0.
 //!
 //! All of one group, in one edit of the manifest: what they hold is then in tables, and a log
 //! that holds nothing else is given up. Each memtable, and each keyspace, has a table of its own.
 //!
-//! Until the edit nothing has changed: see `work` for what a failure means.
+//! Until the edit nothing has changed: see `background` for what a failure means.
 
+use std::collections::HashSet;
 use std::panic::resume_unwind;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, scope};
 
+use super::engine::Engine;
 use super::retry::{Ended, Failure};
-use super::state::{Engine, FlushGroup, FlushPart};
+use super::tree::{MEMTABLES_A_BUFFER, Tree};
+use super::work::{FlushGroup, FlushPart};
+use super::write_queue::Commit;
 use crate::compaction;
 use crate::event::BackgroundJob;
 use crate::key::SeqNo;
+use crate::memtable::Memtable;
 use crate::options::Background;
 use crate::version::{Catalog, Edit, KeyspaceEdit, TableMeta};
-use lsm_log::error::Result;
-use lsm_log::file_name::{FileName, FileNumber};
-use lsm_log::wal::Lsn;
+use lsm_log::error::{Error, Result};
+use lsm_log::wal::Log;
 use parking_lot::Mutex;
 
 /// Memtables of up to so many bytes become tables beside one another: nearly all of their time
@@ -27,21 +32,171 @@ const SMALL_BYTES: usize = 1 << 20;
 /// How many small tables are made at a time.
 const SMALL_AT_A_TIME: usize = 16;
 
+/// When the memory of all memtables is half full, one part in so many of it is flushed.
+const SEALED_PART: usize = 8;
+
 impl Engine {
+    pub(crate) fn flush_all(&self) -> Result<()> {
+        self.lifecycle.check_writable()?;
+        let failures = self.hurry(BackgroundJob::Flush);
+        let through = {
+            let commit = self.commit.lock();
+            if commit.last_seq > self.flushed_seq() {
+                self.seal_all(&commit, None);
+            }
+            commit.last_seq
+        };
+        self.wait_for(BackgroundJob::Flush, failures, |engine| engine.flushed_seq() >= through)
+    }
+
+    pub(crate) fn wait_flushed(&self, through: SeqNo) -> Result<()> {
+        self.lifecycle.check_writable()?;
+        if through > self.published.get() {
+            return Err(Error::invalid(format!("nothing has sequence number {through} yet")));
+        }
+        let is_flushed = |engine: &Self| engine.flushed_seq() >= through;
+        if self.options.background == Background::Stepped {
+            while !is_flushed(self) {
+                if !self.step()? {
+                    let message = format!("no flush is queued that would reach number {through}");
+                    return Err(Error::invalid(message));
+                }
+            }
+        }
+        self.wait_for(BackgroundJob::Flush, 0, is_flushed)
+    }
+
+    /// Flushes the writes that are in no log, which closing would lose. After
+    /// [`begin_close`](Self::begin_close): there are no more to come.
+    pub(crate) fn flush_unlogged(&self) -> Result<()> {
+        if self.lifecycle.read_only || self.lifecycle.is_failed() {
+            return Ok(());
+        }
+        let unlogged = {
+            let commit = self.commit.lock();
+            if commit.unlogged > self.flushed_seq() {
+                self.seal_all(&commit, None);
+            }
+            commit.unlogged
+        };
+        let failures = self.hurry(BackgroundJob::Flush);
+        while self.flushed_seq() < unlogged {
+            if self.flush_one()? {
+                continue;
+            }
+            // A thread of ours has failed just before.
+            self.lifecycle.check_healthy()?;
+            let error = self.retries.lock().error_after(BackgroundJob::Flush, failures).cloned();
+            return error.map_or(Ok(()), Err);
+        }
+        Ok(())
+    }
+
+    /// Asks for flushes of the keyspaces that hold most, full or not, when all memtables together
+    /// have filled half of what they may: the other half is for those that are being flushed.
+    pub(super) fn bound_memory(&self, commit: &Commit) {
+        let most = self.options.write_buffers_bytes_max;
+        if self.memory.filling() > most / 2 {
+            self.seal_largest(commit, most / SEALED_PART);
+        }
+    }
+
+    /// Seals the active memtables of `trees`, and queues a flush of each write buffer that is
+    /// full by that.
+    pub(crate) fn seal(&self, commit: &Commit, trees: &[Arc<Tree>]) {
+        // Whoever still inserts needs no lock we hold, and is done in microseconds.
+        self.published.wait_for(commit.last_seq);
+        for tree in trees {
+            tree.seal();
+            self.changed(tree);
+        }
+        let is_full = |tree: &&Arc<Tree>| tree.view().unqueued >= MEMTABLES_A_BUFFER;
+        let full: Vec<_> = trees.iter().filter(is_full).cloned().collect();
+        if !full.is_empty() {
+            self.seal_now(commit, &full);
+        }
+        self.update_pressure();
+    }
+
+    /// Queues a flush of the write buffers of `trees`, full or not, in one edit: of all
+    /// keyspaces, if any write is in no log.
+    pub(crate) fn seal_now(&self, commit: &Commit, trees: &[Arc<Tree>]) {
+        let parts = match commit.unlogged > self.flushed_seq() {
+            true => self.seal_parts(commit, &self.live_trees()),
+            false => self.seal_parts(commit, trees),
+        };
+        if !parts.is_empty() {
+            self.queue_flush(commit, parts, None);
+        }
+    }
+
+    /// Queues a flush of all write buffers, even of nothing: once it is done, everything up to
+    /// the last number given out is in tables.
+    pub(crate) fn seal_all(&self, commit: &Commit, capture: Option<Arc<Mutex<Option<Catalog>>>>) {
+        let parts = self.seal_parts(commit, &self.live_trees());
+        self.queue_flush(commit, parts, capture);
+    }
+
+    fn seal_parts(&self, commit: &Commit, trees: &[Arc<Tree>]) -> Vec<FlushPart> {
+        self.published.wait_for(commit.last_seq);
+        let part = |tree: &Arc<Tree>| {
+            if !tree.view().active.is_empty() {
+                tree.seal();
+            }
+            let memtables = tree.queue();
+            if !memtables.is_empty() {
+                self.changed(tree);
+            }
+            FlushPart { tree: Arc::clone(tree), memtables }
+        };
+        trees.iter().map(part).filter(|part| !part.memtables.is_empty()).collect()
+    }
+
+    pub(crate) fn queue_flush(
+        &self,
+        commit: &Commit,
+        parts: Vec<FlushPart>,
+        capture: Option<Arc<Mutex<Option<Catalog>>>>,
+    ) {
+        let log_end = commit.log.as_ref().map(Log::end);
+        let group = FlushGroup { sealed_at: commit.last_seq, parts, log_end, capture };
+        self.work.lock().flushes.push_back(group);
+        self.work.announce();
+        self.update_pressure();
+    }
+
+    /// Seals and queues the largest write buffers, in one flush, until that is `bytes` of them:
+    /// many at once, as they are found by a walk over all keyspaces.
+    #[cold]
+    fn seal_largest(&self, commit: &Commit, bytes: usize) {
+        let sized = |tree: Arc<Tree>| (tree.view().filling_bytes(), tree);
+        let mut trees: Vec<_> = self.live_trees().into_iter().map(sized).collect();
+        trees.sort_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
+        let (mut largest, mut sum) = (Vec::new(), 0);
+        for (held, tree) in trees.into_iter().take_while(|(held, _)| *held > 0) {
+            if sum >= bytes {
+                break;
+            }
+            sum += held;
+            largest.push(tree);
+        }
+        self.seal_now(commit, &largest);
+    }
+
     /// Turns the oldest group of sealed memtables into tables of level 0.
     pub(crate) fn flush_one(&self) -> Result<bool> {
         let _one_at_a_time = self.flushing.lock();
         if !self.may_start(BackgroundJob::Flush) {
             return Ok(false);
         }
-        let Some(group) = self.jobs.lock().flushes.front().cloned() else { return Ok(false) };
+        let Some(group) = self.work.lock().flushes.front().cloned() else { return Ok(false) };
         match self.flush(&group) {
             Ok(()) => self.job_done(BackgroundJob::Flush),
             Err(failure) => return self.ended(BackgroundJob::Flush, failure),
         }
-        self.jobs.lock().flushes.pop_front();
+        self.work.lock().flushes.pop_front();
         self.update_pressure();
-        self.announce();
+        self.work.announce();
         Ok(true)
     }
 
@@ -163,27 +318,23 @@ impl Engine {
         Ok(())
     }
 
-    /// Full logs that hold nothing but flushed operations, and where the log begins without
-    /// them.
-    fn useless_logs(&self, flushed: SeqNo) -> (Vec<FileNumber>, Option<Lsn>) {
-        let commit = self.commit.lock();
-        let Some(log) = &commit.log else { return (Vec::new(), None) };
-        let useless = log.full().take_while(|segment| segment.last <= flushed.0);
-        let useless: Vec<FileNumber> = useless.map(|segment| segment.number).collect();
-        let next = log.full().nth(useless.len()).map_or(log.base(), |segment| segment.base);
-        (useless, Some(next))
-    }
-
-    /// Keeps logs that the manifest no longer names to be used again, or has them removed.
-    fn give_up_logs(&self, numbers: &[FileNumber]) {
-        let Some(last) = numbers.last() else { return };
-        let mut commit = self.commit.lock();
-        let Some(log) = &mut commit.log else { return };
-        for segment in log.give_up_below(FileNumber(last.0 + 1)) {
-            match log.needs_spare(segment.bytes) {
-                true => log.keep_spare(segment.number),
-                false => self.set.obsolete_files().push(FileName::Log(segment.number)),
-            }
+    /// Everything up to here is in tables, given that the memtables of `done` are.
+    ///
+    /// Loads the published number first: inserts up to it have happened, so a memtable that
+    /// shows no operation at or below it has none.
+    pub(crate) fn flushed_through(&self, done: &FlushGroup) -> SeqNo {
+        let published = self.published.get();
+        let done = done.parts.iter().flat_map(|part| &part.memtables);
+        let done: HashSet<*const Memtable> = done.map(Arc::as_ptr).collect();
+        let is_done = |memtable: &Arc<Memtable>| done.contains(&Arc::as_ptr(memtable));
+        let first = |tree: &Arc<Tree>| {
+            let view = tree.view();
+            let waiting = view.memtables().filter(|memtable| !is_done(memtable));
+            waiting.filter_map(|memtable| memtable.first_seq()).min()
+        };
+        match self.live_trees().iter().filter_map(first).min() {
+            Some(first) => published.min(SeqNo(first.0 - 1)),
+            None => published,
         }
     }
 }

@@ -4,13 +4,13 @@ use std::ops::RangeBounds;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::engine::Engine;
 use super::keyspace::{Keyspace, Snapshot};
 use super::levels::Level;
 use super::open;
+use super::open_db::OpenDb;
 use super::read::ReadPoint;
 use super::reads::readable;
-use super::shared::Shared;
-use super::state::Engine;
 use super::stats::Stats;
 use super::verify::Verified;
 use crate::batch::WriteBatch;
@@ -42,7 +42,7 @@ use lsm_log::error::Result;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Db {
-    shared: Arc<Shared>,
+    shared: Arc<OpenDb>,
     default: Keyspace,
 }
 
@@ -101,7 +101,7 @@ impl Db {
 
     fn start(engine: Arc<Engine>) -> Result<Self> {
         let tree = engine.default_tree();
-        let shared = Arc::new(Shared::start(engine)?);
+        let shared = Arc::new(OpenDb::start(engine)?);
         let default = Keyspace::new(Arc::clone(&shared), tree);
         Ok(Self { shared, default })
     }
@@ -267,7 +267,7 @@ impl Db {
     /// which keyspaces that nobody wrote to are brought to rest. With background threads it helps
     /// them.
     pub fn step(&self) -> Result<bool> {
-        self.engine().check_writable()?;
+        self.engine().lifecycle.check_writable()?;
         self.engine().step()
     }
 

@@ -5,9 +5,9 @@ use std::ops::RangeBounds;
 use std::sync::Arc;
 
 use super::levels::Level;
+use super::open_db::OpenDb;
 use super::read::ReadPoint;
 use super::reads::readable;
-use super::shared::Shared;
 use super::tree::Tree;
 use crate::batch::{KeyspaceRef, WriteBatch};
 use crate::key::{KeyRange, Kind, SeqNo};
@@ -28,13 +28,13 @@ thread_local! {
 /// Clones are handles of the same keyspace, and keep the database open.
 #[derive(Clone, Debug)]
 pub struct Keyspace {
-    shared: Arc<Shared>,
+    shared: Arc<OpenDb>,
     tree: Arc<Tree>,
     reference: KeyspaceRef,
 }
 
 impl Keyspace {
-    pub(super) fn new(shared: Arc<Shared>, tree: Arc<Tree>) -> Self {
+    pub(super) fn new(shared: Arc<OpenDb>, tree: Arc<Tree>) -> Self {
         let reference = KeyspaceRef { database: shared.engine.token, id: tree.id };
         Self { shared, tree, reference }
     }
@@ -144,7 +144,7 @@ pub struct Snapshot {
 /// Holds a sequence number pinned.
 #[derive(Debug)]
 struct Pin {
-    shared: Arc<Shared>,
+    shared: Arc<OpenDb>,
     seq: SeqNo,
 }
 
@@ -152,16 +152,16 @@ impl Drop for Pin {
     fn drop(&mut self) {
         let engine = &self.shared.engine;
         // In a forked process a thread that is not there may hold the lock for ever.
-        if engine.process.check().is_ok() && engine.snapshots.unpin(self.seq) {
-            engine.announce();
+        if engine.lifecycle.check_process().is_ok() && engine.snapshots.unpin(self.seq) {
+            engine.work.announce();
         }
     }
 }
 
 impl Snapshot {
-    pub(super) fn new(shared: Arc<Shared>, tree: Arc<Tree>) -> Self {
+    pub(super) fn new(shared: Arc<OpenDb>, tree: Arc<Tree>) -> Self {
         let engine = &shared.engine;
-        let seq = match engine.process.check() {
+        let seq = match engine.lifecycle.check_process() {
             Ok(()) => engine.snapshots.pin(&engine.published),
             // Reading from it is refused.
             Err(_) => engine.published.get(),

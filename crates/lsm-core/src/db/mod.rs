@@ -3,34 +3,40 @@
 //!
 //! # Locks
 //!
-//! There is one order in which they may be taken. A thread that holds a lock may take only locks further down this list:
+//! There is one order in which they may be taken. A thread that holds a lock may take only locks
+//! further down this list:
 //!
-//! 1. `db::shared` threads: held over a close.
-//! 2. `db::state` caller jobs: shared by jobs in callers' threads, which may nest; a close waits
+//! 1. `open_db` threads: held over a close.
+//! 2. `engine` caller jobs: shared by jobs in callers' threads, which may nest; a close waits
 //!    for it and lets go again.
-//! 3. `db::state` idle: held over a job that brings a keyspace to rest; never waited for.
-//! 4. `db::state` flushing: held over a flush and its I/O; flushes are one at a time.
-//! 5. `db::state::Commit`: the write path; held over an append to the log (see `db::write`).
-//! 6. `db::state` next segment: held while a log segment is made.
-//! 7. `version::set`: the manifest and the file tables; held over a manifest sync.
-//! 8. `db::tree` views: the memtables and version of one keyspace, swapped as a whole.
-//! 9. a table handle's: held while the table is opened, over I/O.
-//! 10. leaf locks, which take no other: snapshots, jobs, pacing, the sync queue of the log, the
-//!     memtable's chunk and charge, the keyspaces' index, the ring of open tables, the slots of
-//!     counters, health, retries, obsolete files, the fall-back file systems.
+//! 3. `engine` idle: held over a job that brings a keyspace to rest; never waited for.
+//! 4. `engine` flushing: held over a flush and its I/O; flushes are one at a time.
+//! 5. `write_queue`: the write path; held over an append to the log.
+//! 6. `version::set`: the manifest and the file tables; held over a manifest sync.
+//! 7. `db::tree` views: the memtables and version of one keyspace, swapped as a whole.
+//! 8. a table handle's: held while the table is opened, over I/O.
+//! 9. leaf locks, which take no other: snapshots, jobs, pacing, the sync queue of the log, the
+//!    memtable's chunk and charge, the keyspaces' index, the ring of open tables, the slots of
+//!    counters, the first failure, retries, obsolete files, the fall-back file systems.
 //!
 //! Locks are not poisoned: a panic while one is held is a bug of ours, and the database's
-//! health, not the lock, is what refuses later writes.
+//! lifecycle, not the lock, is what refuses later writes.
 
-mod admin;
+mod background;
 mod checkpoint;
+mod compact;
+mod engine;
 mod flush;
 mod handle;
-mod health;
 mod idle;
 mod keyspace;
+mod keyspaces;
 mod levels;
+mod lifecycle;
+mod log;
 mod open;
+mod open_db;
+mod pacing;
 mod publish;
 mod range_iter;
 mod read;
@@ -40,10 +46,8 @@ mod replay;
 mod rest;
 mod retry;
 mod scan;
-mod shared;
 mod snapshot;
 mod stall;
-mod state;
 mod stats;
 mod threads;
 mod tree;
@@ -51,6 +55,7 @@ mod trees;
 mod verify;
 mod work;
 mod write;
+mod write_queue;
 
 pub use handle::Db;
 pub use keyspace::{Keyspace, Snapshot};

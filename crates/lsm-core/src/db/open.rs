@@ -15,11 +15,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::engine::Engine;
+use super::lifecycle::Lifecycle;
 use super::publish::Publisher;
 use super::replay::{ReplayedLog, replay, segments};
-use super::state::{Commit, Engine};
 use super::tree::Tree;
 use super::trees::Trees;
+use super::write_queue::Commit;
 use crate::cache::BlockCache;
 use crate::key::KeyspaceId;
 use crate::options::Options;
@@ -128,34 +130,24 @@ impl Engine {
         }
         let engine = Self {
             dir: dir.to_owned(),
-            read_only,
-            process: Arc::clone(tables.process()),
+            lifecycle: Lifecycle::new(read_only, Arc::clone(tables.process())),
             token: OPENED.fetch_add(1, Ordering::Relaxed),
             set,
             tables: Arc::new(tables),
             cache: read_options.cache,
             trees,
             memory,
-            commit: parking_lot::Mutex::new(Commit::default()),
-            turn: Default::default(),
+            commit: Default::default(),
             log: std::sync::OnceLock::new(),
             published: Publisher::new(catalog.flushed_seq),
             flushed: AtomicU64::new(catalog.flushed_seq.0),
             snapshots: Default::default(),
-            health: Default::default(),
             retries: Default::default(),
             metrics: Default::default(),
             pacing: Default::default(),
-            pressed: Default::default(),
-            stopped: Default::default(),
-            jobs: Default::default(),
-            announced: Default::default(),
-            wake: Default::default(),
-            progress: Default::default(),
+            work: Default::default(),
             flushing: Default::default(),
             idle: Default::default(),
-            closed: Default::default(),
-            stopping: Default::default(),
             folder_lock: Default::default(),
             caller_jobs: Default::default(),
             options,

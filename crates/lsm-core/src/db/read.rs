@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::state::Engine;
+use super::engine::Engine;
 use super::tree::{Tree, View};
 use crate::key::{KeyHash, Kind, SeqNo, Tag};
 use crate::sstable::{FilterLine, OpenTable, Touched};
@@ -23,7 +23,7 @@ impl ReadPoint<'_> {
     /// Checks that the keyspace may be read, after its view was loaded: one that is dropped is
     /// marked before its view is emptied, and the empty view must not pass for no entries.
     pub(crate) fn check(&self) -> Result<()> {
-        self.engine.check_open()?;
+        self.engine.lifecycle.check_open()?;
         self.tree.check_not_dropped()
     }
 

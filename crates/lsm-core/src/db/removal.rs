@@ -9,10 +9,9 @@
 //!
 //! [`ObsoleteFiles`]: crate::version
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::state::Engine;
+use super::engine::Engine;
 
 /// A call gives up after so many files that cannot be removed.
 const REFUSED_MAX: usize = 16;
@@ -28,7 +27,7 @@ impl Engine {
     pub(crate) fn remove_one(&self) -> bool {
         let files = self.set.obsolete_files();
         for _ in 0..files.len().min(REFUSED_MAX) {
-            if self.health.is_failed() {
+            if self.lifecycle.is_failed() {
                 // What the manifest on disk names is unknown: the next open finds out.
                 return false;
             }
@@ -47,13 +46,7 @@ impl Engine {
         let removed = self.remove_one();
         let end = self.options.clock.now();
         let until = end + end.saturating_sub(start).min(PAUSE_MAX);
-        let mut jobs = self.jobs.lock();
-        while !self.stopping.load(Ordering::Acquire) {
-            let left = until.saturating_sub(self.options.clock.now());
-            if left.is_zero() || self.wake.wait_for(&mut jobs, left).timed_out() {
-                break;
-            }
-        }
+        self.work.sleep(|| until.saturating_sub(self.options.clock.now()));
         removed
     }
 

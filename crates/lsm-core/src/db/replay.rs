@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::state::Engine;
+use super::engine::Engine;
 use super::tree::Tree;
 use crate::batch::Batch;
 use crate::key::{KeyspaceId, Kind, SeqNo};
@@ -218,7 +218,7 @@ impl Collected {
 /// Keeps replay within the memory of the write buffers: seals what is full; true if that is to be
 /// flushed now.
 fn seal_full(engine: &Engine) -> bool {
-    if engine.read_only {
+    if engine.lifecycle.read_only {
         return false;
     }
     let is_full = |tree: &Arc<Tree>| tree.view().is_full();
@@ -229,7 +229,7 @@ fn seal_full(engine: &Engine) -> bool {
         engine.seal(&commit, &full);
     }
     engine.bound_memory(&commit);
-    !engine.jobs.lock().flushes.is_empty()
+    !engine.work.lock().flushes.is_empty()
 }
 
 #[cfg(test)]

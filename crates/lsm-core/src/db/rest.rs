@@ -8,8 +8,8 @@
 
 use std::sync::Arc;
 
+use super::engine::Engine;
 use super::idle::{ChoreKind, Found};
-use super::state::Engine;
 use super::tree::Tree;
 use crate::compaction::{self, BusyTables};
 use crate::key::SeqNo;
@@ -77,7 +77,7 @@ impl Engine {
         let rest = compaction::rest(&view.version, &free, &view.options, oldest);
         let Some((plan, _)) = rest else { return Ok(false) };
         {
-            let mut jobs = self.jobs.lock();
+            let mut jobs = self.work.lock();
             let busy = jobs.busy(tree.id);
             // A compaction installs its version before it gives its tables back.
             let is_current = Arc::ptr_eq(&view.version, &tree.view().version);

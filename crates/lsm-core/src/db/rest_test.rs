@@ -1,5 +1,4 @@
 use std::path::Path;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::*;
@@ -7,7 +6,7 @@ use crate::batch::WriteBatch;
 use crate::clock::ManualClock;
 use crate::db::keyspace::Snapshot;
 use crate::db::open::open;
-use crate::db::shared::Shared;
+use crate::db::open_db::OpenDb;
 use crate::key::{KeyspaceId, Kind};
 use crate::options::{Durability, KeyspaceOptions, Options};
 use lsm_log::fs::MemFs;
@@ -207,9 +206,9 @@ fn a_keyspace_comes_to_rest_while_another_is_written_to() {
 fn the_end_of_a_snapshot_is_announced_if_something_waits_for_it() {
     let options = Options::default().fs(Arc::new(MemFs::new())).stepped(1);
     let engine = open(options, Path::new("/db")).unwrap();
-    let shared = Arc::new(Shared::start(Arc::clone(&engine)).unwrap());
+    let shared = Arc::new(OpenDb::start(Arc::clone(&engine)).unwrap());
     let snapshot = || Snapshot::new(Arc::clone(&shared), engine.default_tree());
-    let announced = || engine.announced.load(Ordering::Relaxed);
+    let announced = || engine.work.announced();
     let write = || {
         let mut batch = WriteBatch::new();
         (0..100).for_each(|i| batch.push(Kind::Put, ID, &key(i), b"value"));

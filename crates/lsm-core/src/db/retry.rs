@@ -5,14 +5,14 @@
 //! many open files or an input that cannot be read cost the attempt and nothing else. A sync that
 //! failed is not tried again on the same file: the next attempt writes a new one. What may have
 //! changed the state of the disk (the log's end, the manifest, the names in the folder) is not
-//! for here: see `health`.
+//! for here: see `lifecycle`.
 //!
 //! Pauses double from one failure to the next, up to a limit, until the work is done once.
 
 use std::time::Duration;
 
 use crate::event::BackgroundJob;
-use lsm_log::error::Error;
+use lsm_log::error::{Error, ErrorKind};
 
 /// The pause after the first failure.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
@@ -131,6 +131,12 @@ impl Retries {
             BackgroundJob::Compaction => &mut self.compaction,
         }
     }
+}
+
+/// Whether a job ended because the database is being closed, which is no failure: what it
+/// was to make into tables is in the log still, and its inputs are in force.
+pub(super) fn is_given_up(error: &Error) -> bool {
+    error.kind() == ErrorKind::Closed
 }
 
 #[cfg(test)]

@@ -1,11 +1,10 @@
 //! The threads that do the background work while a database is open.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-use super::state::Engine;
+use super::engine::Engine;
 use crate::options::Background;
 use lsm_log::error::{Error, Result};
 
@@ -24,7 +23,7 @@ impl Threads {
     /// for removing files, which nobody must wait for, the rest for compactions; none if the caller
     /// steps the work by hand or nothing can be written.
     pub(crate) fn start(&mut self, engine: &Arc<Engine>) -> Result<()> {
-        if engine.read_only || engine.options.background == Background::Stepped {
+        if engine.lifecycle.read_only || engine.options.background == Background::Stepped {
             return Ok(());
         }
         self.spawn(engine, "lsm-log".to_owned(), Engine::make_segment)?;
@@ -54,8 +53,7 @@ impl Threads {
     /// Tells the threads to stop and waits for them. Unfinished jobs are given up: their
     /// output is removed at the next open.
     pub(crate) fn stop(&mut self, engine: &Engine) {
-        engine.stopping.store(true, Ordering::Release);
-        engine.announce();
+        engine.work.stop();
         for handle in self.handles.drain(..) {
             // A worker that panicked has printed why, and the database has failed.
             let _ = handle.join();
@@ -65,17 +63,14 @@ impl Threads {
 
 fn run(engine: &Engine, work: impl Fn(&Engine) -> Result<bool>) {
     let _guard = PanicGuard(engine);
-    while !engine.stopping.load(Ordering::Acquire) {
-        let announced = engine.announced.load(Ordering::Relaxed);
+    while !engine.work.is_stopping() {
+        let announced = engine.work.announced();
         // An error is kept by the engine: by its health, which refuses writes from now on and
         // leaves nothing to do here but to wait for the close; or with the work to be tried again.
-        if !engine.health.is_failed() && work(engine).unwrap_or(false) {
+        if !engine.lifecycle.is_failed() && work(engine).unwrap_or(false) {
             continue;
         }
-        let mut jobs = engine.jobs.lock();
-        if engine.announced.load(Ordering::Relaxed) == announced {
-            engine.wake.wait_for(&mut jobs, LOOK_EVERY);
-        }
+        engine.work.wait_for_work(announced, LOOK_EVERY);
     }
 }
 

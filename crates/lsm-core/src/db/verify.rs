@@ -1,6 +1,6 @@
 //! Reads everything once, to find damage before a reader does.
 
-use super::state::Engine;
+use super::engine::Engine;
 use crate::version::TableFile;
 use lsm_log::error::{Error, Result};
 use lsm_log::file_name::FileName;
@@ -19,12 +19,12 @@ pub struct Verified {
 
 impl Engine {
     pub(crate) fn verify(&self) -> Result<Verified> {
-        self.check_open()?;
+        self.lifecycle.check_open()?;
         let mut verified = Verified::default();
         for tree in self.live_trees() {
             let view = tree.pinned();
             for (_, table) in view.version.tables() {
-                self.check_open()?;
+                self.lifecycle.check_open()?;
                 self.verify_table(table)?;
                 verified.tables += 1;
                 verified.entries += table.meta.entries;

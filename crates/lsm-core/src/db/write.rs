@@ -11,37 +11,27 @@
 //! refuses writes until it is reopened, and the log decides what was written.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
-use super::retry::Failure;
+use super::engine::Engine;
 use super::stall::StallReason;
-use super::state::{Commit, Engine};
 use super::tree::Tree;
+use super::write_queue::Commit;
 use crate::batch::{Operation, WriteBatch};
-use crate::event::BackgroundJob::{Compaction, Flush, LogSegment};
+use crate::event::BackgroundJob::{Compaction, Flush};
 use crate::key::{KeyspaceId, SEQ_MAX, SeqNo};
 use crate::memtable::{Insert, Memtable};
 use crate::options::Durability;
 use lsm_log::error::{Error, Result};
-use lsm_log::wal::{self, Log, Lsn, Syncer, WriteMode};
+use lsm_log::wal::{Log, Lsn, WriteMode};
 use parking_lot::MutexGuard;
-
-/// The pressure is computed anew after so many bytes, as the active memtable fills up.
-const PRESSURE_EVERY: usize = 256 << 10;
-
-/// When the memory of all memtables is half full, one part in so many of it is flushed.
-const SEALED_PART: usize = 8;
 
 /// Where a batch goes: the memtable of each keyspace it names, in the order of their numbers.
 type Targets = Vec<Arc<Memtable>>;
 
-/// Whether room was made in the log.
-type Made = std::result::Result<(), Failure>;
-
 impl Engine {
     /// Writes a batch; returns the sequence number of its last operation.
     pub(crate) fn write(&self, batch: &mut WriteBatch, durability: Durability) -> Result<SeqNo> {
-        self.check_writable()?;
+        self.lifecycle.check_writable()?;
         batch.check(self.token)?;
         if batch.is_empty() {
             return self.write_nothing(durability);
@@ -69,18 +59,10 @@ impl Engine {
         Ok(self.published.get())
     }
 
-    pub(crate) fn sync_log(&self, position: Lsn) -> Result<()> {
-        self.syncer().sync_through(position).map_err(|error| self.fail(error))
-    }
-
     /// Makes every write so far survive power loss.
     pub(crate) fn sync_all(&self) -> Result<()> {
-        self.check_writable()?;
+        self.lifecycle.check_writable()?;
         self.write_nothing(Durability::Sync).map(drop)
-    }
-
-    pub(crate) fn syncer(&self) -> &Syncer {
-        self.log.get().expect("a writable database has a log")
     }
 
     /// The locked part: numbers the batch and appends it to the log.
@@ -94,7 +76,7 @@ impl Engine {
                 Durability::None => self.unlogged()?,
                 Durability::Buffered | Durability::Sync => self.logged()?,
             };
-            self.check_writable()?;
+            self.lifecycle.check_writable()?;
             let trees = self.trees_of(batch)?;
             if !self.make_room(&mut commit, &trees) {
                 drop(commit);
@@ -133,10 +115,10 @@ impl Engine {
     pub(crate) fn logged(&self) -> Result<MutexGuard<'_, Commit>> {
         let mut commit = self.commit.lock();
         while commit.unlogged > self.flushed_seq() {
-            self.check_writable()?;
+            self.lifecycle.check_writable()?;
             if commit.barrier <= self.flushed_seq() {
                 if commit.unlogged_waiting > 0 {
-                    self.turn.wait(&mut commit);
+                    self.commit.wait(&mut commit);
                     continue;
                 }
                 commit.barrier = commit.unlogged;
@@ -149,7 +131,7 @@ impl Engine {
             commit = self.commit.lock();
             commit.logged_waiting -= 1;
             if commit.logged_waiting == 0 {
-                self.turn.notify_all();
+                self.commit.pass_on();
             }
             waited?;
         }
@@ -169,7 +151,7 @@ impl Engine {
         while waited.is_ok() && !is_free(&commit) {
             let barrier = commit.barrier;
             if barrier <= self.flushed_seq() {
-                self.turn.wait(&mut commit);
+                self.commit.wait(&mut commit);
                 continue;
             }
             drop(commit);
@@ -178,36 +160,9 @@ impl Engine {
         }
         commit.unlogged_waiting -= 1;
         if commit.unlogged_waiting == 0 {
-            self.turn.notify_all();
+            self.commit.pass_on();
         }
         waited.map(|()| commit)
-    }
-
-    /// Asks for flushes of the keyspaces that hold most, full or not, when all memtables together
-    /// have filled half of what they may: the other half is for those that are being flushed.
-    pub(super) fn bound_memory(&self, commit: &Commit) {
-        let most = self.options.write_buffers_bytes_max;
-        if self.memory.filling() > most / 2 {
-            self.seal_largest(commit, most / SEALED_PART);
-        }
-    }
-
-    /// Seals and queues the largest write buffers, in one flush, until that is `bytes` of them:
-    /// many at once, as they are found by a walk over all keyspaces.
-    #[cold]
-    fn seal_largest(&self, commit: &Commit, bytes: usize) {
-        let sized = |tree: Arc<Tree>| (tree.view().filling_bytes(), tree);
-        let mut trees: Vec<_> = self.live_trees().into_iter().map(sized).collect();
-        trees.sort_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
-        let (mut largest, mut sum) = (Vec::new(), 0);
-        for (held, tree) in trees.into_iter().take_while(|(held, _)| *held > 0) {
-            if sum >= bytes {
-                break;
-            }
-            sum += held;
-            largest.push(tree);
-        }
-        self.seal_now(commit, &largest);
     }
 
     fn trees_of(&self, batch: &mut WriteBatch) -> Result<Vec<Arc<Tree>>> {
@@ -229,100 +184,24 @@ impl Engine {
         true
     }
 
-    fn append(
-        &self,
-        commit: &mut Commit,
-        batch: &mut WriteBatch,
-        first: SeqNo,
-        mode: WriteMode,
-    ) -> Result<Lsn> {
-        self.make_log_room(commit, batch.bytes()).map_err(|failure| match failure {
-            // The log is as it was: the next write asks again, and meanwhile the thread tries.
-            Failure::Harmless(error) => {
-                self.jobs.lock().segment_wanted = true;
-                self.put_off(LogSegment, error)
-            }
-            Failure::Fatal(error) => self.fail(error),
-        })?;
-        let log = commit.log.as_mut().expect("a writable database has a log");
-        let last = first.0 + batch.len() as u64 - 1;
-        let payload = batch.stamp(first);
-        let fill = |out: &mut Vec<u8>| out.extend_from_slice(payload);
-        let appended = log.append_with(first.0, last, mode, payload.len(), fill);
-        let end = appended.map_err(|error| self.fail(error))?;
-        if log.wants_segment() {
-            self.jobs.lock().segment_wanted = true;
-            self.announce();
-        }
-        Ok(end)
-    }
-
-    /// Makes room for a batch at the end of the log: goes on in the segment made ahead, or in a new
-    /// one that is long enough.
-    fn make_log_room(&self, commit: &mut Commit, batch_bytes: usize) -> Made {
-        let log = commit.log.as_mut().expect("a writable database has a log");
-        if log.has_room(batch_bytes) {
-            return Ok(());
-        }
-        while !log.has_room(batch_bytes) {
-            let next = match log.take_ahead() {
-                Some(Ok(segment)) => segment,
-                // Why it was not made is told already.
-                Some(Err(_)) | None => {
-                    let (number, nonce) = self.set.new_framed_file();
-                    let job = log.job(number, nonce, wal::record_len(batch_bytes), false);
-                    self.new_segment(job)?
-                }
-            };
-            log.enter(next).map_err(Failure::Fatal)?;
-        }
-        self.bound_logs(commit);
-        Ok(())
-    }
-
-    /// Seals the memtables that keep the oldest log alive once there is too much of it.
-    fn bound_logs(&self, commit: &Commit) {
-        let full = || commit.log.iter().flat_map(Log::full);
-        let total: u64 = full().map(|segment| segment.bytes).sum();
-        let Some(oldest) = full().next() else { return };
-        if total + self.options.log_segment_bytes <= self.options.log_bytes_max {
-            return;
-        }
-        self.published.wait_for(commit.last_seq);
-        let pins = |tree: &Arc<Tree>| {
-            let first = tree.view().filling().filter_map(|memtable| memtable.first_seq()).min();
-            first.is_some_and(|first| first.0 <= oldest.last)
-        };
-        let pinning: Vec<_> = self.live_trees().into_iter().filter(pins).collect();
-        if !pinning.is_empty() {
-            self.seal_now(commit, &pinning);
-        }
-    }
-
     /// Waits as long as the background work's debt asks for these bytes: the smooth part of a
     /// stall. Where the debt is beyond all measure, waits until it is not.
     fn hold_back(&self, bytes: usize) -> Result<()> {
-        if !self.pressed.load(Ordering::Relaxed) {
+        if !self.pacing.is_pressed() {
             return Ok(());
         }
-        let mut pacing = self.pacing.lock();
-        pacing.written += bytes;
-        if pacing.written >= PRESSURE_EVERY {
-            drop(pacing);
+        if self.pacing.count(bytes) {
             self.update_pressure();
-            pacing = self.pacing.lock();
         }
-        let (pressure, now) = (pacing.pressure, self.options.clock.now());
-        let pause = pacing.pacer.charge(&pressure, bytes, now);
-        drop(pacing);
-        if !pause.is_zero() {
-            self.metrics.count_pause(pressure.reason, pause);
-            self.options.clock.sleep(pause);
+        let charge = self.pacing.charge(bytes, self.options.clock.now());
+        if !charge.pause.is_zero() {
+            self.metrics.count_pause(charge.reason, charge.pause);
+            self.options.clock.sleep(charge.pause);
         }
-        if !self.stopped.load(Ordering::Relaxed) {
+        if !self.pacing.is_stopped() {
             return Ok(());
         }
-        self.count_wait(pressure.reason, |engine| !engine.stopped.load(Ordering::Relaxed))
+        self.count_wait(charge.reason, |engine| !engine.pacing.is_stopped())
     }
 
     /// Waits for background work, and counts the time. Work that fails is not waited for.

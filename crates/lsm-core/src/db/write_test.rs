@@ -256,12 +256,12 @@ fn the_keyspaces_that_hold_most_are_flushed_for_memory() {
     };
     trees.iter().for_each(|tree| write(tree, 0, 100));
     let mut i = 0;
-    while engine.jobs.lock().flushes.is_empty() {
+    while engine.work.lock().flushes.is_empty() {
         i += 1;
         write(&trees[7], i, 1000);
     }
     assert!(engine.memory.bytes() < BUDGET);
-    let jobs = engine.jobs.lock();
+    let jobs = engine.work.lock();
     let parts = &jobs.flushes[0].parts;
     assert_eq!(parts.len(), 1);
     assert_eq!(parts[0].tree.id, trees[7].id);

@@ -6,7 +6,8 @@ use super::*;
 use crate::batch::WriteBatch;
 use crate::db::open::open;
 use crate::key::Kind;
-use crate::options::{Durability, Options};
+use crate::key::SeqNo;
+use crate::options::{Durability, KeyspaceOptions, Options};
 use lsm_log::fs::{Fault, FaultFs, Fs, MemFs, Op};
 
 /// A stepped database with a keyspace, and what it stands on.
@@ -50,7 +51,7 @@ fn a_compaction_of_a_dropped_keyspace_leaves_no_table() {
     db.engine.run_plan(&tree, &plan).unwrap();
     drop(plan);
     assert_eq!(db.tables(), 0, "there still is a handle, but nothing to read by it");
-    db.engine.check_writable().unwrap();
+    db.engine.lifecycle.check_writable().unwrap();
 }
 
 #[test]
@@ -71,7 +72,7 @@ fn keyspaces_are_compacted_side_by_side() {
     for (tree, plan) in plans {
         db.engine.run_plan(&tree, &plan).unwrap();
     }
-    assert!(db.engine.jobs.lock().busy.is_empty());
+    assert!(db.engine.work.lock().busy.is_empty());
 }
 
 #[test]
@@ -79,7 +80,7 @@ fn a_flush_of_a_dropped_keyspace_leaves_no_table() {
     let db = Stepped::new(KeyspaceOptions::default());
     db.put("key");
     db.engine.seal_all(&db.engine.commit.lock(), None);
-    let group = db.engine.jobs.lock().flushes.front().cloned().unwrap();
+    let group = db.engine.work.lock().flushes.front().cloned().unwrap();
     let job = db.engine.job(&db.engine.options.keyspace, &[SeqNo(1)]);
     let memtables = group.parts.iter().map(|part| &part.memtables);
     let built: Vec<_> = memtables.map(|m| compaction::flush(&job, m).unwrap()).collect();
@@ -130,7 +131,7 @@ fn a_table_that_cannot_be_removed_is_tried_again() {
     faults.inject(refuse().times(2));
     db.engine.drop_keyspace("a").unwrap();
     assert!(!db.engine.remove_one(), "nothing was done, and there is nothing to wait for");
-    db.engine.check_writable().unwrap();
+    db.engine.lifecycle.check_writable().unwrap();
     assert_eq!(db.tables(), 0);
 }
 
@@ -148,9 +149,9 @@ fn a_keyspace_is_not_compacted_before_it_is_named() {
     let all = Options::default().fs(Arc::new(disk)).stepped(1);
     let engine = open(all, Path::new("/db")).unwrap();
     assert!(engine.next_plan().is_none());
-    assert!(!engine.stopped.load(Ordering::Relaxed), "writers would wait for what nobody does");
+    assert!(!engine.pacing.is_stopped(), "writers would wait for what nobody does");
     engine.keyspace("a", KeyspaceOptions::default()).unwrap();
     engine.update_pressure();
-    assert!(engine.stopped.load(Ordering::Relaxed));
+    assert!(engine.pacing.is_stopped());
     assert!(engine.next_plan().is_some());
 }

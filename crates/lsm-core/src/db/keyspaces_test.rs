@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::*;
 use crate::batch::WriteBatch;
 use crate::db::open::open;
-use crate::key::Kind;
+use crate::key::{KeyRange, Kind};
 use crate::options::{Durability, Options};
 use lsm_log::error::ErrorKind;
 use lsm_log::fs::{Fault, FaultFs, Fs, MemFs, Op};

@@ -4,6 +4,9 @@ use std::time::Duration;
 use super::*;
 use crate::batch::WriteBatch;
 use crate::db::open::open;
+use crate::db::pacing::pressure_of;
+use crate::db::stall::Pressure;
+use crate::db::tree::MEMTABLES_A_BUFFER;
 use crate::key::Kind;
 use crate::options::{Durability, KeyspaceOptions};
 use lsm_log::fs::MemFs;
@@ -20,16 +23,16 @@ fn a_stop_ends_with_its_cause() {
     let sealed = tree.queue();
     engine.changed(&tree);
     engine.update_pressure();
-    assert!(engine.stopped.load(Ordering::Relaxed));
+    assert!(engine.pacing.is_stopped());
     std::thread::scope(|scope| {
-        let held = engine.pacing.lock();
+        let held = engine.pacing.hold();
         let writer = scope.spawn(|| engine.update_pressure());
         engine.options.clock.sleep(Duration::from_millis(100));
         tree.install(&Arc::default(), &sealed);
         drop(held);
         writer.join().unwrap();
     });
-    assert!(!engine.stopped.load(Ordering::Relaxed));
+    assert!(!engine.pacing.is_stopped());
 }
 
 /// Writers that the old options hold back go on when the new ones do not.
@@ -44,7 +47,7 @@ fn new_options_release_writers() {
         batch.push(Kind::Put, KeyspaceId::DEFAULT, b"key", b"value");
         engine.write(&mut batch, Durability::Buffered)
     };
-    while !engine.stopped.load(Ordering::Relaxed) {
+    while !engine.pacing.is_stopped() {
         put().unwrap();
         engine.seal_all(&engine.commit.lock(), None);
         assert!(engine.flush_one().unwrap());
@@ -71,14 +74,14 @@ fn check_nothing_is_missed(engine: &Engine, seed: u64) {
     let trees = engine.live_trees();
     let all = trees.iter().map(|tree| pressure_of(&tree.view()));
     let worst = all.fold(Pressure::default(), Pressure::worse);
-    let found = engine.pacing.lock().pressure;
+    let found = engine.pacing.pressure();
     assert_eq!((found.stop, found.delay_per_kib), (worst.stop, worst.delay_per_kib), "seed {seed}");
     let flushing = trees.iter().any(|tree| tree.view().is_flushing());
-    let pressed = engine.pressed.load(Ordering::Relaxed);
+    let pressed = engine.pacing.is_pressed();
     assert_eq!(pressed, flushing || !worst.is_none(), "seed {seed}");
     let is_due = |tree: &&Arc<Tree>| tree.view().named && tree.view().facts.is_due;
     let due: Vec<KeyspaceId> = trees.iter().filter(is_due).map(|tree| tree.id).collect();
-    assert_eq!(engine.jobs.lock().due.keys().copied().collect::<Vec<_>>(), due, "seed {seed}");
+    assert_eq!(engine.work.lock().due.keys().copied().collect::<Vec<_>>(), due, "seed {seed}");
 }
 
 #[test]
@@ -121,8 +124,8 @@ fn pressure_and_work_are_found_by_a_look_at_what_has_changed() {
                 }
             }
             check_nothing_is_missed(&engine, seed);
-            pressed += usize::from(!engine.pacing.lock().pressure.is_none());
-            due += usize::from(!engine.jobs.lock().due.is_empty());
+            pressed += usize::from(!engine.pacing.pressure().is_none());
+            due += usize::from(!engine.work.lock().due.is_empty());
         }
     }
     assert!(pressed > 100 && due > 100, "{pressed}, {due}");
@@ -139,10 +142,10 @@ fn keyspaces_at_rest_are_not_looked_at() {
         batch.push(Kind::Put, tree.id, b"key", b"value");
         engine.write(&mut batch, Durability::Buffered).unwrap();
     }
-    assert!(engine.pacing.lock().watched.len() <= 1);
+    assert!(engine.pacing.watched() <= 1);
     engine.flush_all().unwrap();
-    assert_eq!(engine.pacing.lock().watched.len(), 0);
-    assert_eq!(engine.jobs.lock().due.len(), 0);
+    assert_eq!(engine.pacing.watched(), 0);
+    assert_eq!(engine.work.lock().due.len(), 0);
 }
 
 /// Writes of two keyspaces take turns, and one of them is flushed.

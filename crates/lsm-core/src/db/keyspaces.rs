@@ -1,0 +1,101 @@
+//! Keyspaces, made and dropped.
+
+use std::sync::Arc;
+
+use super::engine::Engine;
+use super::open::DEFAULT_KEYSPACE;
+use super::tree::Tree;
+use super::write_queue::Commit;
+use crate::key::KeyspaceId;
+use crate::options::{KEYSPACE_NAME_LEN_MAX, KEYSPACES_MAX, KeyspaceOptions};
+use crate::version::Edit;
+use lsm_log::error::{Error, Result};
+use lsm_log::wal::Log;
+use parking_lot::MutexGuard;
+
+impl Engine {
+    /// The keyspace called `name`, made if need be.
+    pub(crate) fn keyspace(&self, name: &str, options: KeyspaceOptions) -> Result<Arc<Tree>> {
+        self.lifecycle.check_open()?;
+        options.validate()?;
+        if !(1..=KEYSPACE_NAME_LEN_MAX).contains(&name.len()) {
+            return Err(Error::invalid(format!(
+                "the name of a keyspace has from 1 to {KEYSPACE_NAME_LEN_MAX} bytes, not {}",
+                name.len()
+            )));
+        }
+        // One at a time; and no write is numbered between the edit and the tree.
+        let _commit = self.commit.lock();
+        if let Some(tree) = self.trees.named(name) {
+            tree.set_options(options);
+            self.changed(&tree);
+            // Other limits may let writers go on, or give compaction something to do.
+            self.update_pressure();
+            self.work.announce();
+            return Ok(tree);
+        }
+        if self.lifecycle.read_only {
+            let message = format!("there is no keyspace \"{name}\", and a reader makes none");
+            return Err(Error::invalid(message));
+        }
+        self.lifecycle.check_writable()?;
+        if self.trees.len() >= KEYSPACES_MAX {
+            let message = format!("the database has its {KEYSPACES_MAX} keyspaces already");
+            return Err(Error::invalid(message));
+        }
+        let id = KeyspaceId(self.set.with(|catalog| catalog.next_keyspace));
+        let create = Edit { create_keyspaces: vec![(id, name.to_owned())], ..Edit::default() };
+        self.set.apply(create, |_| {}).map_err(|error| self.fail_with_manifest(error))?;
+        let tree = Arc::new(Tree::new(id, name, options, Arc::default(), true, &self.memory));
+        self.trees.insert(&tree);
+        Ok(tree)
+    }
+
+    pub(crate) fn drop_keyspace(&self, name: &str) -> Result<()> {
+        self.lifecycle.check_writable()?;
+        if name == DEFAULT_KEYSPACE {
+            return Err(Error::invalid("the default keyspace cannot be dropped"));
+        }
+        let commit = self.durable_commit()?;
+        let tree = self.trees.named(name);
+        let tree =
+            tree.ok_or_else(|| Error::invalid(format!("there is no keyspace \"{name}\"")))?;
+        let was_unflushed = tree.view().memtables().any(|memtable| !memtable.is_empty());
+        let edit = Edit { drop_keyspaces: vec![tree.id], ..Edit::default() };
+        // Marked in the moment the edit takes effect: a job whose edit comes next and finds no
+        // such keyspace must see that it was dropped.
+        let dropped = self.set.apply(edit, |_| tree.mark_dropped());
+        dropped.map_err(|error| self.fail_with_manifest(error))?;
+        self.trees.remove(&tree);
+        self.changed(&tree);
+        self.release_put_off(|plan| plan.tree == tree.id);
+        // With its memtables gone, everything may be flushed further than before. A flush finds
+        // out, if need be one of nothing: the first in the queue may have looked already.
+        if was_unflushed && self.work.lock().flushes.len() < 2 {
+            self.queue_flush(&commit, Vec::new(), None);
+        }
+        drop(commit);
+        // It may be what writers waited for.
+        self.update_pressure();
+        self.work.announce();
+        Ok(())
+    }
+
+    /// The commit lock, once every write so far survives power loss: what is dropped next must
+    /// not be gone after a crash that also takes what was written before.
+    fn durable_commit(&self) -> Result<MutexGuard<'_, Commit>> {
+        // Most of the work without holding writers up.
+        drop(self.logged()?);
+        self.sync_all()?;
+        let commit = self.logged()?;
+        // A close may have come first.
+        self.lifecycle.check_writable()?;
+        let end = commit.log.as_ref().map(Log::end);
+        end.map_or(Ok(()), |end| self.sync_log(end))?;
+        Ok(commit)
+    }
+}
+
+#[cfg(test)]
+#[path = "keyspaces_test.rs"]
+mod tests;

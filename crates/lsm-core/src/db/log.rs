@@ -1,0 +1,191 @@
+//! The log of the database: its end, the segments ahead and those given up.
+//!
+//! A segment is written to only once the manifest names it, and is given up only when every
+//! operation in it is in tables.
+
+use std::mem;
+use std::sync::{Arc, mpsc};
+
+use super::engine::Engine;
+use super::retry::Failure;
+use super::tree::Tree;
+use super::write_queue::Commit;
+use crate::batch::WriteBatch;
+use crate::event::BackgroundJob::LogSegment;
+use crate::key::SeqNo;
+use crate::version::Edit;
+use lsm_log::error::{Error, Result};
+use lsm_log::file_name::{FileName, FileNumber};
+use lsm_log::wal::{Log, Lsn, Segment, SegmentJob, Syncer, WriteMode, record_len};
+
+/// Whether room was made in the log.
+type Made = std::result::Result<(), Failure>;
+
+impl Engine {
+    pub(crate) fn syncer(&self) -> &Syncer {
+        self.log.get().expect("a writable database has a log")
+    }
+
+    pub(crate) fn sync_log(&self, position: Lsn) -> Result<()> {
+        self.syncer().sync_through(position).map_err(|error| self.fail(error))
+    }
+
+    pub(super) fn append(
+        &self,
+        commit: &mut Commit,
+        batch: &mut WriteBatch,
+        first: SeqNo,
+        mode: WriteMode,
+    ) -> Result<Lsn> {
+        self.make_log_room(commit, batch.bytes()).map_err(|failure| match failure {
+            // The log is as it was: the next write asks again, and meanwhile the thread tries.
+            Failure::Harmless(error) => {
+                self.work.lock().segment_wanted = true;
+                self.put_off(LogSegment, error)
+            }
+            Failure::Fatal(error) => self.fail(error),
+        })?;
+        let log = commit.log.as_mut().expect("a writable database has a log");
+        let last = first.0 + batch.len() as u64 - 1;
+        let payload = batch.stamp(first);
+        let fill = |out: &mut Vec<u8>| out.extend_from_slice(payload);
+        let appended = log.append_with(first.0, last, mode, payload.len(), fill);
+        let end = appended.map_err(|error| self.fail(error))?;
+        if log.wants_segment() {
+            self.work.lock().segment_wanted = true;
+            self.work.announce();
+        }
+        Ok(end)
+    }
+
+    /// Makes room for a batch at the end of the log: goes on in the segment made ahead, or in a new
+    /// one that is long enough.
+    pub(super) fn make_log_room(&self, commit: &mut Commit, batch_bytes: usize) -> Made {
+        let log = commit.log.as_mut().expect("a writable database has a log");
+        if log.has_room(batch_bytes) {
+            return Ok(());
+        }
+        while !log.has_room(batch_bytes) {
+            let next = match log.take_ahead() {
+                Some(Ok(segment)) => segment,
+                // Why it was not made is told already.
+                Some(Err(_)) | None => {
+                    let (number, nonce) = self.set.new_framed_file();
+                    let job = log.job(number, nonce, record_len(batch_bytes), false);
+                    self.new_segment(job)?
+                }
+            };
+            log.enter(next).map_err(Failure::Fatal)?;
+        }
+        self.bound_logs(commit);
+        Ok(())
+    }
+
+    /// Seals the memtables that keep the oldest log alive once there is too much of it.
+    fn bound_logs(&self, commit: &Commit) {
+        let full = || commit.log.iter().flat_map(Log::full);
+        let total: u64 = full().map(|segment| segment.bytes).sum();
+        let Some(oldest) = full().next() else { return };
+        if total + self.options.log_segment_bytes <= self.options.log_bytes_max {
+            return;
+        }
+        self.published.wait_for(commit.last_seq);
+        let pins = |tree: &Arc<Tree>| {
+            let first = tree.view().filling().filter_map(|memtable| memtable.first_seq()).min();
+            first.is_some_and(|first| first.0 <= oldest.last)
+        };
+        let pinning: Vec<_> = self.live_trees().into_iter().filter(pins).collect();
+        if !pinning.is_empty() {
+            self.seal_now(commit, &pinning);
+        }
+    }
+
+    /// Makes the segment that the log will go on in.
+    pub(crate) fn make_segment(&self) -> Result<bool> {
+        let may_start = self.may_start(LogSegment);
+        if !may_start || !mem::take(&mut self.work.lock().segment_wanted) {
+            return Ok(false);
+        }
+        // Zeros make later syncs four times as cheap, but whoever never syncs need not wait for
+        // them.
+        let zero = self.syncer().syncs() > 0;
+        let (sender, receiver) = mpsc::sync_channel(1);
+        let job = {
+            let mut commit = self.commit.lock();
+            let Some(log) = commit.log.as_mut().filter(|log| !log.has_ahead()) else {
+                return Ok(false);
+            };
+            let (number, nonce) = self.set.new_framed_file();
+            let panicked = |_| Err(Error::panicked("that made a log segment"));
+            log.put_ahead(number, Box::new(move || receiver.recv().unwrap_or_else(panicked)));
+            log.job(number, nonce, 0, zero)
+        };
+        let number = job.number;
+        match self.new_segment(job) {
+            // There is room for one, and its receiver may be gone only with the log.
+            Ok(segment) => drop(sender.send(Ok(segment))),
+            Err(failure) => {
+                // Before the lock, which whoever waits for it holds.
+                let (Failure::Harmless(error) | Failure::Fatal(error)) = &failure;
+                let _ = sender.send(Err(error.clone()));
+                if let Some(log) = &mut self.commit.lock().log {
+                    log.cancel_ahead(number);
+                }
+                self.work.lock().segment_wanted = true;
+                return self.ended(LogSegment, failure);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Makes a segment and has the manifest name it: only then may it be written to.
+    pub(crate) fn new_segment(&self, job: SegmentJob) -> std::result::Result<Segment, Failure> {
+        self.syncer().sync_if_many().map_err(Failure::Fatal)?;
+        let (number, recycled) = (job.number, job.recycled);
+        let segment = job.run().map_err(|error| {
+            // Under whichever name it was left, if at all.
+            for left in recycled.into_iter().chain([number]) {
+                self.set.obsolete_files().push(FileName::Log(left));
+            }
+            match error.file() == Some(&self.dir) {
+                // Other names in the folder may depend on that sync.
+                true => Failure::Fatal(error),
+                false => Failure::Harmless(error),
+            }
+        })?;
+        let edit = Edit { add_logs: vec![(number, segment.bytes)], ..Edit::default() };
+        self.set.apply(edit, |_| {}).map_err(|error| {
+            let failure = self.edit_refused(error, &[]);
+            if let Failure::Harmless(_) = &failure {
+                self.set.obsolete_files().push(FileName::Log(number));
+            }
+            failure
+        })?;
+        self.job_done(LogSegment);
+        Ok(segment)
+    }
+
+    /// Full logs that hold nothing but flushed operations, and where the log begins without
+    /// them.
+    pub(super) fn useless_logs(&self, flushed: SeqNo) -> (Vec<FileNumber>, Option<Lsn>) {
+        let commit = self.commit.lock();
+        let Some(log) = &commit.log else { return (Vec::new(), None) };
+        let useless = log.full().take_while(|segment| segment.last <= flushed.0);
+        let useless: Vec<FileNumber> = useless.map(|segment| segment.number).collect();
+        let next = log.full().nth(useless.len()).map_or(log.base(), |segment| segment.base);
+        (useless, Some(next))
+    }
+
+    /// Keeps logs that the manifest no longer names to be used again, or has them removed.
+    pub(super) fn give_up_logs(&self, numbers: &[FileNumber]) {
+        let Some(last) = numbers.last() else { return };
+        let mut commit = self.commit.lock();
+        let Some(log) = &mut commit.log else { return };
+        for segment in log.give_up_below(FileNumber(last.0 + 1)) {
+            match log.needs_spare(segment.bytes) {
+                true => log.keep_spare(segment.number),
+                false => self.set.obsolete_files().push(FileName::Log(segment.number)),
+            }
+        }
+    }
+}
