@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use bytes::Bytes;
 use http::Uri;
-use lsm_client::proto::v1::{
+use lsm_proto::v1::{
     Consistency, GetRequest, GetResponse, OpenSessionRequest, OpenSessionResponse, PutRequest,
     PutResponse, Session, StatusRequest, StatusResponse,
 };

@@ -1,7 +1,7 @@
 """A tour of the cluster from Python, with classes that grpcio-tools makes from the .proto.
 
     pip install grpcio-tools
-    python -m grpc_tools.protoc -I crates/lsm-client/proto --python_out=. --grpc_python_out=. kv.proto
+    python -m grpc_tools.protoc -I crates/lsm-proto/proto --python_out=. --grpc_python_out=. kv.proto
     python examples/cluster/tour.py 127.0.0.1:4001
 """
 

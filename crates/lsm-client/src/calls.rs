@@ -20,10 +20,10 @@ use crate::error::{About, Error, ErrorKind, Result};
 use crate::failure::{Failure, Next};
 use crate::node::{self, Node, TryTime};
 use crate::options::ClientOptions;
-use crate::proto::v1::{Header, MembersRequest, OpenSessionRequest, ScanRequest, ScanResponse};
 use crate::route::{Route, To};
 use crate::rpc::{Rpc, Write};
 use crate::sessions::{Lease, Permit, SESSIONS_MAX, Sessions};
+use lsm_proto::v1::{Header, MembersRequest, OpenSessionRequest, ScanRequest, ScanResponse};
 
 /// The members are asked for again after so long, since all of them may be replaced in time.
 const MEMBERS_AGE_MAX: Duration = Duration::from_secs(60);

@@ -13,11 +13,11 @@ use crate::error::Result;
 use crate::into_bytes::IntoBytes;
 use crate::node_client::NodeClient;
 use crate::options::{ClientOptions, validate_time};
-use crate::proto::v1::*;
 use crate::route::To;
 use crate::rpc::Rpc;
 use crate::scan::{Page, Scan};
 use crate::scan_stream::ScanStream;
+use lsm_proto::v1::*;
 
 /// A client of one cluster.
 ///

@@ -13,7 +13,7 @@ use parking_lot::RwLock;
 use crate::error::{Error, Result};
 use crate::node::Node;
 use crate::options::ClientOptions;
-use crate::proto::v1::{Header, Member};
+use lsm_proto::v1::{Header, Member};
 
 /// Nodes that a client knows; what comes beyond is not looked at.
 const NODES_MAX: usize = 256;

@@ -1,20 +1,17 @@
 //! What the failure of one try means: whether it may have taken effect, and what to do next.
 //! Pure.
 //!
-//! A node says why it refused in the metadata of its answer: `lsm-error` holds one of the words
-//! below, `lsm-leader-address` whom to ask instead. Only these words say that nothing was
+//! A node says why it refused in the metadata of its answer: `lsm-error` holds one of the
+//! [`words`], `lsm-leader-address` whom to ask instead. Only these words say that nothing was
 //! applied; a status code alone does not, since it may stand for a lost answer.
 
 use std::error::Error as StdError;
 
 use tonic::{Code, ConnectError, Status, TimeoutExpired};
 
-use crate::error::ErrorKind;
+use lsm_proto::words::{self, ERROR_KEY, LEADER_KEY};
 
-/// Metadata key of the word that says why.
-pub(crate) const ERROR_KEY: &str = "lsm-error";
-/// Metadata key of the leader's address for clients.
-pub(crate) const LEADER_KEY: &str = "lsm-leader-address";
+use crate::error::ErrorKind;
 
 /// What to do after a try failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,12 +46,12 @@ impl Failure {
     pub(crate) fn of(status: Status) -> Self {
         let leader = text(&status, LEADER_KEY).map(str::to_owned);
         let (next, may_have_applied) = match text(&status, ERROR_KEY) {
-            Some("not-leader") => (Next::Elsewhere, false),
-            Some("busy") => (Next::Later, false),
-            Some("no-room") => (Next::Stop(ErrorKind::NoRoom), false),
-            Some("session-unknown") => (Next::SessionUnknown, false),
+            Some(words::NOT_LEADER) => (Next::Elsewhere, false),
+            Some(words::BUSY) => (Next::Later, false),
+            Some(words::NO_ROOM) => (Next::Stop(ErrorKind::NoRoom), false),
+            Some(words::SESSION_UNKNOWN) => (Next::SessionUnknown, false),
             // A later request of the session was applied, which is never ours to see.
-            Some("session-passed") => (Next::Stop(ErrorKind::Unknown), true),
+            Some(words::SESSION_PASSED) => (Next::Stop(ErrorKind::Unknown), true),
             // There was no connection to send the request on.
             _ if caused_by::<ConnectError>(&status) => (Next::Elsewhere, false),
             _ => by_code(&status),

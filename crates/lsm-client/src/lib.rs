@@ -4,7 +4,7 @@
 //!
 //! [`Client`] is the way in; [`ClientOptions`] are its settings. [`Scan`] says what to read, a
 //! [`Batch`] what to write at once. What a failed call means is in [`ErrorKind`]. [`NodeClient`]
-//! asks one node alone, for operators. [`proto`] has the messages as they go over the wire, for
+//! asks one node alone, for operators. [`lsm_proto`] has the messages as they go over the wire, for
 //! those who speak gRPC themselves.
 //!
 //! # Writes
@@ -27,7 +27,6 @@ mod backoff;
 mod batch;
 mod calls;
 mod client;
-mod codec;
 mod directory;
 mod error;
 mod failure;
@@ -35,7 +34,6 @@ mod into_bytes;
 mod node;
 mod node_client;
 mod options;
-pub mod proto;
 mod route;
 mod rpc;
 mod scan;
@@ -47,12 +45,12 @@ pub use batch::Batch;
 pub use client::Client;
 pub use error::{Error, ErrorKind, Result};
 pub use into_bytes::IntoBytes;
-pub use node_client::NodeClient;
-pub use options::ClientOptions;
-pub use proto::v1::{
+pub use lsm_proto::v1::{
     Entry, GetStorageStatsResponse as StorageStats, HashCheckResponse as HashCheck, Level, Member,
     NodeHash, Progress, Role, SsTable as Table, StatusResponse as Status,
 };
+pub use node_client::NodeClient;
+pub use options::ClientOptions;
 pub use scan::{Page, Scan};
 pub use scan_stream::ScanStream;
 pub use tls::Tls;

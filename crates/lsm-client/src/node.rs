@@ -18,8 +18,8 @@ use tonic_prost::ProstCodec;
 
 use crate::error::{Error, Result};
 use crate::options::ClientOptions;
-use crate::proto::v1::{ScanRequest, ScanResponse};
 use crate::rpc::{Rpc, SCAN_STREAM_PATH};
+use lsm_proto::v1::{ScanRequest, ScanResponse};
 
 /// A connection on which nothing came for so long is asked whether it lives.
 const PING_AFTER: Duration = Duration::from_secs(10);

@@ -11,11 +11,11 @@ use crate::calls::Shared;
 use crate::error::Result;
 use crate::into_bytes::IntoBytes;
 use crate::node::Node;
-use crate::proto::v1::*;
 use crate::route::To;
 use crate::rpc::Rpc;
 use crate::scan::Scan;
 use crate::scan_stream::ScanStream;
+use lsm_proto::v1::*;
 
 /// One node, asked for itself; made by [`Client::node`](crate::Client::node). Requests go
 /// nowhere else, and are tried until the client's time is over.

@@ -79,7 +79,7 @@ impl Route {
 mod tests {
     use super::*;
     use crate::options::ClientOptions;
-    use crate::proto::v1::Header;
+    use lsm_proto::v1::Header;
 
     fn directory(addresses: &[&str]) -> Directory {
         Directory::new(addresses, &ClientOptions::default(), 0).unwrap()

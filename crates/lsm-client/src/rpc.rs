@@ -2,7 +2,7 @@
 
 use prost::Message;
 
-use crate::proto::v1::*;
+use lsm_proto::v1::*;
 
 /// A request with one answer.
 pub(crate) trait Rpc: Message + Clone + 'static {

@@ -5,7 +5,7 @@ use std::ops::{Bound, RangeBounds};
 use bytes::{Bytes, BytesMut};
 
 use crate::into_bytes::IntoBytes;
-use crate::proto::v1::{self, Consistency, Entry, ScanRequest};
+use lsm_proto::v1::{self, Consistency, Entry, ScanRequest};
 
 /// Which entries to read, and in which order. Ascending by key unless [reversed](Self::reverse).
 ///

@@ -22,9 +22,9 @@ use crate::calls::Shared;
 use crate::error::{About, Error, ErrorKind, Result};
 use crate::failure::{Failure, Next};
 use crate::node;
-use crate::proto::v1::{Entry, ScanResponse};
 use crate::route::To;
 use crate::scan::Scan;
+use lsm_proto::v1::{Entry, ScanResponse};
 
 /// The entries of a [`Scan`], in its order; made by [`Client::scan`](crate::Client::scan).
 ///

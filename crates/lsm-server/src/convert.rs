@@ -9,38 +9,15 @@ use std::error::Error as StdError;
 use std::iter;
 use std::time::Duration;
 
-use lsm_client::proto::v1;
 use lsm_core::ErrorKind;
+use lsm_proto::v1;
+pub(crate) use lsm_proto::words::*;
 use lsm_raft::command::{Op, Session};
 use lsm_raft::{Members, Outcome, Refusal, Role};
 use tonic::metadata::{Ascii, MetadataMap, MetadataValue};
 use tonic::{Code, ConnectError, Status};
 
 use crate::limits::{BATCH_WRITES_MAX, Limits};
-
-/// Metadata key of the word that says why a request failed.
-pub(crate) const ERROR_KEY: &str = "lsm-error";
-/// Metadata key of the leader's address for clients.
-pub(crate) const LEADER_KEY: &str = "lsm-leader-address";
-/// Metadata key of a request that a node passed on: it is not passed on again.
-pub(crate) const FORWARDED_KEY: &str = "lsm-forwarded";
-
-/// Another node leads, or none.
-pub(crate) const NOT_LEADER: &str = "not-leader";
-/// Too much is waiting.
-pub(crate) const BUSY: &str = "busy";
-/// The disk is full, but for what is held back.
-pub(crate) const NO_ROOM: &str = "no-room";
-/// The session was never opened, or given up.
-pub(crate) const SESSION_UNKNOWN: &str = "session-unknown";
-/// The session has gone on to a later request.
-pub(crate) const SESSION_PASSED: &str = "session-passed";
-/// Whether the request takes effect is not known.
-pub(crate) const UNKNOWN_OUTCOME: &str = "unknown-outcome";
-/// The request can never work.
-pub(crate) const INVALID: &str = "invalid";
-/// The node is stopping.
-pub(crate) const STOPPED: &str = "stopped";
 
 /// What the bound of a scan may be longer than a key: the least key behind the longest.
 const BOUND_SPARE: usize = 1;

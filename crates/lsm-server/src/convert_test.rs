@@ -185,7 +185,7 @@ fn timeouts_are_read_as_grpc_writes_them() {
 /// proves that nothing happened.
 #[test]
 fn every_word_is_described_with_its_codes() {
-    let proto = include_str!("../../lsm-client/proto/kv.proto");
+    let proto = include_str!("../../lsm-proto/proto/kv.proto");
     let (certain, open) = proto.split_once("leave open whether").unwrap();
     let proofs = [
         not_leader(None, ""),

@@ -85,7 +85,7 @@ impl Fields {
 
 #[cfg(test)]
 mod tests {
-    use lsm_client::proto::v1::{BatchWriteRequest, DeleteOp, PutOp, Session, Write, write};
+    use lsm_proto::v1::{BatchWriteRequest, DeleteOp, PutOp, Session, Write, write};
     use prost::Message;
 
     use super::*;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lsm_client::proto::v1;
+use lsm_proto::v1;
 
 /// Longest work of an operator: a compaction, a hash of everything.
 pub(crate) const MAINTENANCE_TIME_MAX: Duration = Duration::from_secs(3600);

@@ -18,7 +18,7 @@ pub(crate) struct Crate {
     pub(crate) table: &'static str,
 }
 
-pub(crate) const CRATES: [Crate; 5] = [
+pub(crate) const CRATES: [Crate; 6] = [
     Crate {
         name: "lsm-log",
         bans_std_fs: true,
@@ -267,9 +267,20 @@ testkit/            any
 ",
     },
     Crate {
+        name: "lsm-proto",
+        bans_std_fs: false,
+        never: &["lsm_log", "lsm_core", "lsm_raft", "lsm_client", "lsm_server"],
+        table: "
+lib.rs              L2
+generated.rs        L1
+codec.rs            L1
+words.rs            L0
+",
+    },
+    Crate {
         name: "lsm-client",
         bans_std_fs: false,
-        never: &["lsm_core", "lsm_raft", "lsm_server"],
+        never: &["lsm_log", "lsm_core", "lsm_raft", "lsm_server"],
         table: "
 lib.rs              L8
 client.rs           L7
@@ -282,7 +293,6 @@ directory.rs        L1
 node.rs             L0
 rpc.rs              L0
 sessions.rs         L0
-codec.rs            L0
 failure.rs          L0
 backoff.rs          L0
 scan.rs             L0
@@ -291,7 +301,6 @@ into_bytes.rs       L0
 options.rs          L0
 tls.rs              L0
 error.rs            L0
-proto.rs            L0
 ",
     },
     Crate {

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use lsm_client::proto::v1::cluster_service_server::ClusterServiceServer;
-use lsm_client::proto::v1::kv_service_server::KvServiceServer;
-use lsm_client::proto::v1::session_service_server::SessionServiceServer;
-use lsm_client::proto::v1::storage_service_server::StorageServiceServer;
-use lsm_client::proto::v1::{Header, Session};
 use lsm_client::{Client, ClientOptions};
+use lsm_proto::v1::cluster_service_server::ClusterServiceServer;
+use lsm_proto::v1::kv_service_server::KvServiceServer;
+use lsm_proto::v1::session_service_server::SessionServiceServer;
+use lsm_proto::v1::storage_service_server::StorageServiceServer;
+use lsm_proto::v1::{Header, Session};
 use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};

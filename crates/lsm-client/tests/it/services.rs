@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use lsm_client::proto::v1::cluster_service_server::ClusterService;
-use lsm_client::proto::v1::kv_service_server::KvService;
-use lsm_client::proto::v1::session_service_server::SessionService;
-use lsm_client::proto::v1::storage_service_server::StorageService;
-use lsm_client::proto::v1::*;
+use lsm_proto::v1::cluster_service_server::ClusterService;
+use lsm_proto::v1::kv_service_server::KvService;
+use lsm_proto::v1::session_service_server::SessionService;
+use lsm_proto::v1::storage_service_server::StorageService;
+use lsm_proto::v1::*;
 use parking_lot::Mutex;
 use tokio::time::sleep;
 use tokio_stream::Stream;

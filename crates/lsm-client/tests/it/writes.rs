@@ -233,7 +233,7 @@ async fn without_sessions_a_write_that_was_never_sent_is_repeated() {
 /// Of its caller, not of the node that reads it.
 #[tokio::test]
 async fn bytes_that_are_no_request_are_the_mistake_of_who_sent_them() {
-    use lsm_client::proto::v1::{PromoteRequest, PutResponse};
+    use lsm_proto::v1::{PromoteRequest, PutResponse};
 
     let fake = Fake::start(1).await;
     let endpoint = Endpoint::from_shared(format!("http://{}", fake.address(0))).unwrap();

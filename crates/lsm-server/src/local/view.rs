@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use lsm_client::proto::v1::cluster_service_client::ClusterServiceClient;
-use lsm_client::proto::v1::{StatusRequest, StatusResponse};
+use lsm_proto::v1::cluster_service_client::ClusterServiceClient;
+use lsm_proto::v1::{StatusRequest, StatusResponse};
 use tonic::transport::{Channel, Endpoint};
 
 use super::plan::Plan;

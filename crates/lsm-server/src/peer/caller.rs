@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lsm_client::proto::peer::GreetRequest;
-use lsm_client::proto::peer::peer_service_client::PeerServiceClient;
+use lsm_proto::peer::GreetRequest;
+use lsm_proto::peer::peer_service_client::PeerServiceClient;
 use lsm_raft::Error;
 use tonic::transport::Channel;
 use tonic::{Request, Status};

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
-use lsm_client::proto::peer::peer_service_server::PeerServiceServer;
+use lsm_proto::peer::peer_service_server::PeerServiceServer;
 use lsm_raft::Replica;
 use tokio::time::{Sleep, sleep};
 use tonic::Status;

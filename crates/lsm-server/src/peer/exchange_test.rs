@@ -5,11 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use lsm_client::proto::peer::snapshot_piece::Piece;
-use lsm_client::proto::peer::{
-    Envelope, IdentifyRequest, SnapshotChunk, SnapshotHeader, SnapshotPiece,
-};
 use lsm_core::fs::MemFs;
+use lsm_proto::peer::snapshot_piece::Piece;
+use lsm_proto::peer::{Envelope, IdentifyRequest, SnapshotChunk, SnapshotHeader, SnapshotPiece};
 use lsm_raft::command::{Command, Op, Session};
 use lsm_raft::raft::eraftpb::{Entry, Message, MessageType};
 use lsm_raft::{Members, Outcome, Refusal, StateMachine, StateOptions, Transport};

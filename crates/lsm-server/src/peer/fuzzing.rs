@@ -5,8 +5,8 @@
 
 #![allow(unreachable_pub, reason = "the fuzz crate reaches it")]
 
-use lsm_client::proto::peer::{Envelope, LogEntry, Message};
-use lsm_client::proto::v1::{BatchWriteRequest, Session, Write};
+use lsm_proto::peer::{Envelope, LogEntry, Message};
+use lsm_proto::v1::{BatchWriteRequest, Session, Write};
 use lsm_raft::{Config, Identity, Member, Members, Origin, Role};
 use prost::Message as _;
 use tonic::metadata::{AsciiMetadataKey, AsciiMetadataValue, KeyAndValueRef, MetadataMap};

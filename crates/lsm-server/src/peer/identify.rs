@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lsm_client::proto::peer::IdentifyRequest;
+use lsm_proto::peer::IdentifyRequest;
 use lsm_raft::command::Command;
 use lsm_raft::{Error, Members, Replica};
 

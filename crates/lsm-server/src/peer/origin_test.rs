@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use lsm_client::proto::peer::GreetRequest;
 use lsm_core::fs::{Fs, OsFs};
+use lsm_proto::peer::GreetRequest;
 use lsm_raft::{Identity, Members, Replica};
 use tonic::transport::Endpoint;
 use tonic::{Code, Request};

@@ -12,7 +12,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use lsm_client::proto::peer::Envelope;
+use lsm_proto::peer::Envelope;
 use lsm_raft::raft::eraftpb::Message;
 use parking_lot::Mutex;
 use tokio_stream::Stream;

@@ -7,11 +7,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lsm_client::proto::peer::peer_service_server::PeerService;
-use lsm_client::proto::peer::{
+use lsm_proto::peer::peer_service_server::PeerService;
+use lsm_proto::peer::{
     Delivered, Envelope, GreetRequest, GreetResponse, IdentifyRequest, IdentifyResponse,
     SnapshotPiece, SnapshotTaken, StateHashRequest, StateHashResponse,
 };
+use lsm_proto::words;
 use lsm_raft::command::Command;
 use lsm_raft::{ADDRESS_LEN_MAX, MEMBERS_MAX, Outcome, Refusal};
 use parking_lot::Mutex;
@@ -221,8 +222,8 @@ pub(super) async fn identify(group: &dyn Group, asked: IdentifyRequest) -> Resul
         Err(refusal) => {
             let mut status = Status::unavailable(refusal.to_string());
             if matches!(refusal, Refusal::NotLeader { .. }) {
-                let value = MetadataValue::from_static("not-leader");
-                status.metadata_mut().insert("lsm-error", value);
+                let value = MetadataValue::from_static(words::NOT_LEADER);
+                status.metadata_mut().insert(words::ERROR_KEY, value);
             }
             Err(status)
         }

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use lsm_client::proto::peer as proto;
-use lsm_client::proto::peer::snapshot_piece::Piece as Part;
+use lsm_proto::peer as proto;
+use lsm_proto::peer::snapshot_piece::Piece as Part;
 use lsm_raft::raft::eraftpb::ConfState;
 use lsm_raft::{Error, Header, Incoming, Members, NodeStatus, Outgoing, Piece, SnapshotFile};
 use parking_lot::Mutex;

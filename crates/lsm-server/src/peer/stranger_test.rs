@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use lsm_client::proto::peer::peer_service_server::{PeerService, PeerServiceServer};
-use lsm_client::proto::peer::{
+use lsm_proto::peer::peer_service_server::{PeerService, PeerServiceServer};
+use lsm_proto::peer::{
     Delivered, Envelope, GreetRequest, GreetResponse, IdentifyRequest, IdentifyResponse,
     SnapshotPiece, SnapshotTaken, StateHashRequest, StateHashResponse,
 };

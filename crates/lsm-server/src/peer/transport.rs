@@ -8,7 +8,7 @@ use std::iter::once;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lsm_client::proto::peer::{IdentifyRequest, StateHashRequest};
+use lsm_proto::peer::{IdentifyRequest, StateHashRequest};
 use lsm_raft::raft::eraftpb::Message;
 use lsm_raft::{Outgoing, Replica, Transport};
 use parking_lot::RwLock;

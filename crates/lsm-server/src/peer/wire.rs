@@ -8,7 +8,7 @@
 
 use std::mem::take;
 
-use lsm_client::proto::peer as proto;
+use lsm_proto::peer as proto;
 use lsm_raft::raft::eraftpb::{Entry, EntryType, Message, MessageType};
 
 /// The messages that nodes send each other. The rest is local to one node, or, like proposals

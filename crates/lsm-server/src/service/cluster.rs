@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use lsm_client::proto::v1::cluster_service_server::ClusterService;
-use lsm_client::proto::v1::{
+use lsm_proto::v1::cluster_service_server::ClusterService;
+use lsm_proto::v1::{
     AddLearnerRequest, ChangeResponse, HashCheckRequest, HashCheckResponse, MembersRequest,
     MembersResponse, Progress, PromoteRequest, RemoveRequest, StatusRequest, StatusResponse,
     TransferLeadershipRequest, TransferLeadershipResponse,

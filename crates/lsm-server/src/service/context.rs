@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lsm_client::proto::v1::Header;
+use lsm_proto::v1::Header;
 use lsm_raft::{NodeStatus, Outcome, Refusal, Replica};
 use tokio::sync::{Mutex, Semaphore, watch};
 use tokio::time::{Instant, timeout_at};

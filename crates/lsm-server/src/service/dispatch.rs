@@ -7,7 +7,7 @@
 use std::convert::Infallible;
 use std::task::{Context, Poll};
 
-use lsm_client::proto::v1::kv_service_server::KvServiceServer;
+use lsm_proto::v1::kv_service_server::KvServiceServer;
 use tonic::body::Body;
 use tonic::codegen::{BoxFuture, Service, http};
 use tonic::server::NamedService;

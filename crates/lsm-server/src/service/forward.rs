@@ -9,10 +9,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lsm_client::proto::v1::cluster_service_client::ClusterServiceClient;
-use lsm_client::proto::v1::kv_service_client::KvServiceClient;
-use lsm_client::proto::v1::session_service_client::SessionServiceClient;
-use lsm_client::proto::v1::{
+use lsm_proto::v1::cluster_service_client::ClusterServiceClient;
+use lsm_proto::v1::kv_service_client::KvServiceClient;
+use lsm_proto::v1::session_service_client::SessionServiceClient;
+use lsm_proto::v1::{
     AddLearnerRequest, BatchWriteRequest, BatchWriteResponse, ChangeResponse, DeleteRequest,
     DeleteResponse, HashCheckRequest, HashCheckResponse, MembersRequest, MembersResponse,
     OpenSessionRequest, OpenSessionResponse, PromoteRequest, PutRequest, PutResponse,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use lsm_client::proto::v1::{
+use lsm_proto::v1::{
     AddLearnerRequest, BatchWriteRequest, DeleteRequest, GetRequest, HashCheckRequest,
     MembersRequest, OpenSessionRequest, PromoteRequest, PutOp, PutRequest, RemoveRequest, Role,
     ScanRequest, Session, StatusRequest, TransferLeadershipRequest, Write, write,

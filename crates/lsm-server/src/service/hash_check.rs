@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lsm_client::proto::v1::{HashCheckRequest, HashCheckResponse, NodeHash};
+use lsm_proto::v1::{HashCheckRequest, HashCheckResponse, NodeHash};
 use lsm_raft::Outcome;
 use lsm_raft::command::Command;
 use tokio::task::JoinSet;

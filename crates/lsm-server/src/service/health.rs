@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use lsm_client::proto::v1::kv_service_server::KvServiceServer;
+use lsm_proto::v1::kv_service_server::KvServiceServer;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 use tonic::server::NamedService;

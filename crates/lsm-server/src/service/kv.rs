@@ -1,12 +1,12 @@
 //! KVService: keys and values.
 
 use bytes::Bytes;
-use lsm_client::proto::v1::kv_service_server::KvService;
-use lsm_client::proto::v1::{
+use lsm_core::Value;
+use lsm_proto::v1::kv_service_server::KvService;
+use lsm_proto::v1::{
     BatchWriteRequest, BatchWriteResponse, DeleteRequest, DeleteResponse, GetRequest, GetResponse,
     Header, PutRequest, PutResponse, ScanRequest, ScanResponse,
 };
-use lsm_core::Value;
 use lsm_raft::command::Op;
 use tonic::{Request, Response, Status};
 

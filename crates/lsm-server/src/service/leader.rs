@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use lsm_client::proto::v1::Header;
+use lsm_proto::v1::Header;
 use lsm_raft::command::{Command, Op, Session};
 use lsm_raft::{Outcome, Refusal, Room};
 use tokio::time::{sleep, timeout_at};

@@ -10,8 +10,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lsm_client::proto::v1::StatusRequest;
-use lsm_client::proto::v1::cluster_service_client::ClusterServiceClient;
+use lsm_proto::v1::StatusRequest;
+use lsm_proto::v1::cluster_service_client::ClusterServiceClient;
 use tokio::sync::{Mutex, watch};
 use tokio::time::sleep;
 use tonic::Status;

@@ -1,8 +1,8 @@
 //! One scan, cut into pages. Blocks on the disk.
 
 use bytes::Bytes;
-use lsm_client::proto::v1::{Entry, ScanRequest};
 use lsm_core::{Cursor, Snapshot};
+use lsm_proto::v1::{Entry, ScanRequest};
 
 use super::range::{KeyRange, PageSize, limit};
 

@@ -3,7 +3,7 @@
 use std::ops::Bound;
 
 use bytes::Bytes;
-use lsm_client::proto::v1;
+use lsm_proto::v1;
 
 use crate::limits::{Limits, STREAM_PAGE_BYTES_MAX};
 

@@ -1,10 +1,10 @@
 //! All services of the client port, each with its limits, and health and reflection beside.
 
-use lsm_client::proto::DESCRIPTORS;
-use lsm_client::proto::v1::cluster_service_server::ClusterServiceServer;
-use lsm_client::proto::v1::kv_service_server::KvServiceServer;
-use lsm_client::proto::v1::session_service_server::SessionServiceServer;
-use lsm_client::proto::v1::storage_service_server::StorageServiceServer;
+use lsm_proto::DESCRIPTORS;
+use lsm_proto::v1::cluster_service_server::ClusterServiceServer;
+use lsm_proto::v1::kv_service_server::KvServiceServer;
+use lsm_proto::v1::session_service_server::SessionServiceServer;
+use lsm_proto::v1::storage_service_server::StorageServiceServer;
 use tonic::service::Routes;
 
 use super::cluster::Cluster;

@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context as Task, Poll, ready};
 use std::time::Duration;
 
-use lsm_client::proto::v1::{Header, ScanRequest, ScanResponse};
+use lsm_proto::v1::{Header, ScanRequest, ScanResponse};
 use lsm_raft::StateReader;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, timeout, timeout_at};

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use lsm_client::proto::v1::kv_service_client::KvServiceClient;
-use lsm_client::proto::v1::{
+use lsm_core::fs::{Fault, Op as FsOp};
+use lsm_proto::v1::kv_service_client::KvServiceClient;
+use lsm_proto::v1::{
     BatchWriteRequest, Consistency, DeleteOp, DeleteRequest, FlushMemTableRequest,
     GetLevelsRequest, GetRequest, GetStorageStatsRequest, OpenSessionRequest, PutOp, PutRequest,
     ScanRequest, ScanResponse, Session, StatusRequest, TriggerCompactionRequest, Write, write,
 };
-use lsm_core::fs::{Fault, Op as FsOp};
 use lsm_raft::command::{Command, Op};
 use parking_lot::Mutex;
 use prost::Message;

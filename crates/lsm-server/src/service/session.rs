@@ -1,7 +1,7 @@
 //! SessionService: what makes retries safe.
 
-use lsm_client::proto::v1::session_service_server::SessionService;
-use lsm_client::proto::v1::{Header, OpenSessionRequest, OpenSessionResponse};
+use lsm_proto::v1::session_service_server::SessionService;
+use lsm_proto::v1::{Header, OpenSessionRequest, OpenSessionResponse};
 use lsm_raft::Outcome;
 use lsm_raft::command::Command;
 use tonic::{Request, Response, Status};

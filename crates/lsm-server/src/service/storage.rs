@@ -5,13 +5,13 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
-use lsm_client::proto::v1::storage_service_server::StorageService;
-use lsm_client::proto::v1::{
+use lsm_core::{Db, Stats, Table};
+use lsm_proto::v1::storage_service_server::StorageService;
+use lsm_proto::v1::{
     FlushMemTableRequest, FlushMemTableResponse, GetLevelsRequest, GetLevelsResponse,
     GetStorageStatsRequest, GetStorageStatsResponse, Level, SsTable, TriggerCompactionRequest,
     TriggerCompactionResponse,
 };
-use lsm_core::{Db, Stats, Table};
 use tokio::time::timeout_at;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};

@@ -7,12 +7,12 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use lsm_client::proto::v1::cluster_service_client::ClusterServiceClient;
-use lsm_client::proto::v1::kv_service_client::KvServiceClient;
-use lsm_client::proto::v1::session_service_client::SessionServiceClient;
-use lsm_client::proto::v1::storage_service_client::StorageServiceClient;
 use lsm_core::SystemClock;
 use lsm_core::fs::{FaultFs, OsFs};
+use lsm_proto::v1::cluster_service_client::ClusterServiceClient;
+use lsm_proto::v1::kv_service_client::KvServiceClient;
+use lsm_proto::v1::session_service_client::SessionServiceClient;
+use lsm_proto::v1::storage_service_client::StorageServiceClient;
 use lsm_raft::raft::eraftpb::Message;
 use lsm_raft::{Config, Member, Members, Outgoing, Replica, ReplicaOptions, Role, Transport};
 use parking_lot::Mutex;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::history::History;
 use super::net::Net;
 use super::stub::{Failure, Stub, is_elsewhere, within};
-use lsm_client::proto::v1::{DeleteRequest, GetRequest, GetResponse, Header, PutRequest, Session};
+use lsm_proto::v1::{DeleteRequest, GetRequest, GetResponse, Header, PutRequest, Session};
 use lsm_raft::testkit::{Call, Reply};
 
 /// Few keys, so that clients meet.

@@ -4,10 +4,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use lsm_client::proto::v1::write::Op;
-use lsm_client::proto::v1::{
-    BatchWriteRequest, Entry, PutOp, ScanRequest, ScanResponse, Session, Write,
-};
+use lsm_proto::v1::write::Op;
+use lsm_proto::v1::{BatchWriteRequest, Entry, PutOp, ScanRequest, ScanResponse, Session, Write};
 use tonic::{Response, Status};
 
 use super::history::History;

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
-use lsm_client::proto::v1::kv_service_client::KvServiceClient;
-use lsm_client::proto::v1::session_service_client::SessionServiceClient;
-use lsm_client::proto::v1::{Header, OpenSessionRequest};
+use lsm_proto::v1::kv_service_client::KvServiceClient;
+use lsm_proto::v1::session_service_client::SessionServiceClient;
+use lsm_proto::v1::{Header, OpenSessionRequest};
 use tokio::time::timeout;
 use tonic::metadata::MetadataValue;
 use tonic::transport::{Channel, Endpoint};

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use lsm_client::proto::v1::GetRequest;
+use lsm_proto::v1::GetRequest;
 
 use tonic::Code;
 

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use lsm_client::proto::v1::kv_service_client::KvServiceClient;
-use lsm_client::proto::v1::{GetRequest, PutRequest};
+use lsm_proto::v1::kv_service_client::KvServiceClient;
+use lsm_proto::v1::{GetRequest, PutRequest};
 use tokio::time::{sleep, timeout};
 use tonic::transport::Channel;
 use tonic::{Request, Status};

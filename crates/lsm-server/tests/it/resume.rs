@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use lsm_client::proto::v1::StatusRequest;
-use lsm_client::proto::v1::cluster_service_client::ClusterServiceClient;
+use lsm_proto::v1::StatusRequest;
+use lsm_proto::v1::cluster_service_client::ClusterServiceClient;
 use tonic::{Code, Request};
 
 use crate::harness::Cluster;

@@ -1,7 +1,7 @@
 //! A cluster whose disks are full, as far as its nodes may fill them.
 
-use lsm_client::proto::v1::{DeleteRequest, GetRequest, PutRequest};
 use lsm_core::fs::{Fs, OsFs};
+use lsm_proto::v1::{DeleteRequest, GetRequest, PutRequest};
 use tonic::Code;
 
 use crate::harness::{Cluster, PATIENCE, wait_for};

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use lsm_client::Batch;
-use lsm_client::proto::v1::{ScanRequest, ScanResponse};
+use lsm_proto::v1::{ScanRequest, ScanResponse};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tonic::{Code, Streaming};

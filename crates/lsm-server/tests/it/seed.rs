@@ -1,9 +1,9 @@
 //! The three tests that the whole thing began with.
 
 use lsm_client::Client;
-use lsm_client::proto::v1::kv_service_client::KvServiceClient;
-use lsm_client::proto::v1::storage_service_client::StorageServiceClient;
-use lsm_client::proto::v1::{
+use lsm_proto::v1::kv_service_client::KvServiceClient;
+use lsm_proto::v1::storage_service_client::StorageServiceClient;
+use lsm_proto::v1::{
     BatchWriteRequest, DeleteOp, DeleteRequest, FlushMemTableRequest, GetLevelsRequest, GetRequest,
     GetResponse, GetStorageStatsRequest, PutOp, PutRequest, ScanRequest, TriggerCompactionRequest,
     Write, write,

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lsm_client::proto::peer::StateHashRequest;
-use lsm_client::proto::peer::peer_service_client::PeerServiceClient;
 use lsm_client::{Client, ClientOptions, Error, ErrorKind, Tls};
+use lsm_proto::peer::StateHashRequest;
+use lsm_proto::peer::peer_service_client::PeerServiceClient;
 use tonic::Status;
 use tonic::transport::{ClientTlsConfig, Endpoint};
 
@@ -47,8 +47,7 @@ async fn three_nodes_with_certificates_serve_as_without() {
         (ended.status.code(), String::from_utf8([ended.stdout, ended.stderr].concat()).unwrap())
     };
     let mut kv = cluster.kv(other);
-    let put =
-        lsm_client::proto::v1::PutRequest { key: "k2".into(), value: "v2".into(), session: None };
+    let put = lsm_proto::v1::PutRequest { key: "k2".into(), value: "v2".into(), session: None };
     kv.put(put).await.unwrap();
     assert_eq!(ask(&["put", "k3", "v3"]), (Some(0), String::new()));
     assert_eq!(ask(&["scan"]), (Some(0), "k1\tv1\nk2\tv2\nk3\tv3\n".to_owned()));

@@ -7,10 +7,10 @@ use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lsm_client::proto::v1::cluster_service_client::ClusterServiceClient;
-use lsm_client::proto::v1::kv_service_client::KvServiceClient;
-use lsm_client::proto::v1::{StatusRequest, StatusResponse};
 use lsm_client::{Client, ClientOptions, NodeClient};
+use lsm_proto::v1::cluster_service_client::ClusterServiceClient;
+use lsm_proto::v1::kv_service_client::KvServiceClient;
+use lsm_proto::v1::{StatusRequest, StatusResponse};
 use tempfile::TempDir;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tonic::transport::{Channel, Endpoint};

@@ -8,7 +8,10 @@ use std::marker::PhantomData;
 use prost::Message;
 use tonic::Status;
 use tonic::codec::{Codec, DecodeBuf, Decoder};
+use tonic::metadata::MetadataValue;
 use tonic_prost::ProstEncoder;
+
+use crate::words::{ERROR_KEY, INVALID};
 
 /// Writes answers, and reads requests.
 #[derive(Debug)]
@@ -54,8 +57,8 @@ impl<U: Message + Default> Decoder for Requests<U> {
     fn decode(&mut self, bytes: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
         U::decode(bytes).map(Some).map_err(|error| {
             let mut status = Status::invalid_argument(format!("the request is garbled: {error}"));
-            let word = tonic::metadata::MetadataValue::from_static("invalid");
-            status.metadata_mut().insert(crate::failure::ERROR_KEY, word);
+            let word = MetadataValue::from_static(INVALID);
+            status.metadata_mut().insert(ERROR_KEY, word);
             status
         })
     }

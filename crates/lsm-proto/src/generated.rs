@@ -7,14 +7,17 @@
 /// What clients speak: `KVService`, `SessionService`, `StorageService`, `ClusterService`.
 pub mod v1 {
     tonic::include_proto!("lsm.v1");
+    #[cfg(feature = "server")]
     tonic::include_proto!("servers/lsm.v1");
 }
 
 /// What nodes speak among each other.
+#[cfg(feature = "server")]
 pub mod peer {
     tonic::include_proto!("lsm.peer.v1");
     tonic::include_proto!("servers/lsm.peer.v1");
 }
 
 /// All of the above, described for gRPC reflection.
+#[cfg(feature = "server")]
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
