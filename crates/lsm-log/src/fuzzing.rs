@@ -4,8 +4,8 @@ use crate::checksum::checksum;
 use crate::coding::{u32_at, u64_at};
 use crate::file_name::FileNumber;
 use crate::wal::{
-    Base, CHECKSUM_AT, Found, HEADER_LEN, Header, LOG, Lsn, NONCE_AT, Nonce, Place,
-    RECORD_HEADER_LEN, Records, find_nonce, find_witness, record_len,
+    CHECKSUM_AT, FileBase, FoundNonce, HEADER_LEN, Header, LOG, Lsn, NONCE_AT, Nonce,
+    RECORD_HEADER_LEN, RecordPlace, Records, find_nonce, find_witness, record_len,
 };
 
 /// The number of every file that is fuzzed.
@@ -15,7 +15,7 @@ pub const NUMBER: FileNumber = FileNumber(7);
 pub fn check_log(bytes: &[u8]) {
     let header = Header::decode(bytes, &LOG).ok().flatten();
     let base = header.map_or(Lsn(0), |header| header.base);
-    let Found::Nonce(nonce) = find_nonce(bytes, NUMBER) else { return };
+    let FoundNonce::Nonce(nonce) = find_nonce(bytes, NUMBER) else { return };
     let mut records = Records::new(bytes, NUMBER, nonce, base, 0);
     let (mut payload_bytes, mut last_sequence) = (0, 0);
     while let Ok(Some(frame)) = records.read_next() {
@@ -24,7 +24,7 @@ pub fn check_log(bytes: &[u8]) {
         last_sequence = frame.sequence;
         assert!(payload_bytes < bytes.len(), "records do not overlap");
     }
-    let (end, base) = (records.offset(), Base::Known(base));
+    let (end, base) = (records.offset(), FileBase::Known(base));
     let at = records.position();
     if let Some(witness) = find_witness(bytes, NUMBER, nonce, base, end, at, last_sequence) {
         assert!((end..bytes.len()).contains(&witness), "a witness stands behind the end");
@@ -35,7 +35,7 @@ pub fn check_log(bytes: &[u8]) {
 pub fn payloads(bytes: &[u8]) -> Vec<Vec<u8>> {
     let number = FileNumber(u64_at(bytes, 8).unwrap_or(0));
     let base = Lsn(u64_at(bytes, 16).unwrap_or(0));
-    let Found::Nonce(nonce) = find_nonce(bytes, number) else { return Vec::new() };
+    let FoundNonce::Nonce(nonce) = find_nonce(bytes, number) else { return Vec::new() };
     let mut records = Records::new(bytes, number, nonce, base, 0);
     let next = || records.read_next().ok().flatten().map(|frame| frame.payload.to_vec());
     std::iter::from_fn(next).collect()
@@ -54,7 +54,7 @@ pub fn mend_checksums(bytes: &mut [u8]) {
     let mut front = Vec::new();
     nonce.encode(NUMBER, &mut front);
     bytes[NONCE_AT..HEADER_LEN].copy_from_slice(&front);
-    let mut place = Place { number: NUMBER, nonce, offset: HEADER_LEN };
+    let mut place = RecordPlace { number: NUMBER, nonce, offset: HEADER_LEN };
     while let Some(len) = u32_at(bytes, place.offset + 4).filter(|&len| len > 0) {
         let end = place.offset.saturating_add(record_len(len as usize));
         if end > bytes.len() {
@@ -69,7 +69,7 @@ pub fn mend_checksums(bytes: &mut [u8]) {
 
 /// A mutated nonce must not make an end of every record: what was said to be durable is made a
 /// possible position again, mostly.
-fn mend_synced(record: &mut [u8], place: Place) {
+fn mend_synced(record: &mut [u8], place: RecordPlace) {
     let field = place.offset + RECORD_HEADER_LEN - 8..place.offset + RECORD_HEADER_LEN;
     let Some(masked) = u64_at(record, field.start) else { return };
     let synced = masked ^ place.nonce.0;

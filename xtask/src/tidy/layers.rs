@@ -99,7 +99,7 @@ db/                 L6
     work.rs
     tree.rs
     snapshot.rs
-    publish.rs
+    visible_seq.rs
     stats.rs
     stall.rs
     retry.rs
@@ -116,8 +116,8 @@ compaction/         L5
     levels.rs
     busy.rs
     plan.rs
-    cut.rs
-    retention.rs
+    output_splitter.rs
+    drop_policy.rs
 version/            L4
     document_test.rs
     fuzzing.rs

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::drop_policy::{DropPolicy, VersionFate};
 use super::plan::{Deeper, Plan};
-use super::retention::{Fate, Retention};
-use super::{codec_for, cut::Cut};
+use super::{codec_for, output_splitter::OutputSplitter};
 use crate::iter::{Concat, Cursor, Merge, Run};
 use crate::key::{Kind, SeqNo, Tag};
 use crate::memtable::Memtable;
@@ -102,16 +102,16 @@ impl Run for ScanRun<'_> {
 struct Output<'a> {
     job: &'a Job<'a>,
     level: usize,
-    cut: Option<Cut<'a>>,
-    retention: Retention,
+    cut: Option<OutputSplitter<'a>>,
+    retention: DropPolicy,
     /// The table being written.
     open: Option<(FileNumber, PathBuf, TableBuilder)>,
     done: Vec<TableMeta>,
 }
 
 impl<'a> Output<'a> {
-    fn new(job: &'a Job<'a>, level: usize, cut: Option<Cut<'a>>) -> Self {
-        let retention = Retention::new(job.snapshots);
+    fn new(job: &'a Job<'a>, level: usize, cut: Option<OutputSplitter<'a>>) -> Self {
+        let retention = DropPolicy::new(job.snapshots);
         Self { job, level, cut, retention, open: None, done: Vec::new() }
     }
 
@@ -138,7 +138,7 @@ impl<'a> Output<'a> {
             first = false;
             let fate = self.retention.decide(key_is_new, tag, || key_at_bottom(key));
             unchecked_bytes += STOP_CHECK_ENTRY_BYTES + input.value().len();
-            if let Fate::Keep(tag) = fate {
+            if let VersionFate::Keep(tag) = fate {
                 self.add(key_is_new, key, tag, input.value())?;
             }
             input.next()?;

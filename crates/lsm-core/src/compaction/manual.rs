@@ -29,7 +29,7 @@ const STEP_TABLES_MAX: u64 = 25;
 
 /// What to do next for a range.
 #[derive(Debug)]
-pub(crate) enum Step {
+pub(crate) enum ManualStep {
     /// Run this, install its edit, and ask again.
     Run(Plan),
     /// Running compactions hold what is needed next: ask again when one has finished.
@@ -40,7 +40,7 @@ pub(crate) enum Step {
 
 /// The state of one request to compact a range.
 #[derive(Debug)]
-pub(crate) struct RangeSweep {
+pub(crate) struct ManualCompaction {
     range: KeyRange,
     /// Tables with greater numbers came after the request.
     newest: FileNumber,
@@ -50,7 +50,7 @@ pub(crate) struct RangeSweep {
     end: Option<Vec<u8>>,
 }
 
-impl RangeSweep {
+impl ManualCompaction {
     /// A sweep of what `version` holds of `range`; flush first what memtables hold of it.
     pub(crate) fn new(version: &Version, range: KeyRange) -> Self {
         let newest = version.tables().map(|(_, table)| table.meta.number).max();
@@ -63,7 +63,7 @@ impl RangeSweep {
         version: &Version,
         busy: &BusyTables,
         options: &KeyspaceOptions,
-    ) -> Step {
+    ) -> ManualStep {
         // Tombstones that a snapshot holds up do not matter here: each table is taken once.
         let picker = Picker { version, busy, options, oldest_snapshot: SEQ_MAX };
         while self.level < LEVELS {
@@ -77,20 +77,20 @@ impl RangeSweep {
             self.level += 1;
             (self.done, self.end) = (None, None);
         }
-        Step::Done
+        ManualStep::Done
     }
 
     /// Merges level 0 from its oldest table up to the newest that matters; `None` if none does.
-    fn level_zero(&self, picker: &Picker<'_>) -> Option<Step> {
+    fn level_zero(&self, picker: &Picker<'_>) -> Option<ManualStep> {
         let tables = &picker.version.levels[0];
         let newest = tables.iter().position(|table| self.wants(table) && self.is_old(table))?;
         let base = Targets::of(picker.version, picker.options).base();
         let plan = picker.merge_oldest(tables.len() - newest, base, Reason::Manual);
-        Some(plan.map_or(Step::Wait, Step::Run))
+        Some(plan.map_or(ManualStep::Wait, ManualStep::Run))
     }
 
     /// The next step in a sorted level; `None` once the level is swept.
-    fn sorted_level(&mut self, picker: &Picker<'_>) -> Option<Step> {
+    fn sorted_level(&mut self, picker: &Picker<'_>) -> Option<ManualStep> {
         let (version, level) = (picker.version, self.level);
         let tables = &version.levels[level];
         if self.end.is_none() {
@@ -115,10 +115,10 @@ impl RangeSweep {
             plan = picker.push(level, inputs, output_level, Reason::Manual).or(plan);
         }
         let Some(plan) = plan else {
-            return Some(Step::Wait);
+            return Some(ManualStep::Wait);
         };
         self.done = plan.inputs.last().map(|table| table.meta.largest.clone());
-        Some(Step::Run(plan))
+        Some(ManualStep::Run(plan))
     }
 
     fn wants(&self, table: &TableFile) -> bool {

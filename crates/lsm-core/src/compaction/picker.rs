@@ -26,8 +26,8 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 
 use super::busy::BusyTables;
-use super::cut::GRANDPARENT_TABLES_MAX;
 use super::levels::{BOTTOM, Targets, codec_for};
+use super::output_splitter::GRANDPARENT_TABLES_MAX;
 use super::plan::{Plan, PlanKind, Reason, bytes, group};
 use crate::key::SeqNo;
 use crate::options::KeyspaceOptions;
@@ -45,7 +45,7 @@ const RELEASED_ONE_IN: u64 = 4;
 /// bytes are written for one that is given back.
 const LEVEL_ZERO_TIMES_MAX: u64 = 16;
 
-/// How many tables' worth of bytes a plan may grow to by taking free riders along.
+/// How many tables' worth of bytes a plan may grow to by taking expanded inputs along.
 const EXPANDED_TABLES_MAX: u64 = 25;
 
 /// A table of level 0 is moved down only if it has at least one part in so many of a table's
@@ -155,7 +155,7 @@ impl Picker<'_> {
         beside.into_iter().flatten().find(joins).cloned()
     }
 
-    /// The table of `level` that is cheapest to push down, and its free riders.
+    /// The table of `level` that is cheapest to push down, and its expanded inputs.
     fn least_overlap(&self, level: usize) -> Option<Plan> {
         let tables = &self.version.levels[level];
         let cost = |at: usize| {
@@ -168,7 +168,7 @@ impl Picker<'_> {
         order.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)).then(a.2.cmp(&b.2)));
         order.into_iter().find_map(|(_, _, at)| {
             let plan = self.push(level, vec![tables[at].clone()], level + 1, Reason::LevelSize)?;
-            Some(self.with_free_riders(plan, at))
+            Some(self.expanded(plan, at))
         })
     }
 
@@ -177,7 +177,7 @@ impl Picker<'_> {
     ///
     /// A table that meets none is not taken: between it and the input there may be tables below
     /// that the plan would have to read for it, and later it can be moved for nothing.
-    fn with_free_riders(&self, plan: Plan, at: usize) -> Plan {
+    fn expanded(&self, plan: Plan, at: usize) -> Plan {
         let tables = &self.version.levels[plan.level];
         let limit = EXPANDED_TABLES_MAX * self.options.table_bytes;
         let mut room = limit.saturating_sub(plan.bytes());

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::*;
 use crate::compaction::effort::Effort;
 use crate::compaction::levels::debt;
-use crate::compaction::manual::{RangeSweep, Step};
+use crate::compaction::manual::{ManualCompaction, ManualStep};
 use crate::compaction::rest;
 use crate::key::{KeyRange, SEQ_MAX};
 use crate::sstable::Shadowed;
@@ -119,7 +119,7 @@ impl Script {
             "begin" => {
                 let mut sweep = self.sweep(block);
                 match sweep.next(&self.version, &self.busy, &self.options) {
-                    Step::Run(plan) => self.start(plan),
+                    ManualStep::Run(plan) => self.start(plan),
                     step => format!("{step:?}"),
                 }
             }
@@ -204,9 +204,9 @@ impl Script {
         panic!("does not settle:\n{text}");
     }
 
-    fn sweep(&self, block: &Block) -> RangeSweep {
+    fn sweep(&self, block: &Block) -> ManualCompaction {
         let [from, to] = block.args.as_slice() else { panic!("{} from to", block.command) };
-        RangeSweep::new(&self.version, KeyRange::new(from.as_str()..=to.as_str()))
+        ManualCompaction::new(&self.version, KeyRange::new(from.as_str()..=to.as_str()))
     }
 
     fn range(&mut self, block: &Block) -> String {
@@ -215,12 +215,12 @@ impl Script {
         let mut text = String::new();
         for _ in 0..STEPS_MAX {
             match sweep.next(&self.version, &self.busy, &self.options) {
-                Step::Run(plan) => {
+                ManualStep::Run(plan) => {
                     text += &(print_plan(&plan) + "\n");
                     self.apply(&plan, snapshot);
                 }
-                Step::Wait => return text + "wait",
-                Step::Done => return text + "done",
+                ManualStep::Wait => return text + "wait",
+                ManualStep::Done => return text + "done",
             }
         }
         panic!("does not end:\n{text}");

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::cut::Cut;
+use super::output_splitter::OutputSplitter;
 use crate::options::KeyspaceOptions;
 use crate::version::{LEVELS, TableFile, Version};
 
@@ -102,8 +102,8 @@ impl Plan {
     }
 
     /// Where to cut the outputs.
-    pub(crate) fn cut(&self, options: &KeyspaceOptions) -> Cut<'_> {
-        Cut::new(options.table_bytes, &self.grandparents)
+    pub(crate) fn cut(&self, options: &KeyspaceOptions) -> OutputSplitter<'_> {
+        OutputSplitter::new(options.table_bytes, &self.grandparents)
     }
 
     /// What lies under the outputs, in the version that the plan was picked from or a later

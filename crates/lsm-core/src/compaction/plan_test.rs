@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::compaction::busy::BusyTables;
-use crate::compaction::manual::{RangeSweep, Step};
+use crate::compaction::manual::{ManualCompaction, ManualStep};
 use crate::key::{KeyRange, SeqNo};
 use crate::version::TableMeta;
 use lsm_log::file_name::FileNumber;
@@ -65,11 +65,13 @@ fn a_request_leaves_tables_alone_that_were_flushed_after_it() {
     let (busy, options) = (BusyTables::default(), KeyspaceOptions::default());
     let mut version = Version::default();
     version.levels[0] = vec![table(1, "a", "c")];
-    let mut sweep = RangeSweep::new(&version, KeyRange::all());
-    let Step::Run(plan) = sweep.next(&version, &busy, &options) else { panic!("it is to be run") };
+    let mut sweep = ManualCompaction::new(&version, KeyRange::all());
+    let ManualStep::Run(plan) = sweep.next(&version, &busy, &options) else {
+        panic!("it is to be run")
+    };
     assert_eq!(plan.level, 0);
     version.levels[plan.output_level] = vec![table(2, "a", "c")];
     version.levels[0] = vec![table(3, "a", "c")];
     let step = sweep.next(&version, &busy, &options);
-    assert!(matches!(step, Step::Done), "{step:?}");
+    assert!(matches!(step, ManualStep::Done), "{step:?}");
 }

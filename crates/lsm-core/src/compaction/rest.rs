@@ -35,9 +35,9 @@ pub(crate) fn rest(
     oldest_snapshot: SeqNo,
 ) -> Option<(Plan, Effort)> {
     let picker = Picker { version, busy, options, oldest_snapshot };
-    let mut steps: Vec<(Effort, Step<'_>)> = Vec::new();
+    let mut steps: Vec<(Effort, RestStep<'_>)> = Vec::new();
     if let Some((count, effort)) = level_zero(&picker) {
-        steps.push((effort, Step::LevelZero { count }));
+        steps.push((effort, RestStep::LevelZero { count }));
     }
     for (level, table) in version.tables().filter(|(level, _)| *level > 0) {
         let (effort, output_level) = match picker.is_over_data(level, table) {
@@ -45,16 +45,16 @@ pub(crate) fn rest(
             false => (Effort { cost: table.meta.bytes, gain: picker.dead_bytes(table) }, level),
         };
         if effort.gain > 0 {
-            steps.push((effort, Step::Table { level, table, output_level }));
+            steps.push((effort, RestStep::Table { level, table, output_level }));
         }
     }
     steps.sort_by_key(|(effort, _)| (effort.idle_time(), Reverse(effort.gain)));
     steps.into_iter().find_map(|(effort, step)| {
         let plan = match step {
-            Step::LevelZero { count } => {
+            RestStep::LevelZero { count } => {
                 picker.merge_oldest(count, Targets::of(version, options).base(), Reason::Rest)
             }
-            Step::Table { level, table, output_level } => {
+            RestStep::Table { level, table, output_level } => {
                 picker.push(level, vec![Arc::clone(table)], output_level, Reason::Rest)
             }
         };
@@ -62,7 +62,7 @@ pub(crate) fn rest(
     })
 }
 
-enum Step<'a> {
+enum RestStep<'a> {
     /// The oldest tables of level 0 go down.
     LevelZero {
         count: usize,

@@ -8,10 +8,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
 
+use super::drop_policy::{DropPolicy, VersionFate};
 use super::levels::Targets;
 use super::plan::{Plan, PlanKind};
-use super::retention::{Fate, Retention};
-use super::{BusyTables, RangeSweep, Step, debt, pick, rest};
+use super::{BusyTables, ManualCompaction, ManualStep, debt, pick, rest};
 use crate::key::{KeyRange, Kind, SEQ_MAX, SeqNo, Tag, compare};
 use crate::options::{Compression, KeyspaceOptions};
 use crate::sstable::Shadowed;
@@ -177,7 +177,7 @@ impl Keyspace {
         let inputs = plan.tables().map(|table| &self.tables[&table.meta.number]);
         let mut entries: Vec<Entry> = inputs.flatten().cloned().collect();
         entries.sort_by(|a, b| compare((&a.key, a.tag), (&b.key, b.tag)));
-        let mut retention = Retention::new(snapshots);
+        let mut retention = DropPolicy::new(snapshots);
         let (mut cut, mut deeper) = (plan.cut(&self.options), plan.deeper(version));
         let (mut outputs, mut output) = (Vec::new(), Vec::<Entry>::new());
         let mut read: Option<Vec<u8>> = None;
@@ -186,7 +186,7 @@ impl Keyspace {
             let is_new = read.as_ref() != Some(&entry.key);
             let fate = retention.decide(is_new, entry.tag, || !deeper.may_hold(&entry.key));
             read = Some(entry.key.clone());
-            let Fate::Keep(tag) = fate else { continue };
+            let VersionFate::Keep(tag) = fate else { continue };
             let is_new = written.as_ref() != Some(&entry.key);
             if cut.should_cut(output.len() as u64, is_new, &entry.key) {
                 outputs.push(std::mem::take(&mut output));
@@ -289,10 +289,10 @@ impl Keyspace {
     /// Asks for a range while others write and compact.
     fn sweep(&mut self, range: KeyRange, busy_beside: bool) {
         self.flush();
-        let mut sweep = RangeSweep::new(&self.version, range);
+        let mut sweep = ManualCompaction::new(&self.version, range);
         for _ in 0..10_000 {
             match sweep.next(&self.version, &self.busy, &self.options) {
-                Step::Run(plan) => {
+                ManualStep::Run(plan) => {
                     self.start(plan);
                     let ours = self.jobs.len() - 1;
                     if busy_beside {
@@ -300,12 +300,12 @@ impl Keyspace {
                     }
                     self.finish(ours);
                 }
-                Step::Wait => {
+                ManualStep::Wait => {
                     assert!(!self.jobs.is_empty(), "somebody must be waited for");
                     let at = self.rng.usize(..self.jobs.len());
                     self.finish(at);
                 }
-                Step::Done => return,
+                ManualStep::Done => return,
             }
         }
         panic!("the sweep does not end");

@@ -9,7 +9,7 @@ use super::engine::Engine;
 use super::retry::{Ended, Failure, is_given_up};
 use super::tree::Tree;
 use super::work::PutOffPlan;
-use crate::compaction::{self, Plan, PlanKind, RangeSweep, Step};
+use crate::compaction::{self, ManualCompaction, ManualStep, Plan, PlanKind};
 use crate::event::BackgroundJob;
 use crate::key::KeyRange;
 use crate::options::Background;
@@ -22,28 +22,28 @@ impl Engine {
         tree.check_not_dropped()?;
         self.flush_all()?;
         self.release_put_off(|plan| plan.tree == tree.id);
-        let mut sweep = RangeSweep::new(&tree.view().version, range);
+        let mut sweep = ManualCompaction::new(&tree.super_version().version, range);
         loop {
             self.lifecycle.check_writable()?;
             tree.check_not_dropped()?;
             let (step, announced) = {
                 let mut jobs = self.work.lock();
-                let view = tree.view();
+                let view = tree.super_version();
                 let busy = jobs.busy(tree.id);
                 let step = sweep.next(&view.version, busy, &view.options);
-                if let Step::Run(plan) = &step {
+                if let ManualStep::Run(plan) = &step {
                     busy.start(plan);
                 }
                 (step, self.work.announced())
             };
             match step {
-                Step::Run(plan) => {
+                ManualStep::Run(plan) => {
                     self.run_plan(tree, &plan)?;
                 }
-                Step::Wait => {
+                ManualStep::Wait => {
                     self.wait_until(|engine| engine.work.announced() != announced)?;
                 }
-                Step::Done => return Ok(()),
+                ManualStep::Done => return Ok(()),
             }
         }
     }
@@ -95,7 +95,7 @@ impl Engine {
         let last = jobs.last_tree;
         let turns = jobs.due.range((Excluded(last), Unbounded)).chain(jobs.due.range(..=last));
         let urgency = |tree: &Arc<Tree>| {
-            let view = tree.view();
+            let view = tree.super_version();
             match jobs.busy.get(&tree.id) {
                 Some(busy) => compaction::urgency(&view.version, busy, &view.options),
                 None => view.facts.urgency,
@@ -106,7 +106,7 @@ impl Engine {
         // Stable: those that are as urgent as each other take turns.
         order.sort_by(|a, b| b.0.total_cmp(&a.0));
         for (_, tree) in order {
-            let (view, busy) = (tree.view(), jobs.busy(tree.id));
+            let (view, busy) = (tree.super_version(), jobs.busy(tree.id));
             if let Some(plan) = compaction::pick(&view.version, busy, &view.options, oldest) {
                 busy.start(&plan);
                 jobs.last_tree = tree.id;

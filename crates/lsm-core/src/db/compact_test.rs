@@ -87,7 +87,7 @@ fn a_flush_of_a_dropped_keyspace_leaves_no_table() {
     db.engine.drop_keyspace("a").unwrap();
     db.engine.install_flush(&group, &built).unwrap();
     assert_eq!(db.tables(), 0);
-    assert!(db.tree.view().sealed.is_empty(), "its memory is given back as well");
+    assert!(db.tree.super_version().sealed.is_empty(), "its memory is given back as well");
     // What was dropped before its turn came is not written at all.
     let files = db.engine.set.new_file_number();
     assert!(db.engine.flush_one().unwrap());

@@ -20,12 +20,12 @@ use std::sync::{Arc, OnceLock};
 use super::idle::Idle;
 use super::lifecycle::Lifecycle;
 use super::pacing::Pacing;
-use super::publish::Publisher;
 use super::retry::{Failure, Retries};
 use super::snapshot::Snapshots;
 use super::stats::{Metrics, Stats};
 use super::tree::Tree;
 use super::trees::Trees;
+use super::visible_seq::VisibleSeq;
 use super::work::Work;
 use super::write_queue::WriteQueue;
 use crate::cache::BlockCache;
@@ -59,7 +59,7 @@ pub(crate) struct Engine {
     pub(crate) commit: WriteQueue,
     /// Makes the log durable; none if the database was opened to be read only.
     pub(crate) log: OnceLock<Arc<Syncer>>,
-    pub(crate) published: Publisher,
+    pub(crate) published: VisibleSeq,
     /// Mirrors the version set's number for those who only compare.
     pub(crate) flushed: AtomicU64,
     pub(crate) snapshots: Snapshots,
@@ -121,7 +121,7 @@ impl Engine {
         self.pacing.watch(tree);
         // Looked at under the lock: whoever stores last has looked last.
         let mut jobs = self.work.lock();
-        let view = tree.view();
+        let view = tree.super_version();
         match view.named && view.facts.is_due {
             true => jobs.due.insert(tree.id, Arc::clone(tree)),
             false => jobs.due.remove(&tree.id),
@@ -195,7 +195,7 @@ impl Engine {
             self.log.get().map_or((0, 0), |log| (log.written(), log.syncs()));
         (stats.log_bytes, stats.log_syncs) = (log_bytes, log_syncs);
         for tree in self.live_trees() {
-            let view = tree.view();
+            let view = tree.super_version();
             stats.memtable_bytes += view.memtables().map(|table| table.bytes() as u64).sum::<u64>();
             stats.table_bytes += view.facts.table_bytes;
             stats.debt_bytes += view.facts.debt_bytes;

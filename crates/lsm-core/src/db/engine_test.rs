@@ -18,7 +18,7 @@ fn a_stop_ends_with_its_cause() {
     let options = Options::default().fs(Arc::new(MemFs::new())).stepped(1);
     let engine = open(options, Path::new("/db")).unwrap();
     let tree = engine.default_tree();
-    let most = tree.view().options.write_buffers_max * MEMTABLES_A_BUFFER;
+    let most = tree.super_version().options.write_buffers_max * MEMTABLES_A_BUFFER;
     (0..most).for_each(|_| tree.seal());
     let sealed = tree.queue();
     engine.changed(&tree);
@@ -72,14 +72,15 @@ fn new_options_release_writers() {
 fn check_nothing_is_missed(engine: &Engine, seed: u64) {
     engine.update_pressure();
     let trees = engine.live_trees();
-    let all = trees.iter().map(|tree| pressure_of(&tree.view()));
+    let all = trees.iter().map(|tree| pressure_of(&tree.super_version()));
     let worst = all.fold(Pressure::default(), Pressure::worse);
     let found = engine.pacing.pressure();
     assert_eq!((found.stop, found.delay_per_kib), (worst.stop, worst.delay_per_kib), "seed {seed}");
-    let flushing = trees.iter().any(|tree| tree.view().is_flushing());
+    let flushing = trees.iter().any(|tree| tree.super_version().is_flushing());
     let pressed = engine.pacing.is_pressed();
     assert_eq!(pressed, flushing || !worst.is_none(), "seed {seed}");
-    let is_due = |tree: &&Arc<Tree>| tree.view().named && tree.view().facts.is_due;
+    let is_due =
+        |tree: &&Arc<Tree>| tree.super_version().named && tree.super_version().facts.is_due;
     let due: Vec<KeyspaceId> = trees.iter().filter(is_due).map(|tree| tree.id).collect();
     assert_eq!(engine.work.lock().due.keys().copied().collect::<Vec<_>>(), due, "seed {seed}");
 }

@@ -110,7 +110,7 @@ impl Engine {
             tree.seal();
             self.changed(tree);
         }
-        let is_full = |tree: &&Arc<Tree>| tree.view().unqueued >= MEMTABLES_A_BUFFER;
+        let is_full = |tree: &&Arc<Tree>| tree.super_version().unqueued >= MEMTABLES_A_BUFFER;
         let full: Vec<_> = trees.iter().filter(is_full).cloned().collect();
         if !full.is_empty() {
             self.seal_now(commit, &full);
@@ -140,7 +140,7 @@ impl Engine {
     fn seal_parts(&self, commit: &Commit, trees: &[Arc<Tree>]) -> Vec<FlushPart> {
         self.published.wait_for(commit.last_seq);
         let part = |tree: &Arc<Tree>| {
-            if !tree.view().active.is_empty() {
+            if !tree.super_version().active.is_empty() {
                 tree.seal();
             }
             let memtables = tree.queue();
@@ -169,7 +169,7 @@ impl Engine {
     /// many at once, as they are found by a walk over all keyspaces.
     #[cold]
     fn seal_largest(&self, commit: &Commit, bytes: usize) {
-        let sized = |tree: Arc<Tree>| (tree.view().filling_bytes(), tree);
+        let sized = |tree: Arc<Tree>| (tree.super_version().filling_bytes(), tree);
         let mut trees: Vec<_> = self.live_trees().into_iter().map(sized).collect();
         trees.sort_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
         let (mut largest, mut sum) = (Vec::new(), 0);
@@ -328,7 +328,7 @@ impl Engine {
         let done: HashSet<*const Memtable> = done.map(Arc::as_ptr).collect();
         let is_done = |memtable: &Arc<Memtable>| done.contains(&Arc::as_ptr(memtable));
         let first = |tree: &Arc<Tree>| {
-            let view = tree.view();
+            let view = tree.super_version();
             let waiting = view.memtables().filter(|memtable| !is_done(memtable));
             waiting.filter_map(|memtable| memtable.first_seq()).min()
         };
@@ -383,7 +383,7 @@ mod tests {
         assert!(clock.now().as_secs() < 5, "they waited for one another");
         assert_eq!(arrived.load(Ordering::Relaxed), SMALL_AT_A_TIME);
         for tree in &trees {
-            let view = tree.view();
+            let view = tree.super_version();
             let keys = view.version.levels[0].iter().map(|table| &table.meta.smallest[..]);
             assert_eq!(keys.collect::<Vec<_>>(), [tree.name.as_bytes()], "each got its own");
         }

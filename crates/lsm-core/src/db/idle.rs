@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use super::tree::{Tree, View};
+use super::tree::{SuperVersion, Tree};
 use crate::compaction::{self, BusyTables, IDLE_TIME_MAX, IDLE_TIME_MIN};
 use crate::key::{KeyspaceId, SeqNo};
 use crate::memtable::Memtable;
@@ -71,7 +71,7 @@ pub(super) enum ChoreKind {
 
 /// What looking for work came to.
 #[derive(Debug)]
-pub(super) enum Found {
+pub(super) enum IdleFound {
     Due(Arc<Tree>, ChoreKind),
     /// Some keyspace may have something to do later.
     Later,
@@ -108,10 +108,10 @@ impl Idle {
         trees: &[Arc<Tree>],
         oldest: SeqNo,
         now: Duration,
-    ) -> Result<Found> {
+    ) -> Result<IdleFound> {
         self.keyspaces.retain(|id, _| trees.iter().any(|tree| tree.id == *id));
-        let mut found = Found::Nothing;
-        for tree in trees.iter().filter(|tree| tree.view().named) {
+        let mut found = IdleFound::Nothing;
+        for tree in trees.iter().filter(|tree| tree.super_version().named) {
             let view = tree.pinned();
             let quiet = self.keyspaces.entry(tree.id).or_insert_with(|| Quiet::new(&view, now));
             if quiet.was_written(&view) {
@@ -120,14 +120,14 @@ impl Idle {
             }
             let left_alone = now.saturating_sub(quiet.since);
             if left_alone < IDLE_TIME_MIN {
-                found = Found::Later;
+                found = IdleFound::Later;
                 continue;
             }
             match quiet.chore(&view, oldest)? {
                 Some(chore) if chore.after <= left_alone => {
-                    return Ok(Found::Due(Arc::clone(tree), chore.kind));
+                    return Ok(IdleFound::Due(Arc::clone(tree), chore.kind));
                 }
-                Some(_) => found = Found::Later,
+                Some(_) => found = IdleFound::Later,
                 None => {}
             }
         }
@@ -137,24 +137,24 @@ impl Idle {
     /// The memtables of the keyspace were sealed by ourselves: nobody wrote.
     pub(super) fn was_flushed(&mut self, tree: &Tree) {
         if let Some(quiet) = self.keyspaces.get_mut(&tree.id) {
-            *quiet = Quiet::new(&tree.view(), quiet.since);
+            *quiet = Quiet::new(&tree.super_version(), quiet.since);
         }
     }
 }
 
 impl Quiet {
-    fn new(view: &View, since: Duration) -> Self {
+    fn new(view: &SuperVersion, since: Duration) -> Self {
         let (active, entries) = (Arc::downgrade(&view.active), view.active.entries());
         Self { since, active, entries, outlook: None }
     }
 
-    fn was_written(&self, view: &View) -> bool {
+    fn was_written(&self, view: &SuperVersion) -> bool {
         // A `Weak` keeps the address from being used again.
         self.active.as_ptr() != Arc::as_ptr(&view.active) || self.entries != view.active.entries()
     }
 
     /// What there is to do; looked for anew only when something has changed.
-    fn chore(&mut self, view: &View, oldest: SeqNo) -> Result<Option<Chore>> {
+    fn chore(&mut self, view: &SuperVersion, oldest: SeqNo) -> Result<Option<Chore>> {
         let holds = |outlook: &Outlook| {
             outlook.version.as_ptr() == Arc::as_ptr(&view.version)
                 && outlook.held_until.is_none_or(|seq| oldest < seq)
@@ -167,7 +167,7 @@ impl Quiet {
 }
 
 impl Outlook {
-    fn of(view: &View, oldest: SeqNo) -> Result<Self> {
+    fn of(view: &SuperVersion, oldest: SeqNo) -> Result<Self> {
         let version = &view.version;
         let memtables: Vec<_> = view.filling().filter(|m| !m.is_empty()).cloned().collect();
         let flush = compaction::flush_effort(&memtables, version)?;

@@ -111,7 +111,7 @@ impl Keyspace {
 
     /// The levels as they are now, from level 0 down, each with its tables.
     pub fn levels(&self) -> Vec<Level> {
-        Level::all(&self.tree.view().version)
+        Level::all(&self.tree.super_version().version)
     }
 
     pub(super) fn tree(&self) -> &Arc<Tree> {

@@ -60,7 +60,7 @@ impl Engine {
         let tree = self.trees.named(name);
         let tree =
             tree.ok_or_else(|| Error::invalid(format!("there is no keyspace \"{name}\"")))?;
-        let was_unflushed = tree.view().memtables().any(|memtable| !memtable.is_empty());
+        let was_unflushed = tree.super_version().memtables().any(|memtable| !memtable.is_empty());
         let edit = Edit { drop_keyspaces: vec![tree.id], ..Edit::default() };
         // Marked in the moment the edit takes effect: a job whose edit comes next and finds no
         // such keyspace must see that it was dropped.

@@ -91,7 +91,8 @@ impl Engine {
         }
         self.published.wait_for(commit.last_seq);
         let pins = |tree: &Arc<Tree>| {
-            let first = tree.view().filling().filter_map(|memtable| memtable.first_seq()).min();
+            let first =
+                tree.super_version().filling().filter_map(|memtable| memtable.first_seq()).min();
             first.is_some_and(|first| first.0 <= oldest.last)
         };
         let pinning: Vec<_> = self.live_trees().into_iter().filter(pins).collect();

@@ -17,10 +17,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::engine::Engine;
 use super::lifecycle::Lifecycle;
-use super::publish::Publisher;
 use super::replay::{ReplayedLog, replay, segments};
 use super::tree::Tree;
 use super::trees::Trees;
+use super::visible_seq::VisibleSeq;
 use super::write_queue::Commit;
 use crate::cache::BlockCache;
 use crate::key::KeyspaceId;
@@ -139,7 +139,7 @@ impl Engine {
             memory,
             commit: Default::default(),
             log: std::sync::OnceLock::new(),
-            published: Publisher::new(catalog.flushed_seq),
+            published: VisibleSeq::new(catalog.flushed_seq),
             flushed: AtomicU64::new(catalog.flushed_seq.0),
             snapshots: Default::default(),
             retries: Default::default(),

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::stall::{Pacer, Pressure, Shape, StallReason};
-use super::tree::{MEMTABLES_A_BUFFER, Tree, View};
+use super::stall::{LevelShape, Pacer, Pressure, StallReason};
+use super::tree::{MEMTABLES_A_BUFFER, SuperVersion, Tree};
 use crate::key::KeyspaceId;
 use crate::memtable::MemoryUse;
 use parking_lot::Mutex;
@@ -92,7 +92,7 @@ impl Pacing {
         let mut worst = Pressure::of_memory(memory.bytes(), memory.filling(), memory_max);
         let mut any_flushing = false;
         inner.watched.retain(|_, tree| {
-            let view = tree.view();
+            let view = tree.super_version();
             let pressure = pressure_of(&view);
             worst = worst.worse(pressure);
             any_flushing |= view.is_flushing();
@@ -122,12 +122,12 @@ impl Pacing {
 }
 
 /// How much one keyspace holds writers back.
-pub(super) fn pressure_of(view: &View) -> Pressure {
+pub(super) fn pressure_of(view: &SuperVersion) -> Pressure {
     // What is not compacted must not hold anyone back until it is.
     if !view.named {
         return Pressure::default();
     }
-    Pressure::of(&Shape {
+    Pressure::of(&LevelShape {
         sealed_memtables: (view.sealed.len() - view.unqueued).div_ceil(MEMTABLES_A_BUFFER),
         active_bytes: view.filling_bytes() as u64,
         write_buffer_bytes: view.options.write_buffer_bytes as u64,

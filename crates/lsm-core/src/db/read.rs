@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::engine::Engine;
-use super::tree::{Tree, View};
+use super::tree::{SuperVersion, Tree};
 use crate::key::{KeyHash, Kind, SeqNo, Tag};
-use crate::sstable::{FilterLine, OpenTable, Touched};
+use crate::sstable::{FilterLine, OpenTable, ReadStats};
 use crate::value::Value;
 use crate::version::TableFile;
 use lsm_log::error::{Error, Result};
@@ -28,12 +28,12 @@ impl ReadPoint<'_> {
     }
 
     pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Value>> {
-        let view = self.tree.view();
+        let view = self.tree.super_version();
         self.check()?;
         // After the view: whatever the view has lost to compaction was hidden, at that time,
         // by a version that this number sees.
         let seq = self.seq.unwrap_or_else(|| self.engine.published.get());
-        let mut touched = Touched::default();
+        let mut touched = ReadStats::default();
         let found = lookup(self.engine, &view, key, seq, &mut touched);
         self.engine.metrics.count_get(&touched, matches!(&found, Ok(Some(_))));
         found
@@ -42,10 +42,10 @@ impl ReadPoint<'_> {
 
 fn lookup(
     engine: &Engine,
-    view: &View,
+    view: &SuperVersion,
     key: &[u8],
     seq: SeqNo,
-    touched: &mut Touched,
+    touched: &mut ReadStats,
 ) -> Result<Option<Value>> {
     let hash = KeyHash::of(key);
     for memtable in view.memtables() {
@@ -58,7 +58,7 @@ fn lookup(
     let deeper = (1..=version.deepest()).filter_map(|level| version.find(level, key));
     let mut candidates = newest.chain(deeper);
     loop {
-        let mut asked = Asked::default();
+        let mut asked = FilterBatch::default();
         asked.fill(engine, hash, &mut candidates)?;
         for (table, line) in asked.tables() {
             if let Some((tag, value)) = table.get(key, hash, line, seq, touched)? {
@@ -78,12 +78,12 @@ const ASKED_TOGETHER: usize = 8;
 /// the first is looked at: each is a cache miss, and this way they are waited for together
 /// instead of one after the other.
 #[derive(Default)]
-struct Asked {
+struct FilterBatch {
     tables: [Option<(OpenTable, Option<FilterLine>)>; ASKED_TOGETHER],
     len: usize,
 }
 
-impl Asked {
+impl FilterBatch {
     #[inline]
     fn fill<'a>(
         &mut self,

@@ -202,7 +202,7 @@ impl Collected {
         });
         for group in self.operations.chunk_by(|a, b| a.keyspace == b.keyspace) {
             let Some(tree) = engine.tree(group[0].keyspace) else { continue };
-            tree.view().active.insert(group.iter().map(|operation| Insert {
+            tree.super_version().active.insert(group.iter().map(|operation| Insert {
                 seq: operation.seq,
                 kind: operation.kind,
                 key: &bytes[operation.key.clone()],
@@ -221,7 +221,7 @@ fn seal_full(engine: &Engine) -> bool {
     if engine.lifecycle.read_only {
         return false;
     }
-    let is_full = |tree: &Arc<Tree>| tree.view().is_full();
+    let is_full = |tree: &Arc<Tree>| tree.super_version().is_full();
     let full: Vec<_> = engine.live_trees().into_iter().filter(is_full).collect();
     let mut commit = engine.commit.lock();
     commit.last_seq = engine.published.get();

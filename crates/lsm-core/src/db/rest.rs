@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use super::engine::Engine;
-use super::idle::{ChoreKind, Found};
+use super::idle::{ChoreKind, IdleFound};
 use super::tree::Tree;
 use crate::compaction::{self, BusyTables};
 use crate::key::SeqNo;
@@ -32,10 +32,10 @@ impl Engine {
         let oldest = self.snapshots.list(&self.published)[0];
         self.await_snapshots(oldest);
         let (tree, kind) = match idle.find(&self.live_trees(), oldest, now)? {
-            Found::Due(tree, kind) => (tree, kind),
+            IdleFound::Due(tree, kind) => (tree, kind),
             found => {
                 idle.has_looked(now);
-                return Ok(stepped && matches!(found, Found::Later));
+                return Ok(stepped && matches!(found, IdleFound::Later));
             }
         };
         let begun = self.options.clock.now();
@@ -57,7 +57,7 @@ impl Engine {
             return;
         }
         let trees = self.live_trees();
-        let views = trees.iter().map(|tree| tree.view()).filter(|view| view.named);
+        let views = trees.iter().map(|tree| tree.super_version()).filter(|view| view.named);
         let held = views.filter_map(|view| compaction::held_until(&view.version, oldest)).min();
         self.snapshots.await_oldest(held);
     }
@@ -80,7 +80,7 @@ impl Engine {
             let mut jobs = self.work.lock();
             let busy = jobs.busy(tree.id);
             // A compaction installs its version before it gives its tables back.
-            let is_current = Arc::ptr_eq(&view.version, &tree.view().version);
+            let is_current = Arc::ptr_eq(&view.version, &tree.super_version().version);
             if !is_current || !busy.admits(&plan) {
                 return Ok(false);
             }

@@ -9,7 +9,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use super::read::{ReadPoint, unsupported};
-use super::tree::View;
+use super::tree::SuperVersion;
 use crate::iter::{Concat, Cursor as _, Merge, Run};
 use crate::key::{KeyRange, Kind, SEQ_MAX, SeqNo, Tag};
 use crate::memtable::MemtableCursor;
@@ -47,19 +47,19 @@ pub struct Cursor {
     merge: Merge<Child>,
     seq: SeqNo,
     range: KeyRange,
-    state: State,
+    state: CursorState,
     /// The key of the entry kept aside; while going forward, the key to skip.
     key: Vec<u8>,
     /// The value of the entry kept aside.
     value: Vec<u8>,
-    source: Source,
+    source: CursorSource,
 }
 
 /// What a cursor reads; lets a second one see exactly the same.
 #[derive(Clone, Debug)]
-enum Source {
-    View {
-        view: Arc<View>,
+enum CursorSource {
+    SuperVersion {
+        view: Arc<SuperVersion>,
         tables: Arc<OpenTables>,
     },
     /// Why there is nothing to read; told at every move.
@@ -67,7 +67,7 @@ enum Source {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum CursorState {
     Nowhere,
     /// The merged cursor stands on the entry.
     Here,
@@ -79,21 +79,29 @@ impl Cursor {
     pub(crate) fn new(point: &ReadPoint<'_>, range: KeyRange) -> Self {
         let view = point.tree.pinned();
         if let Err(error) = point.check() {
-            return Self::over(Source::Refused(error), SEQ_MAX, range);
+            return Self::over(CursorSource::Refused(error), SEQ_MAX, range);
         }
         // After the view: see `ReadPoint::get`.
         let seq = point.seq.unwrap_or_else(|| point.engine.published.get());
         let tables = Arc::clone(&point.engine.tables);
-        Self::over(Source::View { view, tables }, seq, range)
+        Self::over(CursorSource::SuperVersion { view, tables }, seq, range)
     }
 
-    fn over(source: Source, seq: SeqNo, range: KeyRange) -> Self {
+    fn over(source: CursorSource, seq: SeqNo, range: KeyRange) -> Self {
         let children = match &source {
-            Source::View { view, tables } => children(view, tables, &range),
-            Source::Refused(_) => Vec::new(),
+            CursorSource::SuperVersion { view, tables } => children(view, tables, &range),
+            CursorSource::Refused(_) => Vec::new(),
         };
         let (key, value) = (Vec::new(), Vec::new());
-        Self { merge: Merge::new(children), seq, range, state: State::Nowhere, key, value, source }
+        Self {
+            merge: Merge::new(children),
+            seq,
+            range,
+            state: CursorState::Nowhere,
+            key,
+            value,
+            source,
+        }
     }
 
     /// A second cursor that sees exactly what this one sees.
@@ -166,14 +174,14 @@ impl Cursor {
     #[allow(clippy::should_implement_trait, reason = "a cursor lends what an iterator gives away")]
     pub fn next(&mut self) -> Result<bool> {
         match self.state {
-            State::Nowhere => self.seek_first(),
-            State::Here => self.moved(|cursor| {
+            CursorState::Nowhere => self.seek_first(),
+            CursorState::Here => self.moved(|cursor| {
                 cursor.key.clear();
                 cursor.key.extend_from_slice(cursor.merge.key());
                 cursor.merge.next()?;
                 cursor.settle_forward(true)
             }),
-            State::Aside => self.moved(|cursor| {
+            CursorState::Aside => self.moved(|cursor| {
                 let key = std::mem::take(&mut cursor.key);
                 cursor.merge.seek(&key, Tag(0))?;
                 cursor.key = key;
@@ -185,9 +193,9 @@ impl Cursor {
     /// To the previous key; from nowhere, to the last. Tells whether there is one.
     pub fn prev(&mut self) -> Result<bool> {
         match self.state {
-            State::Nowhere => self.seek_last(),
-            State::Aside => self.moved(Self::settle_backward),
-            State::Here => self.moved(|cursor| {
+            CursorState::Nowhere => self.seek_last(),
+            CursorState::Aside => self.moved(Self::settle_backward),
+            CursorState::Here => self.moved(|cursor| {
                 cursor.key.clear();
                 cursor.key.extend_from_slice(cursor.merge.key());
                 cursor.leave_backward()?;
@@ -200,9 +208,9 @@ impl Cursor {
     #[inline]
     pub fn key(&self) -> Option<&[u8]> {
         match self.state {
-            State::Nowhere => None,
-            State::Here => Some(self.merge.key()),
-            State::Aside => Some(&self.key),
+            CursorState::Nowhere => None,
+            CursorState::Here => Some(self.merge.key()),
+            CursorState::Aside => Some(&self.key),
         }
     }
 
@@ -210,9 +218,9 @@ impl Cursor {
     #[inline]
     pub fn value(&self) -> Option<&[u8]> {
         match self.state {
-            State::Nowhere => None,
-            State::Here => Some(self.merge.value()),
-            State::Aside => Some(&self.value),
+            CursorState::Nowhere => None,
+            CursorState::Here => Some(self.merge.value()),
+            CursorState::Aside => Some(&self.value),
         }
     }
 
@@ -225,28 +233,28 @@ impl Cursor {
     /// The value under the cursor, to keep: shares its memory where it can.
     pub(super) fn value_to_keep(&self) -> Option<Value> {
         match self.state {
-            State::Nowhere => None,
-            State::Here => Some(self.merge.value_to_keep()),
-            State::Aside => Some(Value::from(bytes::Bytes::copy_from_slice(&self.value))),
+            CursorState::Nowhere => None,
+            CursorState::Here => Some(self.merge.value_to_keep()),
+            CursorState::Aside => Some(Value::from(bytes::Bytes::copy_from_slice(&self.value))),
         }
     }
 
     /// Runs one move. The cursor stands nowhere unless the move gets to an entry.
     #[inline]
-    fn moved(&mut self, go: impl FnOnce(&mut Self) -> Result<State>) -> Result<bool> {
-        self.state = State::Nowhere;
+    fn moved(&mut self, go: impl FnOnce(&mut Self) -> Result<CursorState>) -> Result<bool> {
+        self.state = CursorState::Nowhere;
         match &self.source {
-            Source::View { tables, .. } => tables.check_open()?,
-            Source::Refused(error) => return Err(error.clone()),
+            CursorSource::SuperVersion { tables, .. } => tables.check_open()?,
+            CursorSource::Refused(error) => return Err(error.clone()),
         }
         self.state = go(self)?;
-        Ok(self.state != State::Nowhere)
+        Ok(self.state != CursorState::Nowhere)
     }
 
     /// Goes on to the first entry that shows, from where the merged cursor stands; with
     /// `skipping`, past all versions of `self.key`.
     #[inline]
-    fn settle_forward(&mut self, mut skipping: bool) -> Result<State> {
+    fn settle_forward(&mut self, mut skipping: bool) -> Result<CursorState> {
         // Whether `self.key` is a key on the way: one to skip, or one with versions too new.
         let mut tracking = skipping;
         let mut steps = 0;
@@ -259,7 +267,7 @@ impl Cursor {
                 }
                 let visible = tag.seq() <= self.seq;
                 match tag.kind() {
-                    Some(Kind::Put) if visible => return Ok(State::Here),
+                    Some(Kind::Put) if visible => return Ok(CursorState::Here),
                     Some(Kind::Put | Kind::Delete) => {}
                     _ => return Err(unsupported(tag)),
                 }
@@ -278,7 +286,7 @@ impl Cursor {
                 steps = 0;
             }
         }
-        Ok(State::Nowhere)
+        Ok(CursorState::Nowhere)
     }
 
     /// From the entry that shows back over the newer versions of its key, which is `self.key`.
@@ -294,7 +302,7 @@ impl Cursor {
 
     /// Goes back to the first entry that shows, from where the merged cursor stands, keeps
     /// it aside and stops before it.
-    fn settle_backward(&mut self) -> Result<State> {
+    fn settle_backward(&mut self) -> Result<CursorState> {
         let mut found = false;
         let mut steps = 0;
         while self.merge.is_valid() {
@@ -323,7 +331,7 @@ impl Cursor {
                 steps = 0;
             }
         }
-        Ok(if found { State::Aside } else { State::Nowhere })
+        Ok(if found { CursorState::Aside } else { CursorState::Nowhere })
     }
 
     /// Keeps the value of the version that the merged cursor stands on; tells whether that
@@ -342,7 +350,7 @@ impl Cursor {
 }
 
 /// Cursors over all of a view that may hold keys of `range`, newest first.
-fn children(view: &Arc<View>, tables: &Arc<OpenTables>, range: &KeyRange) -> Vec<Child> {
+fn children(view: &Arc<SuperVersion>, tables: &Arc<OpenTables>, range: &KeyRange) -> Vec<Child> {
     let memtables = view.memtables().filter(|memtable| !memtable.is_empty());
     let mut children: Vec<Child> = memtables.map(|m| Child::Memtable(m.cursor())).collect();
     let mut add = |level: usize, files: std::ops::Range<usize>| {
@@ -375,7 +383,7 @@ enum Child {
 /// the level has.
 #[derive(Debug)]
 struct TableRun {
-    view: Arc<View>,
+    view: Arc<SuperVersion>,
     tables: Arc<OpenTables>,
     level: usize,
     files: std::ops::Range<usize>,

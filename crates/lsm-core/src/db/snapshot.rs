@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::publish::Publisher;
+use super::visible_seq::VisibleSeq;
 use crate::key::SeqNo;
 use parking_lot::Mutex;
 
@@ -26,7 +26,7 @@ struct Pinned {
 
 impl Snapshots {
     /// Pins the newest published number.
-    pub(crate) fn pin(&self, publisher: &Publisher) -> SeqNo {
+    pub(crate) fn pin(&self, publisher: &VisibleSeq) -> SeqNo {
         let mut pinned = self.pinned.lock();
         let seq = publisher.get();
         *pinned.counts.entry(seq).or_default() += 1;
@@ -54,7 +54,7 @@ impl Snapshots {
     }
 
     /// The numbers a job must respect, ascending: all pinned ones, and the newest published.
-    pub(crate) fn list(&self, publisher: &Publisher) -> Vec<SeqNo> {
+    pub(crate) fn list(&self, publisher: &VisibleSeq) -> Vec<SeqNo> {
         let pinned = self.pinned.lock();
         let now = publisher.get();
         let mut list: Vec<SeqNo> = pinned.counts.keys().copied().collect();
@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn pins_count() {
-        let (snapshots, publisher) = (Snapshots::default(), Publisher::new(SeqNo(4)));
+        let (snapshots, publisher) = (Snapshots::default(), VisibleSeq::new(SeqNo(4)));
         let a = snapshots.pin(&publisher);
         let b = snapshots.pin(&publisher);
         publisher.publish(SeqNo(5), SeqNo(6));
@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn whoever_waits_for_the_oldest_pin_is_told_once() {
-        let (snapshots, publisher) = (Snapshots::default(), Publisher::new(SeqNo(4)));
+        let (snapshots, publisher) = (Snapshots::default(), VisibleSeq::new(SeqNo(4)));
         let pin = |seq| {
             publisher.advance(SeqNo(seq));
             snapshots.pin(&publisher)

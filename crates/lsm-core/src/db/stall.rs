@@ -54,7 +54,7 @@ const MEMTABLES_SOFT: f64 = 0.5;
 const LEVEL_ZERO_SOFT: f64 = 3.0;
 /// ... and writes stop at so many times.
 const LEVEL_ZERO_HARD: f64 = 9.0;
-/// Pressure from debt starts at so many allowances (see [`Shape::debt_allowance`]) ...
+/// Pressure from debt starts at so many allowances (see [`LevelShape::debt_allowance`]) ...
 const DEBT_SOFT: f64 = 32.0;
 /// ... and writes stop at so many.
 const DEBT_HARD: f64 = 128.0;
@@ -80,7 +80,7 @@ const OWED_MAX: Duration = Duration::from_secs(1);
 
 /// What background work has in front of it, in one keyspace.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Shape {
+pub(crate) struct LevelShape {
     /// Memtables that are waiting for, or in, a flush.
     pub(crate) sealed_memtables: usize,
     /// Memory of the active memtable.
@@ -96,7 +96,7 @@ pub(crate) struct Shape {
     pub(crate) total_bytes: u64,
 }
 
-impl Shape {
+impl LevelShape {
     /// The memtables in use, the active one as far as it is filled.
     fn buffers(&self) -> f64 {
         let active = self.active_bytes as f64 / self.write_buffer_bytes.max(1) as f64;
@@ -125,7 +125,7 @@ pub(crate) struct Pressure {
 
 impl Pressure {
     /// The pressure of the worst of the three.
-    pub(crate) fn of(shape: &Shape) -> Self {
+    pub(crate) fn of(shape: &LevelShape) -> Self {
         let compact = shape.l0_tables_compact as f64;
         let max = shape.write_buffers_max as f64;
         let allowance = shape.debt_allowance();

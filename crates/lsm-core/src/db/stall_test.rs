@@ -7,9 +7,9 @@ use crate::testkit::script::{self, Block};
 
 const MIB: u64 = 1 << 20;
 
-fn shape(block: &Block) -> Shape {
+fn shape(block: &Block) -> LevelShape {
     let number = |name, default| block.number(name).unwrap_or(default);
-    Shape {
+    LevelShape {
         sealed_memtables: number("sealed", 0) as usize,
         active_bytes: number("active_mib", 0) * MIB,
         write_buffer_bytes: number("buffer_mib", 64) * MIB,
@@ -32,7 +32,7 @@ fn pressure(block: &Block) -> String {
 /// each do so many bytes a second. A compaction takes all of level 0 and a full base level; of
 /// each byte it brings down come `rewrite` bytes of debt, worked off in pieces.
 struct Saturated {
-    shape: Shape,
+    shape: LevelShape,
     write_rate: f64,
     flush_rate: f64,
     compact_rate: f64,
@@ -152,7 +152,7 @@ fn scripts() {
 fn delays_only_grow_with_the_load() {
     let mut last = Pressure::default();
     for tables in 0..40 {
-        let shape = Shape {
+        let shape = LevelShape {
             sealed_memtables: 0,
             active_bytes: 0,
             write_buffer_bytes: 1,

@@ -6,7 +6,7 @@ use super::stall::StallReason;
 use crate::batch::WriteBatch;
 use crate::compaction::Plan;
 use crate::metrics::{Counter, Striped};
-use crate::sstable::Touched;
+use crate::sstable::ReadStats;
 use crate::version::TableMeta;
 use parking_lot::Mutex;
 
@@ -125,7 +125,7 @@ fn ratio(a: u64, b: u64) -> f64 {
 
 impl Metrics {
     #[inline]
-    pub(crate) fn count_get(&self, touched: &Touched, found: bool) {
+    pub(crate) fn count_get(&self, touched: &ReadStats, found: bool) {
         // What a memtable has answered, or nothing has, is most of what some programs ask for.
         if touched.tables == 0 {
             return self.gets.raise([1, u64::from(found)]);

@@ -21,7 +21,7 @@ pub(crate) const MEMTABLES_A_BUFFER: usize = 4;
 
 /// Everything a read of a keyspace needs, from newest to oldest.
 #[derive(Clone, Debug)]
-pub(crate) struct View {
+pub(crate) struct SuperVersion {
     pub(crate) active: Arc<Memtable>,
     /// Sealed memtables, newest first.
     pub(crate) sealed: Vec<Arc<Memtable>>,
@@ -29,7 +29,7 @@ pub(crate) struct View {
     pub(crate) unqueued: usize,
     pub(crate) version: Arc<Version>,
     pub(crate) options: Arc<KeyspaceOptions>,
-    pub(crate) facts: Facts,
+    pub(crate) facts: VersionFacts,
     /// Whether the options are the application's, which has named the keyspace since the open.
     /// Until then it is not compacted: by other options its levels have other sizes.
     pub(crate) named: bool,
@@ -38,7 +38,7 @@ pub(crate) struct View {
 /// What the tables of a version come to under the options in force: found by a look at all of
 /// them when either changes, for those who ask often and for many keyspaces.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Facts {
+pub(crate) struct VersionFacts {
     pub(crate) table_bytes: u64,
     /// See `compaction::debt`.
     pub(crate) debt_bytes: u64,
@@ -48,7 +48,7 @@ pub(crate) struct Facts {
     pub(crate) is_due: bool,
 }
 
-impl Facts {
+impl VersionFacts {
     fn of(version: &Version, options: &KeyspaceOptions) -> Self {
         let idle = BusyTables::default();
         Self {
@@ -66,7 +66,7 @@ impl Facts {
 pub(crate) struct Tree {
     pub(crate) id: KeyspaceId,
     pub(crate) name: String,
-    view: ArcSwap<View>,
+    view: ArcSwap<SuperVersion>,
     /// Where the memory of memtables is counted.
     memory: Arc<MemoryUse>,
     /// Taken to change the view.
@@ -86,7 +86,12 @@ impl Tree {
         Self {
             id,
             name: name.to_owned(),
-            view: ArcSwap::from_pointee(View::new(Arc::new(options), version, named, memory)),
+            view: ArcSwap::from_pointee(SuperVersion::new(
+                Arc::new(options),
+                version,
+                named,
+                memory,
+            )),
             memory: Arc::clone(memory),
             change: Mutex::new(()),
             dropped: AtomicBool::new(false),
@@ -95,17 +100,18 @@ impl Tree {
 
     /// The view as it is now, for a moment: hold a [`pinned`](Self::pinned) one for longer.
     #[inline]
-    pub(crate) fn view(&self) -> Guard<Arc<View>> {
+    pub(crate) fn super_version(&self) -> Guard<Arc<SuperVersion>> {
         self.view.load()
     }
 
-    pub(crate) fn pinned(&self) -> Arc<View> {
+    pub(crate) fn pinned(&self) -> Arc<SuperVersion> {
         self.view.load_full()
     }
 
     /// Seals the active memtable and puts an empty one in its place.
     pub(crate) fn seal(&self) {
-        let active = Arc::new(Memtable::new(memtable_bytes(&self.view().options), &self.memory));
+        let active =
+            Arc::new(Memtable::new(memtable_bytes(&self.super_version().options), &self.memory));
         self.change(|view| {
             view.sealed.insert(0, std::mem::replace(&mut view.active, active));
             view.unqueued += 1;
@@ -114,7 +120,7 @@ impl Tree {
 
     /// The sealed memtables that no flush was asked for yet, newest first: the caller does.
     pub(crate) fn queue(&self) -> Vec<Arc<Memtable>> {
-        let view = self.view();
+        let view = self.super_version();
         let queued = view.sealed[..view.unqueued].to_vec();
         drop(view);
         queued.iter().for_each(|memtable| memtable.queue());
@@ -125,13 +131,13 @@ impl Tree {
     /// Puts `version` in force; what was `flushed` is in its tables and goes.
     pub(crate) fn install(&self, version: &Arc<Version>, flushed: &[Arc<Memtable>]) {
         // Before the lock, which writers may wait for to seal a memtable.
-        let options = Arc::clone(&self.view().options);
-        let facts = Facts::of(version, &options);
+        let options = Arc::clone(&self.super_version().options);
+        let facts = VersionFacts::of(version, &options);
         self.change(|view| {
             view.version = Arc::clone(version);
             view.facts = match Arc::ptr_eq(&options, &view.options) {
                 true => facts,
-                false => Facts::of(version, &view.options),
+                false => VersionFacts::of(version, &view.options),
             };
             let is_flushed = |m: &Arc<Memtable>| flushed.iter().any(|f| Arc::ptr_eq(f, m));
             view.sealed.retain(|memtable| !is_flushed(memtable));
@@ -142,14 +148,14 @@ impl Tree {
     /// From now on; a memtable or table in the making keeps the old ones.
     pub(crate) fn set_options(&self, options: KeyspaceOptions) {
         self.change(|view| {
-            view.facts = Facts::of(&view.version, &options);
+            view.facts = VersionFacts::of(&view.version, &options);
             (view.options, view.named) = (Arc::new(options), true);
         });
     }
 
-    fn change(&self, change: impl FnOnce(&mut View)) {
+    fn change(&self, change: impl FnOnce(&mut SuperVersion)) {
         let _guard = self.change.lock();
-        let mut view = View::clone(&self.view());
+        let mut view = SuperVersion::clone(&self.super_version());
         change(&mut view);
         self.view.store(Arc::new(view));
     }
@@ -161,7 +167,7 @@ impl Tree {
         self.change(|view| {
             view.memtables().for_each(|memtable| memtable.release());
             let options = Arc::clone(&view.options);
-            *view = View::new(options, Arc::default(), true, &self.memory);
+            *view = SuperVersion::new(options, Arc::default(), true, &self.memory);
         });
     }
 
@@ -179,7 +185,7 @@ impl Tree {
     }
 }
 
-impl View {
+impl SuperVersion {
     /// The tables of `version` under an empty memtable.
     fn new(
         options: Arc<KeyspaceOptions>,
@@ -188,7 +194,7 @@ impl View {
         memory: &Arc<MemoryUse>,
     ) -> Self {
         let active = Arc::new(Memtable::new(memtable_bytes(&options), memory));
-        let facts = Facts::of(&version, &options);
+        let facts = VersionFacts::of(&version, &options);
         Self { active, sealed: Vec::new(), unqueued: 0, version, options, facts, named }
     }
 

@@ -81,7 +81,7 @@ impl Engine {
             if !self.make_room(&mut commit, &trees) {
                 drop(commit);
                 self.count_wait(StallReason::Memtables, |_| {
-                    trees.iter().all(|tree| tree.view().has_room())
+                    trees.iter().all(|tree| tree.super_version().has_room())
                 })?;
                 continue;
             }
@@ -100,7 +100,7 @@ impl Engine {
                 Durability::Sync => self.append(&mut commit, batch, first, WriteMode::Pwrite)?,
             };
             commit.last_seq = SeqNo(last);
-            let active = |tree: &Arc<Tree>| Arc::clone(&tree.view().active);
+            let active = |tree: &Arc<Tree>| Arc::clone(&tree.super_version().active);
             return Ok((trees.iter().map(active).collect(), first, position));
         }
     }
@@ -173,13 +173,14 @@ impl Engine {
 
     /// Seals full memtables; false if there are already too many waiting to be flushed.
     fn make_room(&self, commit: &mut Commit, trees: &[Arc<Tree>]) -> bool {
-        if !trees.iter().any(|tree| tree.view().is_full()) {
+        if !trees.iter().any(|tree| tree.super_version().is_full()) {
             return true;
         }
-        if trees.iter().any(|tree| !tree.view().has_room()) {
+        if trees.iter().any(|tree| !tree.super_version().has_room()) {
             return false;
         }
-        let full: Vec<_> = trees.iter().filter(|tree| tree.view().is_full()).cloned().collect();
+        let full: Vec<_> =
+            trees.iter().filter(|tree| tree.super_version().is_full()).cloned().collect();
         self.seal(commit, &full);
         true
     }

@@ -336,7 +336,7 @@ fn there_are_never_more_memtables_than_may_be() {
     for _ in 0..300 {
         // Works only as it has to.
         put(&engine, 1 << 10);
-        most = most.max(engine.default_tree().view().memtables().count());
+        most = most.max(engine.default_tree().super_version().memtables().count());
     }
     assert_eq!(most, 2 * MEMTABLES_A_BUFFER);
 }

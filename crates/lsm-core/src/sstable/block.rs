@@ -35,7 +35,7 @@ const ENTRY_LEN_MIN: usize = 4;
 
 /// Where the parts of a block are. Belongs to the bytes it was parsed from.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Shape {
+pub(super) struct BlockShape {
     count: usize,
     restarts: usize,
     /// Offset of the first key, where the common prefix ends.
@@ -44,7 +44,7 @@ pub(super) struct Shape {
     values: usize,
 }
 
-impl Shape {
+impl BlockShape {
     #[inline]
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, Damage> {
         let field = |at| u32_at(bytes, at).map(|field| field as usize);
@@ -127,7 +127,7 @@ pub(super) struct Found {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Block<'a> {
     bytes: &'a [u8],
-    shape: Shape,
+    shape: BlockShape,
 }
 
 impl<'a> Block<'a> {
@@ -135,12 +135,12 @@ impl<'a> Block<'a> {
     #[inline]
     pub(super) fn parse(bytes: &'a [u8]) -> Result<Self, Damage> {
         touch(bytes.get(..FRONT_LEN).unwrap_or_default());
-        Ok(Self { bytes, shape: Shape::parse(bytes)? })
+        Ok(Self { bytes, shape: BlockShape::parse(bytes)? })
     }
 
     /// `shape` must have been parsed from the same bytes; others give damage or nonsense.
     #[inline]
-    pub(super) fn new(bytes: &'a [u8], shape: Shape) -> Self {
+    pub(super) fn new(bytes: &'a [u8], shape: BlockShape) -> Self {
         Self { bytes, shape }
     }
 

@@ -13,11 +13,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::block::{Block, Entry, Shape};
+use super::block::{Block, BlockShape, Entry};
 use super::format::{Damage, TRAILER_LEN};
 use super::index::Index;
 use super::read_ahead::ReadAhead;
-use super::reader::{BlockBytes, TableReader, Touched};
+use super::reader::{BlockBytes, ReadStats, TableReader};
 use crate::iter::Cursor;
 use crate::key::Tag;
 use crate::value::Value;
@@ -48,7 +48,7 @@ pub(crate) struct Walk<B> {
     blocks: B,
     /// The block that is held, and its shape.
     loaded: Option<usize>,
-    shape: Shape,
+    shape: BlockShape,
     entry: Entry,
     key: Vec<u8>,
     valid: bool,
@@ -111,7 +111,7 @@ const SHARES_TOO_MUCH: &str = "entry shares more than there is";
 
 impl<B: Blocks> Walk<B> {
     pub(super) fn new(blocks: B) -> Self {
-        let (shape, entry) = (Shape::default(), Entry::NOWHERE);
+        let (shape, entry) = (BlockShape::default(), Entry::NOWHERE);
         let (key, run) = (Vec::new(), None);
         Self { blocks, loaded: None, shape, entry, key, valid: false, run }
     }
@@ -145,7 +145,7 @@ impl<B: Blocks> Walk<B> {
             run.clear();
         }
         self.blocks.load(at)?;
-        let shape = Shape::parse(self.blocks.bytes()).map_err(|d| self.blocks.error(at, d))?;
+        let shape = BlockShape::parse(self.blocks.bytes()).map_err(|d| self.blocks.error(at, d))?;
         self.shape = shape;
         self.loaded = Some(at);
         Ok(())
@@ -350,7 +350,7 @@ impl Blocks for ReaderBlocks {
         let Some(place) = self.reader.index().block(at) else {
             return Err(self.error(at, Damage::new("block outside the table", 0)));
         };
-        let mut touched = Touched::default();
+        let mut touched = ReadStats::default();
         self.held = Some(self.reader.block(at, place, &mut touched)?);
         // What the block cache has is not read.
         if touched.cache_hits == 0 {

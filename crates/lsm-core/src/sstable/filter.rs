@@ -87,12 +87,12 @@ pub(super) fn encode(hashes: &[KeyHash], bits_per_key: u32, out: &mut Vec<u8>) {
 
 /// The numbers of a filter. Belongs to the bytes it was parsed from.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Shape {
+pub(super) struct FilterShape {
     lines: u32,
     probes: u32,
 }
 
-impl Shape {
+impl FilterShape {
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, Damage> {
         let tail = bytes.len().checked_sub(TAIL_LEN);
         let tail = tail.ok_or(Damage::new("filter is cut short", 0))?;
@@ -152,7 +152,7 @@ mod tests {
         let mut bytes = Vec::new();
         let inside = hashes(0..keys);
         encode(&inside, bits, &mut bytes);
-        let shape = Shape::parse(&bytes).unwrap();
+        let shape = FilterShape::parse(&bytes).unwrap();
         assert!(inside.iter().all(|&hash| shape.may_contain(&bytes, hash)), "never a false no");
         let asked = 200_000;
         let outside = hashes(keys..keys + asked);
@@ -181,12 +181,12 @@ mod tests {
         let mut bytes = Vec::new();
         encode(&hashes(0..1000), 10, &mut bytes);
         for len in 0..bytes.len() {
-            assert!(Shape::parse(&bytes[..len]).is_err(), "{len}");
+            assert!(FilterShape::parse(&bytes[..len]).is_err(), "{len}");
         }
         let end = bytes.len();
         for probes in [0u32, 25, u32::MAX] {
             bytes[end - 4..].copy_from_slice(&probes.to_le_bytes());
-            assert!(Shape::parse(&bytes).is_err(), "{probes} probes");
+            assert!(FilterShape::parse(&bytes).is_err(), "{probes} probes");
         }
     }
 }

@@ -14,7 +14,7 @@ use super::block::Block;
 use super::cursor::{TableCursor, Walk};
 use super::format::{FOOTER_LEN, Footer, Section, TRAILER_LEN, reseal};
 use super::index;
-use super::reader::{ReadOptions, TableReader, Touched};
+use super::reader::{ReadOptions, ReadStats, TableReader};
 use super::scan::TableScan;
 use super::verify::verify;
 use super::{cursor, properties};
@@ -89,7 +89,7 @@ pub(crate) fn check_table(bytes: &[u8]) {
 
 fn check_reader(bytes: &Bytes, salt: u64, access: TableAccess) -> Result<()> {
     let reader = open_table(bytes, salt, access, 1 << 16)?;
-    let mut touched = Touched::default();
+    let mut touched = ReadStats::default();
     let mut cursor = reader.cursor();
     let mut keys = vec![Vec::new(), b"key".to_vec(), vec![0xff; 20]];
     for seek in [TableCursor::seek_first, TableCursor::seek_last] {
@@ -159,12 +159,12 @@ pub(crate) fn check_block(bytes: &[u8]) {
 }
 
 fn check_parts(bytes: &[u8]) {
-    if let Ok(shape) = index::Shape::parse(bytes, u64::MAX) {
+    if let Ok(shape) = index::IndexShape::parse(bytes, u64::MAX) {
         let index = shape.on(bytes);
         let at = index.find(bytes);
         let _ = (index.block(at), index.separator_is(at, bytes), index.check_words());
     }
-    if let Ok(filter) = super::filter::Shape::parse(bytes) {
+    if let Ok(filter) = super::filter::FilterShape::parse(bytes) {
         let _ = filter.may_contain(bytes, KeyHash::of(bytes));
     }
     let _ = properties::Properties::decode(bytes);
@@ -182,7 +182,7 @@ pub(crate) fn blocks(bytes: &[u8]) -> Vec<Vec<u8>> {
     };
     let index = reader.index();
     let places = (0..index.blocks()).map_while(|at| Some((at, index.block(at)?)));
-    let block = |(at, place)| reader.block(at, place, &mut Touched::default()).ok();
+    let block = |(at, place)| reader.block(at, place, &mut ReadStats::default()).ok();
     places.map_while(block).map(|block| reader.bytes_of(&block).to_vec()).collect()
 }
 
@@ -210,7 +210,7 @@ pub(crate) fn mend_checksums(bytes: &mut [u8]) {
     let (start, end) =
         (footer.index.offset as usize, (footer.index.offset + footer.index.len) as usize);
     let index_bytes = bytes.get(start..end).unwrap_or_default().to_vec();
-    let Ok(shape) = index::Shape::parse(&index_bytes, footer.index.offset) else {
+    let Ok(shape) = index::IndexShape::parse(&index_bytes, footer.index.offset) else {
         return;
     };
     let index = shape.on(&index_bytes);

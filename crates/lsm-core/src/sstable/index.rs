@@ -14,7 +14,7 @@
 //! level and without branching, how many words are below its own. Only if a separator has the
 //! very same word are whole separators compared.
 //!
-//! Invariants: what [`Shape::parse`] accepted is in bounds and in order; nothing else is, and
+//! Invariants: what [`IndexShape::parse`] accepted is in bounds and in order; nothing else is, and
 //! other bytes give wrong answers but neither panics nor endless loops.
 
 use std::cmp::Ordering;
@@ -46,7 +46,7 @@ struct Level {
 
 /// Where the parts of an index are. Belongs to the bytes it was parsed from.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Shape {
+pub(super) struct IndexShape {
     blocks: usize,
     depth: usize,
     levels: [Level; LEVELS_MAX],
@@ -70,7 +70,7 @@ impl BlockPlace {
     }
 }
 
-impl Shape {
+impl IndexShape {
     /// Lays out an index of so many blocks.
     fn new(blocks: u32, prefix_len: u32) -> Option<Self> {
         let blocks = blocks as usize;
@@ -121,7 +121,7 @@ impl Shape {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Index<'a> {
     bytes: &'a [u8],
-    shape: &'a Shape,
+    shape: &'a IndexShape,
 }
 
 impl<'a> Index<'a> {
@@ -334,7 +334,7 @@ impl IndexBuilder {
         // They are in order: what the outermost have in common, all have.
         let prefix_len = common_len(self.separator(0), last);
         let heap_len = self.separators.len() - blocks * prefix_len;
-        let shape = Shape::new(u32::try_from(blocks).ok()?, u32::try_from(prefix_len).ok()?)?;
+        let shape = IndexShape::new(u32::try_from(blocks).ok()?, u32::try_from(prefix_len).ok()?)?;
 
         let start = out.len();
         put_u32(out, u32::try_from(blocks).ok()?);
@@ -358,7 +358,7 @@ impl IndexBuilder {
         Some(())
     }
 
-    fn encode_levels(&self, shape: &Shape, prefix_len: usize, out: &mut Vec<u8>) {
+    fn encode_levels(&self, shape: &IndexShape, prefix_len: usize, out: &mut Vec<u8>) {
         let leaf = (0..self.places.len()).map(|at| word(&self.separator(at)[prefix_len..]));
         let mut levels = vec![leaf.collect::<Vec<u64>>()];
         while levels.len() < shape.depth {

@@ -18,7 +18,7 @@ fn build(separators: &[Vec<u8>]) -> Vec<u8> {
 
 fn check(separators: &[Vec<u8>], probes: &[Vec<u8>]) {
     let bytes = build(separators);
-    let shape = Shape::parse(&bytes, separators.len() as u64 * 100).unwrap();
+    let shape = IndexShape::parse(&bytes, separators.len() as u64 * 100).unwrap();
     let index = shape.on(&bytes);
     assert_eq!(index.blocks(), separators.len());
     index.check_words().unwrap();
@@ -98,16 +98,16 @@ fn every_cut_and_every_lie_of_a_count_is_damage() {
     let separators: Vec<_> = (0u16..100).map(|i| i.to_be_bytes().to_vec()).collect();
     let bytes = build(&separators);
     for len in 0..bytes.len() {
-        assert!(Shape::parse(&bytes[..len], 10_000).is_err(), "cut to {len}");
+        assert!(IndexShape::parse(&bytes[..len], 10_000).is_err(), "cut to {len}");
     }
     for field in [0, 4, 8] {
         for wrong in [0u32, 99, 101, u32::MAX] {
             let mut lie = bytes.clone();
             if lie[field..field + 4] != wrong.to_le_bytes() {
                 lie[field..field + 4].copy_from_slice(&wrong.to_le_bytes());
-                assert!(Shape::parse(&lie, 10_000).is_err(), "{field}: {wrong}");
+                assert!(IndexShape::parse(&lie, 10_000).is_err(), "{field}: {wrong}");
             }
         }
     }
-    assert!(Shape::parse(&bytes, 9000).is_err(), "blocks behind the end of the data");
+    assert!(IndexShape::parse(&bytes, 9000).is_err(), "blocks behind the end of the data");
 }

@@ -31,10 +31,10 @@ use parking_lot::Mutex;
 
 /// A table as versions name it, open or not.
 #[derive(Debug)]
-pub(crate) struct TableHandle(Arc<Slot>);
+pub(crate) struct TableHandle(Arc<TableSlot>);
 
 #[derive(Debug)]
-struct Slot {
+struct TableSlot {
     number: FileNumber,
     bytes: u64,
     salt: u64,
@@ -48,7 +48,7 @@ struct Slot {
 impl TableHandle {
     /// A handle on a table that should be `bytes` long and carry `salt`. Touches no file.
     pub(crate) fn new(number: FileNumber, bytes: u64, salt: u64) -> Self {
-        Self(Arc::new(Slot {
+        Self(Arc::new(TableSlot {
             number,
             bytes,
             salt,
@@ -94,7 +94,7 @@ pub(crate) struct OpenTables {
 /// Those that hold a reader, and the hand that goes round.
 #[derive(Debug)]
 struct Ring {
-    slots: Vec<Weak<Slot>>,
+    slots: Vec<Weak<TableSlot>>,
     hand: usize,
     open_max: usize,
 }
@@ -166,7 +166,7 @@ impl OpenTables {
         open.filter(|slot| slot.reader.load().is_some()).count()
     }
 
-    fn open_file(&self, slot: &Slot) -> Result<(Arc<dyn ReadFile>, PathBuf)> {
+    fn open_file(&self, slot: &TableSlot) -> Result<(Arc<dyn ReadFile>, PathBuf)> {
         let path = FileName::Table(slot.number).in_dir(&self.dir);
         let opened = self.fs.open_read(&path);
         // Only now: whoever opens the folder next may have removed the file, or made another.
@@ -181,7 +181,7 @@ impl OpenTables {
     }
 
     #[cold]
-    fn open(&self, slot: &Arc<Slot>) -> Result<OpenTable> {
+    fn open(&self, slot: &Arc<TableSlot>) -> Result<OpenTable> {
         let _opening = slot.opening.lock();
         if let Some(open) = OpenTable::new(slot.reader.load()) {
             return Ok(open);
@@ -199,7 +199,11 @@ impl OpenTables {
 
 impl Ring {
     /// Takes in a table that was opened, and returns the reader that had to go for it.
-    fn admit(&mut self, slot: &Arc<Slot>, reader: &Arc<TableReader>) -> Option<Arc<TableReader>> {
+    fn admit(
+        &mut self,
+        slot: &Arc<TableSlot>,
+        reader: &Arc<TableReader>,
+    ) -> Option<Arc<TableReader>> {
         slot.reader.store(Some(Arc::clone(reader)));
         let weak = Arc::downgrade(slot);
         if self.slots.len() < self.open_max {

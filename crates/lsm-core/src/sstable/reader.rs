@@ -43,7 +43,7 @@ pub(crate) struct ReadOptions {
 
 /// What lookups cost. Plain numbers: each thread counts for itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Touched {
+pub(crate) struct ReadStats {
     /// Tables that were asked.
     pub(crate) tables: u64,
     /// Filters that said no: nothing else was touched.
@@ -64,9 +64,9 @@ pub(crate) struct Touched {
 #[derive(Debug)]
 pub(crate) struct TableReader {
     bytes: TableBytes,
-    index: index::Shape,
+    index: index::IndexShape,
     index_at: Section,
-    filter: Option<(filter::Shape, Section)>,
+    filter: Option<(filter::FilterShape, Section)>,
     verification: Verification,
     salt: u64,
     /// A bit a block: whether its checksum was compared.
@@ -100,7 +100,7 @@ pub(super) enum BlockBytes {
 }
 
 /// What one block said about a key.
-enum Answer {
+enum BlockAnswer {
     Found(Tag, Value),
     Missing,
     /// All of its entries are before the key.
@@ -164,7 +164,7 @@ impl TableReader {
         hash: KeyHash,
         line: Option<&FilterLine>,
         seq: SeqNo,
-        touched: &mut Touched,
+        touched: &mut ReadStats,
     ) -> Result<Option<(Tag, Value)>> {
         touched.tables += 1;
         if let Some(line) = line {
@@ -186,18 +186,18 @@ impl TableReader {
         &self,
         key: &[u8],
         tag: Tag,
-        touched: &mut Touched,
+        touched: &mut ReadStats,
     ) -> Result<Option<(Tag, Value)>> {
         let index = self.index();
         let mut at = index.find(key);
         while let Some(place) = index.block(at) {
             touched.blocks += 1;
             match self.get_in_block(at, place, key, tag, touched)? {
-                Answer::Found(tag, value) => return Ok(Some((tag, value))),
-                Answer::Missing => return Ok(None),
+                BlockAnswer::Found(tag, value) => return Ok(Some((tag, value))),
+                BlockAnswer::Missing => return Ok(None),
                 // Older versions may be in the next block, if this one ends with the key.
-                Answer::Behind if index.separator_is(at, key) => at += 1,
-                Answer::Behind => return Ok(None),
+                BlockAnswer::Behind if index.separator_is(at, key) => at += 1,
+                BlockAnswer::Behind => return Ok(None),
             }
         }
         Ok(None)
@@ -210,19 +210,19 @@ impl TableReader {
         place: BlockPlace,
         key: &[u8],
         tag: Tag,
-        touched: &mut Touched,
-    ) -> Result<Answer> {
+        touched: &mut ReadStats,
+    ) -> Result<BlockAnswer> {
         let block = self.block(at, place, touched)?;
         let bytes = self.bytes_of(&block);
         let found = Block::parse(bytes).and_then(|parsed| parsed.seek(key, tag));
         let found = match found {
             Ok(Some(found)) if found.same_key => found.entry,
-            Ok(Some(_)) => return Ok(Answer::Missing),
-            Ok(None) => return Ok(Answer::Behind),
+            Ok(Some(_)) => return Ok(BlockAnswer::Missing),
+            Ok(None) => return Ok(BlockAnswer::Behind),
             Err(damage) => return Err(self.block_error(at, damage)),
         };
         let value = self.value(&block, found.value());
-        Ok(Answer::Found(found.tag, value))
+        Ok(BlockAnswer::Found(found.tag, value))
     }
 
     #[inline]
@@ -280,7 +280,7 @@ impl TableReader {
         &self,
         at: usize,
         place: BlockPlace,
-        touched: &mut Touched,
+        touched: &mut ReadStats,
     ) -> Result<BlockBytes> {
         if let TableBytes::Mapped(map) = &self.bytes
             && place.codec == Codec::None
@@ -293,7 +293,7 @@ impl TableReader {
     }
 
     /// A block that does not lie in memory as it is.
-    fn held_block(&self, place: BlockPlace, touched: &mut Touched) -> Result<Bytes> {
+    fn held_block(&self, place: BlockPlace, touched: &mut ReadStats) -> Result<Bytes> {
         if let Some(bytes) = self.cache.get(self.number.0, place.offset) {
             touched.cache_hits += 1;
             return Ok(bytes);
@@ -404,8 +404,8 @@ fn slice(map: &Mapping, section: Section) -> &[u8] {
 #[derive(Debug)]
 pub(super) struct Parts {
     pub(super) footer: Footer,
-    pub(super) index: index::Shape,
-    pub(super) filter: Option<filter::Shape>,
+    pub(super) index: index::IndexShape,
+    pub(super) filter: Option<filter::FilterShape>,
     pub(super) properties: Properties,
 }
 
@@ -459,9 +459,9 @@ impl Parts {
     ) -> Result<Self> {
         let at = |section: Section| move |damage: Damage| damage.error_at(section.offset);
         let data_end = footer.filter.unwrap_or(footer.index).offset;
-        let index = index::Shape::parse(index, data_end).map_err(at(footer.index))?;
+        let index = index::IndexShape::parse(index, data_end).map_err(at(footer.index))?;
         let filter_at = at(footer.filter.unwrap_or_default());
-        let filter = filter.map(filter::Shape::parse).transpose().map_err(filter_at)?;
+        let filter = filter.map(filter::FilterShape::parse).transpose().map_err(filter_at)?;
         let properties = Properties::decode(properties).map_err(at(footer.properties))?;
         Ok(Self { footer, index, filter, properties })
     }

@@ -11,7 +11,7 @@ use super::compress::Codec;
 use super::fuzzing::{MemoryTable, NAME, open_table};
 use super::properties::Properties;
 use super::properties::Shadowed;
-use super::reader::{TableReader, Touched};
+use super::reader::{ReadStats, TableReader};
 use super::scan::TableScan;
 use super::verify::verify;
 use crate::iter::Cursor;
@@ -154,7 +154,7 @@ pub(super) fn get(
 ) -> lsm_log::error::Result<Option<(Tag, Vec<u8>)>> {
     let hash = KeyHash::of(key);
     let line = reader.filter_line(hash);
-    let found = reader.get(key, hash, line.as_ref(), seq, &mut Touched::default())?;
+    let found = reader.get(key, hash, line.as_ref(), seq, &mut ReadStats::default())?;
     Ok(found.map(|(tag, value)| (tag, value.to_vec())))
 }
 
@@ -406,7 +406,7 @@ fn touched_tells_what_a_lookup_cost() {
     }
     let bytes = build(&model, TableOptions { codec: Codec::Lz4, ..OPTIONS });
     let reader = open_table(&bytes, SALT, TableAccess::Mapped, 1 << 20).unwrap();
-    let mut touched = Touched::default();
+    let mut touched = ReadStats::default();
     let mut ask = |key: u32| {
         let key = key.to_be_bytes();
         let hash = KeyHash::of(&key);

@@ -26,8 +26,8 @@ use lsm_log::error::{Error, Result};
 use lsm_log::file_name::{FileName, FileNumber};
 use lsm_log::fs::{Fs, WriteFile};
 use lsm_log::wal::{
-    self, Base, Format, Found, HEADER_LEN, Header, Lsn, Nonce, PAYLOAD_LEN_MAX, Place, Records,
-    find_nonce, find_witness, read_whole,
+    self, FileBase, Format, FoundNonce, HEADER_LEN, Header, Lsn, Nonce, PAYLOAD_LEN_MAX,
+    RecordPlace, Records, find_nonce, find_witness, read_whole,
 };
 
 pub(super) const MANIFEST: Format = Format { magic: *b"lsm-man\n", version: 2, name: "manifest" };
@@ -183,7 +183,13 @@ impl Manifest {
             return Err(Error::invalid(message).in_file(&self.path));
         }
         let (number, nonce, offset) = (self.number, self.nonce, self.end + out.len());
-        wal::encode(out, Place { number, nonce, offset }, self.sequence, self.synced, payload);
+        wal::encode(
+            out,
+            RecordPlace { number, nonce, offset },
+            self.sequence,
+            self.synced,
+            payload,
+        );
         Ok(())
     }
 
@@ -218,7 +224,7 @@ pub(super) fn decode(bytes: &[u8], number: FileNumber) -> Result<(Vec<Edit>, usi
         return Err(Error::corrupt("manifest header is damaged").at(0));
     };
     header.check(number, header.owner, &MANIFEST)?;
-    let Found::Nonce(nonce) = find_nonce(bytes, number) else {
+    let FoundNonce::Nonce(nonce) = find_nonce(bytes, number) else {
         return Err(Error::corrupt("the nonce of the manifest is damaged").at(HEADER_LEN as u64));
     };
     let mut records = Records::new(bytes, number, nonce, Lsn(0), 0);
@@ -246,7 +252,7 @@ pub(super) fn decode(bytes: &[u8], number: FileNumber) -> Result<(Vec<Edit>, usi
     }
     header.check(number, edits[0].database_id.unwrap_or_default(), &MANIFEST)?;
     let at = Lsn(end as u64);
-    let base = Base::Known(Lsn(0));
+    let base = FileBase::Known(Lsn(0));
     if let Some(witness) = find_witness(bytes, number, nonce, base, end, at, expected) {
         let message =
             format!("edit is damaged: the record at offset {witness} shows that it was durable");

@@ -43,9 +43,9 @@ fn encoded(edit: &Edit) -> Vec<u8> {
 }
 
 /// Where the next record of manifest 1 goes.
-fn place(bytes: &[u8]) -> Place {
+fn place(bytes: &[u8]) -> RecordPlace {
     let number = FileNumber(1);
-    Place { number, nonce: nonce(number), offset: bytes.len() }
+    RecordPlace { number, nonce: nonce(number), offset: bytes.len() }
 }
 
 fn load(fs: &TestFs) -> Result<Option<Loaded>> {
@@ -374,7 +374,7 @@ fn any_bytes_are_read() {
     Header { number, base: Lsn(0), synced: Lsn(0), owner: 0 }.encode(&MANIFEST, &mut written);
     nonce.encode(number, &mut written);
     for sequence in 0..4 {
-        let place = Place { number, nonce, offset: written.len() };
+        let place = RecordPlace { number, nonce, offset: written.len() };
         let edit = Edit { snapshot_end: sequence == 1, ..edit(sequence) };
         wal::encode(&mut written, place, sequence, Lsn(0), &encoded(&edit));
     }

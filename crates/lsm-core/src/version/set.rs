@@ -51,11 +51,11 @@ pub(crate) struct VersionSet {
     nonces: Nonces,
     limits: Limits,
     obsolete_files: Arc<ObsoleteFiles>,
-    state: Mutex<State>,
+    state: Mutex<SetState>,
 }
 
 #[derive(Debug)]
-struct State {
+struct SetState {
     catalog: Catalog,
     /// `None` while the set only reads.
     manifest: Option<Writing>,
@@ -92,13 +92,13 @@ impl VersionSet {
             nonces,
             limits,
             obsolete_files: Arc::clone(catalog.obsolete_files()),
-            state: Mutex::new(State { catalog, manifest: None, failed: None }),
+            state: Mutex::new(SetState { catalog, manifest: None, failed: None }),
         }
     }
 
     /// Begins a new manifest, which holds all of the catalog: from here on there may be edits.
     pub(crate) fn start_writing(&self) -> Result<()> {
-        let State { catalog, manifest, failed } = &mut *self.state.lock();
+        let SetState { catalog, manifest, failed } = &mut *self.state.lock();
         self.switch_manifest(catalog, manifest, failed)
     }
 
@@ -181,8 +181,8 @@ impl VersionSet {
     }
 
     /// Begins a new manifest if that in force is long enough.
-    fn replace_if_full(&self, state: &mut State) -> Result<()> {
-        let State { catalog, manifest, failed } = state;
+    fn replace_if_full(&self, state: &mut SetState) -> Result<()> {
+        let SetState { catalog, manifest, failed } = state;
         if manifest.as_ref().is_none_or(|w| w.manifest.bytes() <= w.full_at) {
             return Ok(());
         }

@@ -50,7 +50,7 @@ pub enum CrashImage {
 /// A file system in memory that keeps synced and unsynced state apart; clones share it.
 #[derive(Clone, Debug)]
 pub struct CrashFs {
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<CrashState>>,
     locks: Locks,
 }
 
@@ -113,7 +113,7 @@ impl CrashFs {
     }
 
     fn with_names(names: Names<CrashFile>) -> Self {
-        let state = State {
+        let state = CrashState {
             durable: names.clone(),
             names,
             unsynced: Vec::new(),
@@ -124,14 +124,14 @@ impl CrashFs {
     }
 
     /// Runs an operation that changes nothing.
-    fn look<T>(&self, operation: impl FnOnce(&State) -> io::Result<T>) -> io::Result<T> {
+    fn look<T>(&self, operation: impl FnOnce(&CrashState) -> io::Result<T>) -> io::Result<T> {
         let state = self.state.lock();
         state.check_alive()?;
         operation(&state)
     }
 
     /// Runs an operation that, if it succeeds, is an event.
-    fn change<T>(&self, operation: impl FnOnce(&mut State) -> io::Result<T>) -> io::Result<T> {
+    fn change<T>(&self, operation: impl FnOnce(&mut CrashState) -> io::Result<T>) -> io::Result<T> {
         let mut state = self.state.lock();
         state.check_alive()?;
         let done = operation(&mut state)?;
@@ -254,7 +254,7 @@ impl Fs for CrashFs {
 
 /// Names on disk and in the system's cache, and the clock of events.
 #[derive(Debug)]
-struct State {
+struct CrashState {
     /// What programs see.
     names: Names<CrashFile>,
     /// What is surely on disk.
@@ -265,7 +265,7 @@ struct State {
     crash_after: Option<u64>,
 }
 
-impl State {
+impl CrashState {
     fn check_alive(&self) -> io::Result<()> {
         match self.crash_after {
             Some(end) if self.events >= end => Err(io::Error::other("the machine has crashed")),

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::fault_plan::{Fault, Op, Plan, Strike};
+use super::fault_plan::{Fault, FaultPlan, Op, Strike};
 use super::names::normal;
 use super::traits::{Access, Fs, Lock, LockMode, Mapping, ReadFile, Space, WriteFile};
 use parking_lot::Mutex;
@@ -23,7 +23,7 @@ use parking_lot::Mutex;
 #[derive(Clone, Debug)]
 pub struct FaultFs {
     inner: Arc<dyn Fs>,
-    plan: Arc<Mutex<Plan>>,
+    plan: Arc<Mutex<FaultPlan>>,
     disk: Arc<Mutex<Disk>>,
 }
 

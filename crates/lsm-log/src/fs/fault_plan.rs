@@ -174,12 +174,12 @@ impl Fault {
 
 /// The faults to come, and a count of what was asked for.
 #[derive(Debug, Default)]
-pub(super) struct Plan {
+pub(super) struct FaultPlan {
     faults: Vec<Fault>,
     counts: HashMap<Op, u64>,
 }
 
-impl Plan {
+impl FaultPlan {
     pub(super) fn add(&mut self, fault: Fault) {
         self.faults.push(fault);
     }

@@ -3,7 +3,7 @@
 use super::OWNER;
 use crate::file_name::FileNumber;
 use crate::wal::{
-    ALIGN, HEADER_LEN, Header, LOG, Lsn, Nonce, PAYLOAD_LEN_MAX, Place, RECORD_HEADER_LEN,
+    ALIGN, HEADER_LEN, Header, LOG, Lsn, Nonce, PAYLOAD_LEN_MAX, RECORD_HEADER_LEN, RecordPlace,
     SEGMENT_BYTES_MAX, encode,
 };
 
@@ -14,7 +14,7 @@ pub fn examples() -> Vec<(&'static str, Vec<u8>)> {
     Header { number, base: Lsn(4096), synced: Lsn(4000), owner: OWNER }.encode(&LOG, &mut header);
     nonce.encode(number, &mut header);
     let mut record = Vec::new();
-    encode(&mut record, Place { number, nonce, offset: HEADER_LEN }, 3, Lsn(4000), b"hello");
+    encode(&mut record, RecordPlace { number, nonce, offset: HEADER_LEN }, 3, Lsn(4000), b"hello");
     vec![("log-header", header), ("log-record", record)]
 }
 

@@ -10,7 +10,7 @@
 
 use crate::coding::u64_at;
 use crate::file_name::FileNumber;
-use crate::wal::{Found, HEADER_LEN, Lsn, Nonce, Place, Records, encode, find_nonce};
+use crate::wal::{FoundNonce, HEADER_LEN, Lsn, Nonce, RecordPlace, Records, encode, find_nonce};
 
 /// The upper half of each word of a marked value.
 const MARK: u64 = 0xf0f0;
@@ -42,7 +42,7 @@ impl Target {
     pub fn of(segment: &[u8]) -> Option<Self> {
         let number = FileNumber(u64_at(segment, 8)?);
         let base = u64_at(segment, 16)?;
-        let Found::Nonce(nonce) = find_nonce(segment, number) else { return None };
+        let FoundNonce::Nonce(nonce) = find_nonce(segment, number) else { return None };
         let mut records = Records::new(segment, number, nonce, Lsn(base), 0);
         while let Ok(Some(_)) = records.read_next() {}
         let (end, last_sequence) = (records.offset(), records.last_sequence());
@@ -51,7 +51,7 @@ impl Target {
 
     /// A record for `offset` of this segment, which claims that all before it is durable.
     pub fn record(&self, nonce: u64, offset: usize, sequence: u64, payload: &[u8]) -> Vec<u8> {
-        let place = Place { number: self.number, nonce: Nonce(nonce), offset };
+        let place = RecordPlace { number: self.number, nonce: Nonce(nonce), offset };
         let mut record = Vec::new();
         encode(&mut record, place, sequence, Lsn(self.base + offset as u64), payload);
         record

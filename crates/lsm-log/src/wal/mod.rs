@@ -42,17 +42,17 @@ mod writer;
 
 pub use ahead::{SegmentJob, SegmentPromise};
 pub use log::{FullSegment, Log, LogConfig};
-pub use nonce::{Found, Nonce, Nonces};
+pub use nonce::{FoundNonce, Nonce, Nonces};
 pub use reader::{
     Damage, LogRecord, Replayed, SegmentInfo, StartedSegment, read_whole, replay, replay_to_damage,
 };
 pub use record::{
     ALIGN, CHECKSUM_AT, Format, Frame, HEADER_LEN, Header, LOG, Lsn, NONCE_AT, PAYLOAD_LEN_MAX,
-    Place, RECORD_HEADER_LEN, encode, find_nonce, record_len,
+    RECORD_HEADER_LEN, RecordPlace, encode, find_nonce, record_len,
 };
 pub use record_reader::RecordReader;
 pub use rewrite::rewrite_and_sync;
-pub use scan::{Base, Records, find_witness};
+pub use scan::{FileBase, Records, find_witness};
 pub use segment::{SEGMENT_BYTES_MAX, Segment, clear_header, prepare};
 pub use segment_state::{SegmentState, is_started, segment_number, segment_path};
 pub use syncer::Syncer;

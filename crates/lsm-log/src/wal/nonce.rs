@@ -35,10 +35,10 @@ impl fmt::Debug for Nonce {
 
 /// Where nonces come from.
 #[derive(Clone)]
-pub struct Nonces(Source);
+pub struct Nonces(NonceSource);
 
 #[derive(Clone)]
-enum Source {
+enum NonceSource {
     Random(RandomState),
     Seeded(u64),
 }
@@ -55,22 +55,22 @@ impl Nonces {
     /// from it.
     pub fn new(seed: Option<u64>) -> Self {
         // The keys that std draws for its hash maps, of 128 bits: one nonce says nothing of others.
-        Self(seed.map_or_else(|| Source::Random(RandomState::new()), Source::Seeded))
+        Self(seed.map_or_else(|| NonceSource::Random(RandomState::new()), NonceSource::Seeded))
     }
 
     /// The nonce of a file that is about to be made. No two files that were written to had the same
     /// number, so they have different nonces also if their seeds are the same.
     pub fn draw(&self, number: FileNumber) -> Nonce {
         Nonce(match &self.0 {
-            Source::Random(keys) => keys.hash_one(number.0),
-            Source::Seeded(seed) => xxh3_64_with_seed(&number.0.to_le_bytes(), *seed),
+            NonceSource::Random(keys) => keys.hash_one(number.0),
+            NonceSource::Seeded(seed) => xxh3_64_with_seed(&number.0.to_le_bytes(), *seed),
         })
     }
 }
 
 /// What stands where a file's nonce should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Found {
+pub enum FoundNonce {
     /// That of this file.
     Nonce(Nonce),
     /// That of an earlier life of the file, under another number.
@@ -92,15 +92,15 @@ impl Nonce {
     }
 
     /// What [`encode`](Self::encode) wrote, if it was for file `number`.
-    pub(super) fn decode(bytes: &[u8], number: FileNumber) -> Found {
+    pub(super) fn decode(bytes: &[u8], number: FileNumber) -> FoundNonce {
         // The first checksum is of the nonce, the second of both and of the number.
         let holds = |salt, len: usize| {
             bytes.get(..len).is_some_and(|b| u32_at(bytes, len) == Some(checksum(salt, b)))
         };
         match u64_at(bytes, 0) {
-            Some(nonce) if holds(0, 8) && holds(number.0, 12) => Found::Nonce(Self(nonce)),
-            Some(_) if holds(0, 8) => Found::Earlier,
-            _ => Found::Nothing,
+            Some(nonce) if holds(0, 8) && holds(number.0, 12) => FoundNonce::Nonce(Self(nonce)),
+            Some(_) if holds(0, 8) => FoundNonce::Earlier,
+            _ => FoundNonce::Nothing,
         }
     }
 }
@@ -121,15 +121,15 @@ mod tests {
     fn a_nonce_comes_back_for_its_own_file_only() {
         let nonce = Nonce(0x0123_4567_89ab_cdef);
         let bytes = encoded(nonce);
-        assert_eq!(Nonce::decode(&bytes, NUMBER), Found::Nonce(nonce));
+        assert_eq!(Nonce::decode(&bytes, NUMBER), FoundNonce::Nonce(nonce));
         for other in [0, 1, 6, 8, 1 << 40].map(FileNumber) {
-            assert_eq!(Nonce::decode(&bytes, other), Found::Earlier);
+            assert_eq!(Nonce::decode(&bytes, other), FoundNonce::Earlier);
         }
         for len in 0..NONCE_LEN {
             let found = Nonce::decode(&bytes[..len], NUMBER);
-            assert!(!matches!(found, Found::Nonce(_)), "{len}");
+            assert!(!matches!(found, FoundNonce::Nonce(_)), "{len}");
         }
-        assert_eq!(Nonce::decode(&[0; NONCE_LEN], NUMBER), Found::Nothing);
+        assert_eq!(Nonce::decode(&[0; NONCE_LEN], NUMBER), FoundNonce::Nothing);
     }
 
     #[test]
@@ -138,7 +138,7 @@ mod tests {
         for bit in 0..intact.len() * 8 {
             let mut bytes = intact.clone();
             bytes[bit / 8] ^= 1 << (bit % 8);
-            assert!(!matches!(Nonce::decode(&bytes, NUMBER), Found::Nonce(_)), "bit {bit}");
+            assert!(!matches!(Nonce::decode(&bytes, NUMBER), FoundNonce::Nonce(_)), "bit {bit}");
         }
     }
 

@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::nonce::Nonce;
-use super::record::{HEADER_LEN, Header, LOG, Lsn, Place, RECORD_LEN_MIN};
-use super::scan::{Base, Records, find_witness, records_behind};
+use super::record::{HEADER_LEN, Header, LOG, Lsn, RECORD_LEN_MIN, RecordPlace};
+use super::scan::{FileBase, Records, find_witness, records_behind};
 use super::segment::{SEGMENT_BYTES_MAX, no_nonce};
 use super::segment_state::SegmentHeader;
 use crate::error::{Error, Result};
@@ -216,7 +216,7 @@ impl Opened {
 
 /// The place where the records end.
 #[derive(Debug)]
-struct Stop {
+struct LogEnd {
     path: PathBuf,
     offset: usize,
     /// A later record of the same segment that shows that there was more.
@@ -271,7 +271,7 @@ impl Replay<'_> {
         segment: &Opened,
         next: Option<&Opened>,
         visit: &mut dyn FnMut(LogRecord<'_>) -> Result<()>,
-    ) -> Result<Stop> {
+    ) -> Result<LogEnd> {
         self.load(segment)?;
         let Some(header) = segment.header else {
             return self.stop(segment, None, HEADER_LEN, 0);
@@ -306,7 +306,7 @@ impl Replay<'_> {
         self.found.torn = records.is_cut(self.synced);
         let offset = records.offset();
         if next.is_some_and(|next| next.starts_at(self.found.end)) {
-            return Ok(Stop {
+            return Ok(LogEnd {
                 path: segment.path.clone(),
                 offset,
                 witness: None,
@@ -350,7 +350,7 @@ impl Replay<'_> {
         base: Option<Lsn>,
         from: usize,
         offset: usize,
-    ) -> Result<Stop> {
+    ) -> Result<LogEnd> {
         // A close says all there is to say.
         let witness = match self.closed_at {
             Some(_) => None,
@@ -360,12 +360,12 @@ impl Replay<'_> {
             Some(_) => self.records_behind(segment, base, from)?,
             None => Vec::new(),
         };
-        Ok(Stop { path: segment.path.clone(), offset, witness, behind })
+        Ok(LogEnd { path: segment.path.clone(), offset, witness, behind })
     }
 
     fn witness(&self, segment: &Opened, base: Option<Lsn>, from: usize) -> Result<Option<usize>> {
         let (at, last_sequence) = (self.found.end, self.found.last_sequence);
-        let base = base.map_or(Base::AtMost(self.highest), Base::Known);
+        let base = base.map_or(FileBase::AtMost(self.highest), FileBase::Known);
         let (number, nonce) = (segment.info.number, segment.nonce()?);
         Ok(find_witness(&self.buffer, number, nonce, base, from, at, last_sequence))
     }
@@ -379,7 +379,7 @@ impl Replay<'_> {
         // Without a header nothing of the segment is a part of the log.
         let Some(base) = base else { return Ok(Vec::new()) };
         let (number, nonce) = (segment.info.number, segment.nonce()?);
-        let first = Place { number, nonce, offset: from };
+        let first = RecordPlace { number, nonce, offset: from };
         Ok(records_behind(&self.buffer, first, base, self.found.last_sequence))
     }
 
@@ -387,7 +387,7 @@ impl Replay<'_> {
     /// error unless nothing of the log lies in later segments.
     fn judge(
         &mut self,
-        stop: Stop,
+        stop: LogEnd,
         next: Option<Opened>,
         mut rest: std::slice::Iter<'_, SegmentInfo>,
     ) -> Result<Option<Damage>> {

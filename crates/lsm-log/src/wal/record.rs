@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use super::nonce::{Found, NONCE_LEN, Nonce};
+use super::nonce::{FoundNonce, NONCE_LEN, Nonce};
 use crate::checksum::checksum;
 use crate::coding::{put_u32, put_u64, u32_at, u64_at};
 use crate::error::{Error, Result};
@@ -34,10 +34,10 @@ impl fmt::Display for Lsn {
 
 /// Bytes before the first record of a file: its header, and behind that its nonce.
 pub const HEADER_LEN: usize = NONCE_AT + NONCE_LEN;
-/// Place of the version in the header. It and the checksum behind it stay where they are in all
+/// RecordPlace of the version in the header. It and the checksum behind it stay where they are in all
 /// versions.
 const VERSION_AT: usize = 40;
-/// Place of the checksum in the header, which covers all before it.
+/// RecordPlace of the checksum in the header, which covers all before it.
 pub const CHECKSUM_AT: usize = VERSION_AT + 4;
 /// Where the header ends and the [`Nonce`] stands.
 pub const NONCE_AT: usize = CHECKSUM_AT + 4;
@@ -148,7 +148,7 @@ impl Header {
 }
 
 /// The nonce in the first bytes of file `number`.
-pub fn find_nonce(bytes: &[u8], number: FileNumber) -> Found {
+pub fn find_nonce(bytes: &[u8], number: FileNumber) -> FoundNonce {
     Nonce::decode(bytes.get(NONCE_AT..HEADER_LEN).unwrap_or_default(), number)
 }
 
@@ -176,7 +176,7 @@ impl Frame<'_> {
 /// that are a record here: neither their checksum nor their `synced` would be right, which is one
 /// chance in 2^32 for the one and, in a log of a TiB, one in 2^24 for the other.
 #[derive(Clone, Copy, Debug)]
-pub struct Place {
+pub struct RecordPlace {
     /// The number in the file's name.
     pub number: FileNumber,
     /// That of the file.
@@ -185,7 +185,7 @@ pub struct Place {
     pub offset: usize,
 }
 
-impl Place {
+impl RecordPlace {
     /// Another one in the same file.
     #[inline]
     pub fn at(self, offset: usize) -> Self {
@@ -207,7 +207,7 @@ impl Place {
 }
 
 /// Appends a record that will stand at `place`.
-pub fn encode(out: &mut Vec<u8>, place: Place, sequence: u64, synced: Lsn, payload: &[u8]) {
+pub fn encode(out: &mut Vec<u8>, place: RecordPlace, sequence: u64, synced: Lsn, payload: &[u8]) {
     let fill = |out: &mut Vec<u8>| out.extend_from_slice(payload);
     encode_with(out, place, sequence, synced, payload.len(), fill);
 }
@@ -216,7 +216,7 @@ pub fn encode(out: &mut Vec<u8>, place: Place, sequence: u64, synced: Lsn, paylo
 #[inline]
 pub(super) fn encode_with(
     out: &mut Vec<u8>,
-    place: Place,
+    place: RecordPlace,
     sequence: u64,
     synced: Lsn,
     payload_len: usize,
@@ -252,7 +252,7 @@ impl UnverifiedHeader {
     /// the length is zero or reaches beyond `rest`, or what is said to be durable lies beyond
     /// `highest`, or where no record ends.
     #[inline]
-    pub(super) fn read(rest: &[u8], place: Place, highest: Lsn) -> Option<Self> {
+    pub(super) fn read(rest: &[u8], place: RecordPlace, highest: Lsn) -> Option<Self> {
         let header = rest.first_chunk::<RECORD_HEADER_LEN>()?;
         let payload_len = u32_at(header, 4)? as usize;
         if payload_len == 0 || payload_len > PAYLOAD_LEN_MAX || record_len(payload_len) > rest.len()
@@ -273,7 +273,7 @@ impl UnverifiedHeader {
 
     /// The record, if the checksum vouches for it.
     #[inline]
-    pub(super) fn verify<'a>(&self, rest: &'a [u8], place: Place) -> Option<Frame<'a>> {
+    pub(super) fn verify<'a>(&self, rest: &'a [u8], place: RecordPlace) -> Option<Frame<'a>> {
         let record = rest.get(..self.record_len())?;
         if checksum(place.salt(), &record[4..]) != self.crc {
             return None;

@@ -9,7 +9,8 @@ use bytes::Bytes;
 
 use super::nonce::Nonce;
 use super::record::{
-    Lsn, PAYLOAD_LEN_MAX, Place, RECORD_HEADER_LEN, RECORD_LEN_MIN, UnverifiedHeader, record_len,
+    Lsn, PAYLOAD_LEN_MAX, RECORD_HEADER_LEN, RECORD_LEN_MIN, RecordPlace, UnverifiedHeader,
+    record_len,
 };
 use super::segment::no_nonce;
 use super::segment_state::{SegmentHeader, segment_path};
@@ -83,7 +84,7 @@ impl RecordReader {
             bytes.resize(at + missing, 0);
             read(at, &mut bytes[at..])?;
         }
-        let place = Place { number: self.number, nonce: self.nonce, offset: offset as usize };
+        let place = RecordPlace { number: self.number, nonce: self.nonce, offset: offset as usize };
         let claim = UnverifiedHeader::read(&bytes, place, self.base.plus(place.offset));
         if claim.and_then(|claim| claim.verify(&bytes, place)).is_none() {
             return Ok(None);

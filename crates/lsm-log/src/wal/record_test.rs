@@ -5,7 +5,7 @@ use crate::testkit::OWNER;
 const NUMBER: FileNumber = FileNumber(7);
 const NONCE: Nonce = Nonce(0xfedc_ba98_7654_3210);
 /// Of the first record.
-const PLACE: Place = Place { number: NUMBER, nonce: NONCE, offset: HEADER_LEN };
+const PLACE: RecordPlace = RecordPlace { number: NUMBER, nonce: NONCE, offset: HEADER_LEN };
 const SYNCED: Lsn = Lsn(4000);
 
 fn hex(bytes: &[u8]) -> String {
@@ -26,7 +26,7 @@ fn frame(payload: &[u8]) -> Vec<u8> {
     out
 }
 
-fn decode(bytes: &[u8], place: Place) -> Option<Frame<'_>> {
+fn decode(bytes: &[u8], place: RecordPlace) -> Option<Frame<'_>> {
     let rest = bytes.get(place.offset..)?;
     UnverifiedHeader::read(rest, place, SYNCED)?.verify(rest, place)
 }
@@ -144,7 +144,7 @@ fn an_intact_record_in_another_place_is_not_valid() {
     assert!(decode(&bytes, PLACE).is_some());
     assert!(decode(&bytes, PLACE.at(second)).is_none(), "another offset");
     for number in (0..1000).chain([1 << 24, u64::MAX]).map(FileNumber).filter(|n| *n != NUMBER) {
-        assert!(decode(&bytes, Place { number, ..PLACE }).is_none(), "another file");
+        assert!(decode(&bytes, RecordPlace { number, ..PLACE }).is_none(), "another file");
     }
 }
 
@@ -154,7 +154,7 @@ fn a_record_under_another_nonce_is_not_valid() {
     let mut bytes = vec![0; HEADER_LEN];
     bytes.extend(frame(b"hello"));
     for bit in 0..64 {
-        let place = Place { nonce: Nonce(NONCE.0 ^ 1 << bit), ..PLACE };
+        let place = RecordPlace { nonce: Nonce(NONCE.0 ^ 1 << bit), ..PLACE };
         assert!(decode(&bytes, place).is_none(), "bit {bit}");
         // A wrong bit makes most positions impossible, before any checksum is looked at.
         let possible = bit >= 3 && SYNCED.0 & 1 << bit != 0;

@@ -2,7 +2,7 @@
 //! proof that they once did. No I/O.
 
 use super::nonce::Nonce;
-use super::record::{ALIGN, Frame, HEADER_LEN, Lsn, Place, RECORD_LEN_MIN, UnverifiedHeader};
+use super::record::{ALIGN, Frame, HEADER_LEN, Lsn, RECORD_LEN_MIN, RecordPlace, UnverifiedHeader};
 use crate::error::{Error, Result};
 use crate::file_name::FileNumber;
 
@@ -11,7 +11,7 @@ use crate::file_name::FileNumber;
 pub struct Records<'a> {
     bytes: &'a [u8],
     /// Of what comes next.
-    place: Place,
+    place: RecordPlace,
     base: Lsn,
     last_sequence: u64,
 }
@@ -26,7 +26,7 @@ impl<'a> Records<'a> {
         base: Lsn,
         last_sequence: u64,
     ) -> Self {
-        let place = Place { number, nonce, offset: HEADER_LEN };
+        let place = RecordPlace { number, nonce, offset: HEADER_LEN };
         Self { bytes, place, base, last_sequence }
     }
 
@@ -85,7 +85,7 @@ impl<'a> Records<'a> {
 
 /// Where the first byte of a file stands in the log.
 #[derive(Clone, Copy, Debug)]
-pub enum Base {
+pub enum FileBase {
     /// There, says a valid header.
     Known(Lsn),
     /// Without a header: nothing in the file can speak of a position beyond this one.
@@ -102,17 +102,17 @@ pub fn find_witness(
     bytes: &[u8],
     number: FileNumber,
     nonce: Nonce,
-    base: Base,
+    base: FileBase,
     from: usize,
     at: Lsn,
     last_sequence: u64,
 ) -> Option<usize> {
-    let first = Place { number, nonce, offset: from };
+    let first = RecordPlace { number, nonce, offset: from };
     let mut offset = from.next_multiple_of(ALIGN);
     while offset.saturating_add(RECORD_LEN_MIN) <= bytes.len() {
         let highest = match base {
-            Base::Known(base) => base.plus(offset),
-            Base::AtMost(highest) => highest,
+            FileBase::Known(base) => base.plus(offset),
+            FileBase::AtMost(highest) => highest,
         };
         let place = first.at(offset);
         let claim = UnverifiedHeader::read(&bytes[offset..], place, highest)
@@ -129,7 +129,7 @@ pub fn find_witness(
 /// `base` is the position of the first byte of the file.
 pub(super) fn records_behind(
     bytes: &[u8],
-    first: Place,
+    first: RecordPlace,
     base: Lsn,
     last_sequence: u64,
 ) -> Vec<Vec<u8>> {

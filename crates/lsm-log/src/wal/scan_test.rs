@@ -23,12 +23,18 @@ impl File {
 
     fn push_with(&mut self, nonce: Nonce, sequence: u64, synced: Lsn, payload: &[u8]) -> usize {
         let offset = self.0.len();
-        encode(&mut self.0, Place { number: NUMBER, nonce, offset }, sequence, synced, payload);
+        encode(
+            &mut self.0,
+            RecordPlace { number: NUMBER, nonce, offset },
+            sequence,
+            synced,
+            payload,
+        );
         offset
     }
 
     fn witness(&self, from: usize, at: Lsn) -> Option<usize> {
-        find_witness(&self.0, NUMBER, NONCE, Base::Known(BASE), from, at, 5)
+        find_witness(&self.0, NUMBER, NONCE, FileBase::Known(BASE), from, at, 5)
     }
 }
 
@@ -53,7 +59,7 @@ fn records_of_another_order_or_place_are_no_witness() {
     let ahead = file.push(9, BASE.plus(4000), b"claims what came later");
     assert_eq!(file.witness(old, BASE), None);
     // Without a header nobody knows where the file begins.
-    let found = find_witness(&file.0, NUMBER, NONCE, Base::AtMost(Lsn(u64::MAX)), old, BASE, 5);
+    let found = find_witness(&file.0, NUMBER, NONCE, FileBase::AtMost(Lsn(u64::MAX)), old, BASE, 5);
     assert_eq!(found, Some(ahead));
 }
 
@@ -64,7 +70,7 @@ fn false_claims_cost_little_and_hide_no_true_one() {
     const LEN: usize = 4 << 20;
     let claim = (1u64 << 52 | 0x1234).to_le_bytes();
     let search = |file: &File| {
-        let base = Base::AtMost(Lsn(1 << 60));
+        let base = FileBase::AtMost(Lsn(1 << 60));
         find_witness(&file.0, NUMBER, NONCE, base, HEADER_LEN, BASE, 5)
     };
     let mut file = File::new();

@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::nonce::{Found, Nonce};
+use super::nonce::{FoundNonce, Nonce};
 use super::record::{HEADER_LEN, Header, LOG, Lsn, find_nonce};
 use super::segment::no_nonce;
 use crate::error::{Error, Result};
@@ -20,7 +20,7 @@ const PIECE_LEN: u64 = 1 << 20;
 pub(super) struct SegmentHeader {
     /// `None`: never started, or the header is lost. Its number may be an earlier one.
     pub(super) header: Option<Header>,
-    pub(super) nonce: Found,
+    pub(super) nonce: FoundNonce,
 }
 
 impl SegmentHeader {
@@ -28,7 +28,7 @@ impl SegmentHeader {
     pub(super) fn read(file: &dyn ReadFile, path: &Path, number: FileNumber) -> Result<Self> {
         let mut bytes = [0; HEADER_LEN];
         if file.len() < HEADER_LEN as u64 {
-            return Ok(Self { header: None, nonce: Found::Nothing });
+            return Ok(Self { header: None, nonce: FoundNonce::Nothing });
         }
         file.read_at(0, &mut bytes).map_err(|e| Error::io("read", path, e).at(0))?;
         let header = Header::decode(&bytes, &LOG).map_err(|e| e.in_file(path))?;
@@ -37,8 +37,8 @@ impl SegmentHeader {
 
     pub(super) fn nonce(&self) -> Option<Nonce> {
         match self.nonce {
-            Found::Nonce(nonce) => Some(nonce),
-            Found::Earlier | Found::Nothing => None,
+            FoundNonce::Nonce(nonce) => Some(nonce),
+            FoundNonce::Earlier | FoundNonce::Nothing => None,
         }
     }
 
@@ -78,11 +78,11 @@ impl SegmentState {
             }
         }
         match (header, nonce) {
-            (Some(header), Found::Nonce(_)) => Ok(Self::Started(header.base)),
-            (None, Found::Nonce(_)) => Ok(Self::Blank),
-            (None, Found::Earlier) => Ok(Self::Renamed),
-            (None, Found::Nothing) if file.len() < HEADER_LEN as u64 => Ok(Self::Unmade),
-            (None, Found::Nothing) if is_zero(file, path)? => Ok(Self::Unmade),
+            (Some(header), FoundNonce::Nonce(_)) => Ok(Self::Started(header.base)),
+            (None, FoundNonce::Nonce(_)) => Ok(Self::Blank),
+            (None, FoundNonce::Earlier) => Ok(Self::Renamed),
+            (None, FoundNonce::Nothing) if file.len() < HEADER_LEN as u64 => Ok(Self::Unmade),
+            (None, FoundNonce::Nothing) if is_zero(file, path)? => Ok(Self::Unmade),
             _ => Err(no_nonce(path)),
         }
     }

@@ -43,22 +43,22 @@ pub struct Syncer {
     synced: AtomicU64,
     /// How many times a file was synced.
     syncs: AtomicU64,
-    /// Set once `State::failure` is; saves the lock while all is well.
+    /// Set once `SyncState::failure` is; saves the lock while all is well.
     failed: AtomicBool,
-    state: Mutex<State>,
+    state: Mutex<SyncState>,
     turn: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct SyncState {
     /// Oldest first; the last one is being written.
-    files: Vec<Arc<Started>>,
+    files: Vec<Arc<StartedFile>>,
     leading: bool,
     failure: Option<Error>,
 }
 
 #[derive(Debug)]
-struct Started {
+struct StartedFile {
     number: FileNumber,
     path: PathBuf,
     base: Lsn,
@@ -165,7 +165,7 @@ impl Syncer {
 
     /// Syncs the older file first: a record that is durable in one segment implies all
     /// segments before it.
-    fn sync_in_order(&self, files: &[Arc<Started>]) -> Result<()> {
+    fn sync_in_order(&self, files: &[Arc<StartedFile>]) -> Result<()> {
         files.iter().try_for_each(|started| {
             self.syncs.fetch_add(1, Ordering::Relaxed);
             started.file.sync().map_err(|e| Error::io("sync the log", &started.path, e))
@@ -200,7 +200,7 @@ impl Syncer {
         self.turn.notify_all();
     }
 
-    fn fail_locked(&self, state: &mut State, error: &Error) {
+    fn fail_locked(&self, state: &mut SyncState, error: &Error) {
         state.failure.get_or_insert_with(|| error.clone());
         self.failed.store(true, Ordering::Release);
     }
@@ -213,7 +213,7 @@ impl Syncer {
         base: Lsn,
         file: Arc<dyn WriteFile>,
     ) {
-        let started = Started { number, path, base, file };
+        let started = StartedFile { number, path, base, file };
         self.state.lock().files.push(Arc::new(started));
     }
 
@@ -225,7 +225,7 @@ impl Syncer {
 }
 
 /// Drops the files that end at or before `position`.
-fn retire(files: &mut Vec<Arc<Started>>, position: Lsn) {
+fn retire(files: &mut Vec<Arc<StartedFile>>, position: Lsn) {
     let done = files.iter().skip(1).take_while(|next| next.base <= position).count();
     files.drain(..done);
 }

@@ -107,7 +107,7 @@ fn a_segment_is_done_only_when_the_next_begins_below_what_is_synced() {
     let file = fs.create(Path::new("/db/x")).unwrap();
     let started = |(number, base)| {
         let (number, base, path) = (FileNumber(number), Lsn(base), Path::new("/db/x").into());
-        Arc::new(Started { number, path, base, file: file.clone() })
+        Arc::new(StartedFile { number, path, base, file: file.clone() })
     };
     for (synced, left) in [(0, 3), (99, 3), (100, 2), (199, 2), (200, 1), (900, 1)] {
         let mut files: Vec<_> = [(1, 0), (2, 100), (3, 200)].map(started).into();

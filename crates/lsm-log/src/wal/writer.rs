@@ -12,7 +12,7 @@
 use std::sync::Arc;
 
 use super::record::{
-    self, HEADER_LEN, Header, LOG, Lsn, NONCE_AT, PAYLOAD_LEN_MAX, Place, record_len,
+    self, HEADER_LEN, Header, LOG, Lsn, NONCE_AT, PAYLOAD_LEN_MAX, RecordPlace, record_len,
 };
 use super::segment::Segment;
 use super::syncer::Syncer;
@@ -119,7 +119,7 @@ impl Writer {
         self.shared.check()?;
         self.buffer.clear();
         let (number, nonce) = (self.segment.number, self.segment.nonce);
-        let place = Place { number, nonce, offset: self.offset };
+        let place = RecordPlace { number, nonce, offset: self.offset };
         let synced = self.shared.synced();
         record::encode_with(&mut self.buffer, place, sequence, synced, payload_len, fill);
         self.write(sequence, mode)

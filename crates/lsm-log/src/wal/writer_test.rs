@@ -7,7 +7,7 @@ use crate::file_name::FileName;
 use crate::file_name::FileNumber;
 use crate::fs::Fs;
 use crate::testkit::{OWNER, TestFs, nonce};
-use crate::wal::{Found, find_nonce, prepare};
+use crate::wal::{FoundNonce, find_nonce, prepare};
 
 fn dir() -> &'static Path {
     Path::new("/db")
@@ -127,7 +127,7 @@ fn a_prepared_segment_is_durable_and_has_no_header() {
     let made = prepare(&fs, dir(), FileNumber(1), nonce(FileNumber(1)), 4096, None, true).unwrap();
     assert_eq!((made.number, made.bytes, &made.path), (FileNumber(1), 4096, &path));
     let bytes = fs.bytes(&path);
-    assert_eq!(find_nonce(&bytes, FileNumber(1)), Found::Nonce(nonce(FileNumber(1))));
+    assert_eq!(find_nonce(&bytes, FileNumber(1)), FoundNonce::Nonce(nonce(FileNumber(1))));
     assert!([&bytes[..NONCE_AT], &bytes[HEADER_LEN..]].concat().iter().all(|byte| *byte == 0));
     let calls =
         ["create", "allocate", "write", "write", "sync"].map(|call| format!("{call} 000001.log"));
@@ -158,7 +158,7 @@ fn a_recycled_segment_loses_its_header_and_grows() {
         assert_eq!(bytes.len() as u64, length);
         assert!(bytes[..NONCE_AT].iter().all(|byte| *byte == 0));
         let number = FileNumber(number);
-        assert_eq!(find_nonce(&bytes, number), Found::Nonce(nonce(number)), "a new one");
+        assert_eq!(find_nonce(&bytes, number), FoundNonce::Nonce(nonce(number)), "a new one");
         assert!(bytes[HEADER_LEN..8192].iter().all(|byte| *byte == 7));
         assert!(bytes[8192..].iter().all(|byte| *byte == 0));
         assert!(fs.len(&old).is_err());

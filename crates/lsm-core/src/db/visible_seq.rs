@@ -17,14 +17,14 @@ use parking_lot::{Condvar, Mutex};
 const SPINS: usize = 64;
 
 #[derive(Debug, Default)]
-pub(crate) struct Publisher {
+pub(crate) struct VisibleSeq {
     published: CachePadded<AtomicU64>,
     waiting: AtomicUsize,
     lock: Mutex<()>,
     moved: Condvar,
 }
 
-impl Publisher {
+impl VisibleSeq {
     pub(crate) fn new(published: SeqNo) -> Self {
         Self { published: CachePadded::new(AtomicU64::new(published.0)), ..Self::default() }
     }
@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn numbers_appear_in_order() {
-        let publisher = Publisher::new(SeqNo(0));
+        let publisher = VisibleSeq::new(SeqNo(0));
         let next = AtomicU64::new(1);
         std::thread::scope(|scope| {
             for _ in 0..8 {
@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn what_was_done_first_waits_for_what_comes_before() {
-        let publisher = Publisher::new(SeqNo(0));
+        let publisher = VisibleSeq::new(SeqNo(0));
         let begun = std::sync::Barrier::new(2);
         std::thread::scope(|scope| {
             scope.spawn(|| {

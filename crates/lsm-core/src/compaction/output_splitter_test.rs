@@ -33,7 +33,7 @@ fn scripts() {
         let [grandparents, entries] = block.input.as_slice() else { panic!("two lines") };
         let grandparents: Vec<_> =
             grandparents.split_whitespace().skip(1).map(grandparent).collect();
-        let mut cut = Cut::new(block.number("table_bytes").unwrap(), &grandparents);
+        let mut cut = OutputSplitter::new(block.number("table_bytes").unwrap(), &grandparents);
         let (mut answer, mut bytes, mut last) = (Vec::new(), 0, "");
         for key in entries.split_whitespace().skip(1) {
             if cut.should_cut(bytes, key != last, key.as_bytes()) {
@@ -56,7 +56,7 @@ fn long_keys_make_long_tables() {
     let below: Vec<_> = (0..80).map(hundred).collect();
     let cases = [(20, &[][..]), (100, &[]), (1000, &[]), (60_000, &[]), (60_000, &below[..])];
     for (key_len, grandparents) in cases {
-        let mut cut = Cut::new(4096, grandparents);
+        let mut cut = OutputSplitter::new(4096, grandparents);
         let (mut bytes, mut tables) = (0, Vec::new());
         for i in 0..8000 {
             let key = long(i, key_len);

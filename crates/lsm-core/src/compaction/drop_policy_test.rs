@@ -26,7 +26,7 @@ fn scripts() {
         assert_eq!(block.command, "retain");
         let snapshots: Vec<SeqNo> =
             block.args.iter().map(|arg| SeqNo(arg.parse().expect("a snapshot"))).collect();
-        let mut retention = Retention::new(snapshots);
+        let mut retention = DropPolicy::new(snapshots);
         let mut answer = String::new();
         for line in &block.input {
             let mut words = line.split_whitespace();
@@ -34,7 +34,7 @@ fn scripts() {
             answer += key.trim_end_matches('!');
             for (at, word) in words.enumerate() {
                 let fate = retention.decide(at == 0, parse_tag(word), || key.ends_with('!'));
-                if let Fate::Keep(tag) = fate {
+                if let VersionFate::Keep(tag) = fate {
                     answer += &format!(" {}", print_tag(tag));
                 }
             }
@@ -71,7 +71,7 @@ fn every_reader_sees_the_same() {
         snapshots.dedup();
         let newest = *snapshots.last().unwrap();
         let listed: Vec<SeqNo> = snapshots.iter().map(|&seq| SeqNo(seq)).collect();
-        let mut retention = Retention::new(listed);
+        let mut retention = DropPolicy::new(listed);
         for _key in 0..8 {
             let merged = random_versions(&mut rng, 10..40);
             // Older data below, or none and known to be none.
@@ -82,7 +82,7 @@ fn every_reader_sees_the_same() {
             };
             let mut kept = Vec::new();
             for (at, &(tag, value)) in merged.iter().enumerate() {
-                if let Fate::Keep(tag) = retention.decide(at == 0, tag, || at_bottom) {
+                if let VersionFate::Keep(tag) = retention.decide(at == 0, tag, || at_bottom) {
                     kept.push((tag, value));
                 }
             }

@@ -24,7 +24,7 @@ const BYTES_PER_BOUNDS_BYTE: u64 = 256;
 
 /// Says where to cut. Asked before each version is added, in the internal order.
 #[derive(Debug)]
-pub(crate) struct Cut<'a> {
+pub(crate) struct OutputSplitter<'a> {
     table_bytes: u64,
     /// In key order. All before `at` end before the last key asked about.
     grandparents: &'a [Arc<TableFile>],
@@ -35,7 +35,7 @@ pub(crate) struct Cut<'a> {
     bounds: [u64; 2],
 }
 
-impl<'a> Cut<'a> {
+impl<'a> OutputSplitter<'a> {
     pub(crate) fn new(table_bytes: u64, grandparents: &'a [Arc<TableFile>]) -> Self {
         Self { table_bytes, grandparents, at: 0, overlap: 0, bounds: [0; 2] }
     }
@@ -91,5 +91,5 @@ impl<'a> Cut<'a> {
 }
 
 #[cfg(test)]
-#[path = "cut_test.rs"]
+#[path = "output_splitter_test.rs"]
 mod tests;

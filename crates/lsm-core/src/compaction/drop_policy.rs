@@ -35,7 +35,7 @@ use crate::key::{Kind, SeqNo, Tag};
 
 /// What becomes of one version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
+pub(crate) enum VersionFate {
     /// The version stays, under this tag.
     Keep(Tag),
     /// No reader can tell that the version is gone.
@@ -44,14 +44,14 @@ pub(crate) enum Fate {
 
 /// Decides the fate of versions, fed in the internal order.
 #[derive(Debug)]
-pub(crate) struct Retention {
+pub(crate) struct DropPolicy {
     /// Ascending; the last is the newest point visible at the start of the job.
     snapshots: Vec<SeqNo>,
     /// The stripe of the version of the current key that was fed last.
     stripe: Option<usize>,
 }
 
-impl Retention {
+impl DropPolicy {
     /// `snapshots` in ascending order; the last one is the newest sequence number that was
     /// visible when the job started.
     pub(crate) fn new(snapshots: impl Into<Vec<SeqNo>>) -> Self {
@@ -72,25 +72,25 @@ impl Retention {
         key_is_new: bool,
         tag: Tag,
         key_at_bottom: impl FnOnce() -> bool,
-    ) -> Fate {
+    ) -> VersionFate {
         debug_assert!(matches!(tag.kind(), Some(Kind::Put | Kind::Delete)), "{tag:?} is reserved");
         let stripe = self.stripe_of(tag.seq());
         let above = self.stripe.filter(|_| !key_is_new);
         debug_assert!(above.is_none_or(|above| above >= stripe), "newest first");
         self.stripe = Some(stripe);
         if stripe == self.snapshots.len() {
-            return Fate::Keep(tag);
+            return VersionFate::Keep(tag);
         }
         if above == Some(stripe) {
-            return Fate::Drop;
+            return VersionFate::Drop;
         }
         if stripe > 0 || !key_at_bottom() {
-            return Fate::Keep(tag);
+            return VersionFate::Keep(tag);
         }
         match tag.kind() {
-            Some(Kind::Delete) => Fate::Drop,
-            Some(Kind::Put) => Fate::Keep(Tag::new(SeqNo(0), Kind::Put)),
-            _ => Fate::Keep(tag),
+            Some(Kind::Delete) => VersionFate::Drop,
+            Some(Kind::Put) => VersionFate::Keep(Tag::new(SeqNo(0), Kind::Put)),
+            _ => VersionFate::Keep(tag),
         }
     }
 
@@ -106,5 +106,5 @@ impl Retention {
 }
 
 #[cfg(test)]
-#[path = "retention_test.rs"]
+#[path = "drop_policy_test.rs"]
 mod tests;
