@@ -13,6 +13,9 @@ mod args;
 mod check;
 mod closed_loop;
 mod cluster;
+#[allow(dead_code, unused_imports, reason = "a part is used here")]
+#[path = "../../crates/lsm-server/src/coalesce.rs"]
+mod coalesce;
 #[allow(dead_code, reason = "a part is used here")]
 #[path = "../common/data.rs"]
 mod data;
@@ -22,9 +25,6 @@ mod etcd;
 mod figure;
 #[path = "../common/folder.rs"]
 mod folder;
-#[allow(dead_code, unused_imports, reason = "a part is used here")]
-#[path = "../../crates/lsm-server/src/gather.rs"]
-mod gather;
 mod kv;
 mod process;
 mod report;

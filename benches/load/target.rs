@@ -11,7 +11,7 @@ use prost::Message;
 use tokio::net::TcpStream;
 use tonic::{Code, Status};
 
-use super::gather::Gathered;
+use super::coalesce::CoalescingStream;
 
 /// Bytes of answers on their way, on a stream and on the connection.
 const WINDOW_BYTES: u32 = 4 << 20;
@@ -36,7 +36,10 @@ impl Connection {
             stream.set_nodelay(true).map_err(|error| error.to_string())?;
             let mut builder = Builder::new();
             builder.initial_window_size(WINDOW_BYTES).initial_connection_window_size(WINDOW_BYTES);
-            builder.handshake(Gathered::new(stream)).await.map_err(|error| error.to_string())
+            builder
+                .handshake(CoalescingStream::new(stream))
+                .await
+                .map_err(|error| error.to_string())
         };
         let (requests, connection) =
             connect.await.map_err(|error: String| format!("{address}: {error}"))?;

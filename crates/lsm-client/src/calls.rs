@@ -14,8 +14,8 @@ use tokio::time::{Instant, sleep};
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::{Status, Streaming};
 
+use crate::address_book::AddressBook;
 use crate::attempts::{Attempts, Ended, Repeat};
-use crate::directory::Directory;
 use crate::error::{About, Error, ErrorKind, Result};
 use crate::failure::{Failure, Next};
 use crate::node::{self, Node, TryTime};
@@ -34,7 +34,7 @@ const MEMBERS_AGE_MIN: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) options: ClientOptions,
-    pub(crate) directory: Directory,
+    pub(crate) directory: AddressBook,
     sessions: Sessions,
     /// The time of one try, as gRPC writes it.
     told: MetadataValue<Ascii>,
@@ -98,7 +98,7 @@ impl Ask for BeginScan<'_> {
 }
 
 impl Shared {
-    pub(crate) fn new(options: ClientOptions, directory: Directory) -> Self {
+    pub(crate) fn new(options: ClientOptions, directory: AddressBook) -> Self {
         Self {
             told: node::told(options.try_timeout),
             options,

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::address_book::AddressBook;
 use crate::attempts::Repeat;
 use crate::batch::Batch;
 use crate::calls::Shared;
-use crate::directory::Directory;
 use crate::error::Result;
 use crate::into_bytes::IntoBytes;
 use crate::node_client::NodeClient;
@@ -61,7 +61,7 @@ impl ClientOptions {
     ) -> Result<Client> {
         self.validate()?;
         let time = self.timeout;
-        let directory = Directory::new(addresses, &self, fastrand::usize(..))?;
+        let directory = AddressBook::new(addresses, &self, fastrand::usize(..))?;
         let shared = Arc::new(Shared::new(self, directory));
         let (name, request) = ("connecting", StatusRequest {});
         let status = shared.ask_as(name, &request, &To::Any, Repeat::Freely, time).await?;

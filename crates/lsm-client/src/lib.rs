@@ -22,12 +22,12 @@
 //! how much of it is left, so that they stop too. Between tries the client waits, longer each
 //! time. Dropping the future of a call gives it up; a write may take effect all the same.
 
+mod address_book;
 mod attempts;
 mod backoff;
 mod batch;
 mod calls;
 mod client;
-mod directory;
 mod error;
 mod failure;
 mod into_bytes;

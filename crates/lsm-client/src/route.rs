@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use crate::directory::Directory;
+use crate::address_book::AddressBook;
 use crate::error::Whom;
 use crate::node::Node;
 
@@ -42,7 +42,7 @@ pub(crate) struct Route {
 
 impl Route {
     /// The node to try now.
-    pub(crate) fn next(&mut self, to: &To, directory: &Directory) -> Arc<Node> {
+    pub(crate) fn next(&mut self, to: &To, directory: &AddressBook) -> Arc<Node> {
         let preferred = match to {
             To::Only(node) => return Arc::clone(node),
             To::Leader => self.hint.take().or_else(|| directory.leader()),
@@ -67,7 +67,7 @@ impl Route {
 
     /// A node cannot do it. Whether there is another in this round that may; a node that says
     /// so for the second time ends the search.
-    pub(crate) fn is_unable(&mut self, node: &Arc<Node>, to: &To, directory: &Directory) -> bool {
+    pub(crate) fn is_unable(&mut self, node: &Arc<Node>, to: &To, directory: &AddressBook) -> bool {
         let again = self.unable.contains(node);
         self.unable.push(Arc::clone(node));
         self.visited.push(Arc::clone(node));
@@ -81,12 +81,12 @@ mod tests {
     use crate::options::ClientOptions;
     use lsm_proto::v1::Header;
 
-    fn directory(addresses: &[&str]) -> Directory {
-        Directory::new(addresses, &ClientOptions::default(), 0).unwrap()
+    fn directory(addresses: &[&str]) -> AddressBook {
+        AddressBook::new(addresses, &ClientOptions::default(), 0).unwrap()
     }
 
     /// The next node's address.
-    fn step(route: &mut Route, directory: &Directory) -> (Arc<Node>, String) {
+    fn step(route: &mut Route, directory: &AddressBook) -> (Arc<Node>, String) {
         let node = route.next(&To::Leader, directory);
         let address = node.address().to_string();
         (node, address)

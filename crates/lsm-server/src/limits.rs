@@ -43,7 +43,7 @@ pub(crate) struct Limits {
     /// Time between two questions of a call of reflection.
     pub(crate) question_time_max: Duration,
     /// Bytes of the requests that are served at the same time.
-    pub(crate) intake_bytes_max: usize,
+    pub(crate) requests_bytes_max: usize,
     /// Bytes of the answers that clients have not taken yet. Any value that was ever stored fits,
     /// whatever the settings are now.
     pub(crate) answer_bytes_max: usize,
@@ -73,7 +73,7 @@ impl Default for Limits {
             requests_max: 16_384,
             open_calls_max: 256,
             question_time_max: Duration::from_secs(60),
-            intake_bytes_max: 256 << 20,
+            requests_bytes_max: 256 << 20,
             answer_bytes_max: 256 << 20,
             answer_time_max: Duration::from_secs(30),
             request_time_max: Duration::from_secs(10),

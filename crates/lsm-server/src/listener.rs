@@ -26,12 +26,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout_at};
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::either::Either;
 use tonic::transport::server::Connected;
 
-use crate::gather::Gathered;
+use crate::coalesce::CoalescingStream;
 use crate::limits::Limits;
-use crate::tls::{self, Carrier};
-use crate::untaken::Untaken;
+use crate::slow_readers::SlowReaders;
+use crate::tls::{self, MaybeTlsStream};
 
 /// Connections that were accepted and are not served yet.
 const ACCEPTED_MAX: usize = 64;
@@ -128,7 +129,7 @@ async fn accept(listener: TcpListener, connections_max: usize, greeting: &Greeti
         let end = Instant::now() + greeting.preface_time;
         match &greeting.tls {
             None => {
-                let connection = greeting.connection(Carrier::Plain(stream), from, end, permit);
+                let connection = greeting.connection(Either::Left(stream), from, end, permit);
                 if greeting.sender.send(Ok(connection)).await.is_err() {
                     return;
                 }
@@ -156,17 +157,17 @@ impl Greeting {
     /// A connection that is served from now on, and must have said what it is until `end`.
     fn connection(
         &self,
-        stream: Carrier,
+        stream: MaybeTlsStream,
         from: SocketAddr,
         end: Instant,
         permit: OwnedSemaphorePermit,
     ) -> Connection {
         Connection {
-            stream: Gathered::new(stream),
+            stream: CoalescingStream::new(stream),
             preface_missing: PREFACE_LEN,
             end: Box::pin(sleep_until(end)),
             answer_time: self.answer_time,
-            untaken: Arc::default(),
+            slow_readers: Arc::default(),
             from,
             log: Arc::clone(&self.log),
             _permit: permit,
@@ -182,12 +183,12 @@ impl Greeting {
         permit: OwnedSemaphorePermit,
     ) {
         let secured = tokio::select! {
-            secured = timeout_at(end, Carrier::secure(stream, tls)) => secured,
+            secured = timeout_at(end, tls::accept(stream, tls)) => secured,
             () = self.sender.closed() => return,
         };
         let (reason, refused) = match secured {
-            Ok(Ok(carrier)) => {
-                let connection = self.connection(carrier, from, end, permit);
+            Ok(Ok(stream)) => {
+                let connection = self.connection(stream, from, end, permit);
                 let _ = self.sender.send(Ok(connection)).await;
                 return;
             }
@@ -222,13 +223,13 @@ impl Rarely {
 /// A connection, and its place among those that there may be.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    stream: Gathered<Carrier>,
+    stream: CoalescingStream<MaybeTlsStream>,
     /// Bytes of the preface that did not come yet.
     preface_missing: usize,
     /// Of the time for the preface; then of a turn of the answers.
     end: Pin<Box<Sleep>>,
     answer_time: Duration,
-    untaken: Arc<Untaken>,
+    slow_readers: Arc<SlowReaders>,
     from: SocketAddr,
     log: Arc<Rarely>,
     _permit: OwnedSemaphorePermit,
@@ -241,7 +242,7 @@ impl Connection {
             if self.preface_missing > 0 {
                 return true;
             }
-            if !self.untaken.turn() {
+            if !self.slow_readers.turn() {
                 if self.log.may() {
                     let from = self.from;
                     tracing::warn!(%from, "a client does not take its answers; it is disconnected");
@@ -268,10 +269,10 @@ impl Connection {
 
 impl Connected for Connection {
     /// Requests bring it along to whoever makes the answers.
-    type ConnectInfo = Arc<Untaken>;
+    type ConnectInfo = Arc<SlowReaders>;
 
-    fn connect_info(&self) -> Arc<Untaken> {
-        Arc::clone(&self.untaken)
+    fn connect_info(&self) -> Arc<SlowReaders> {
+        Arc::clone(&self.slow_readers)
     }
 }
 

@@ -1,14 +1,14 @@
 //! One binary: a node of the cluster, or five of them on one machine.
 
 mod admin;
+mod admission;
+mod coalesce;
 mod config;
 mod convert;
 mod exit;
 mod fields;
 mod framing;
-mod gather;
 mod handles;
-mod intake;
 mod limits;
 mod listener;
 mod local;
@@ -20,8 +20,8 @@ mod service;
 mod signals;
 #[cfg(test)]
 mod sim;
+mod slow_readers;
 mod tls;
-mod untaken;
 
 use std::io::{ErrorKind, Write};
 use std::process::ExitCode;

@@ -29,10 +29,10 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::timeout;
 use tonic::transport::Server;
 
+use crate::admission::Admission;
 use crate::config::Settings;
 use crate::exit;
 use crate::handles;
-use crate::intake::Intake;
 use crate::limits::{Limits, NODE_CONNECTIONS_MAX};
 use crate::listener;
 use crate::peer::{self, PeerTransport};
@@ -227,15 +227,16 @@ impl Node {
         let routes = service::routes(&context).await;
         let (routes, health) = routes.map_err(|error| Error::Serve(error.to_string()))?;
         let (closing, mut closed) = watch::channel(false);
-        let intake = Intake::new(routes, &limits, closed.clone());
-        let idle = Box::pin(intake.idle(IDLE_TIME));
+        let admission = Admission::new(routes, &limits, closed.clone());
+        let idle = Box::pin(admission.idle(IDLE_TIME));
         let closed = async move {
             let _ = closed.wait_for(|closing| *closing).await;
         };
         let for_clients = tls.as_ref().map(|tls| Arc::clone(&tls.clients));
         let for_nodes = tls.as_ref().map(|tls| Arc::clone(&tls.nodes));
         let incoming = listener::incoming(clients, &limits, for_clients);
-        let client_server = server(&limits).serve_with_incoming_shutdown(intake, incoming, closed);
+        let client_server =
+            server(&limits).serve_with_incoming_shutdown(admission, incoming, closed);
         let few = Limits { connections_max: NODE_CONNECTIONS_MAX, ..(*limits).clone() };
         let incoming = listener::incoming(peers, &few, for_nodes);
         let peer_server = server(&limits)

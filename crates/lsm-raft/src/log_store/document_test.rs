@@ -3,7 +3,7 @@
 use lsm_log::file_name::FileNumber;
 use raft::eraftpb::{Entry, EntryType};
 
-use super::record::{Durable, Hard, Place, Record, State, encode_append, encode_entry};
+use super::record::{DurableRecord, Hard, LogId, Record, StateRecord, encode_append, encode_entry};
 
 const DOCUMENT: &str = include_str!("../../../../docs/format.md");
 
@@ -19,9 +19,9 @@ fn documented(name: &str) -> Vec<u8> {
 
 #[test]
 fn a_state_record_is_as_documented() {
-    let state = State {
+    let state = StateRecord {
         hard: Hard { term: 7, vote: 3, commit: 300 },
-        truncated: Place { index: 200, term: 6 },
+        truncated: LogId { index: 200, term: 6 },
         first_segment: FileNumber(9),
     };
     let mut written = Vec::new();
@@ -52,7 +52,7 @@ fn an_append_record_is_as_documented() {
 
 #[test]
 fn a_durable_record_is_as_documented() {
-    let durable = Durable { hard: Hard { term: 7, vote: 3, commit: 300 }, through: 302 };
+    let durable = DurableRecord { hard: Hard { term: 7, vote: 3, commit: 300 }, through: 302 };
     let mut written = Vec::new();
     durable.encode(&mut written);
     assert_eq!(documented("raft-durable"), written);

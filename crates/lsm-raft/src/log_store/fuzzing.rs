@@ -5,7 +5,8 @@ use lsm_log::file_name::FileNumber;
 use raft::eraftpb::{Entry, EntryType};
 
 use super::record::{
-    Durable, Hard, Place, Record, State, StoredEntry, encode_append, encode_entry, entry_len,
+    DurableRecord, Hard, LogId, Record, StateRecord, StoredEntry, encode_append, encode_entry,
+    entry_len,
 };
 
 /// Decodes a payload. What it holds is encoded and decoded again, and each entry alone.
@@ -39,10 +40,10 @@ pub(crate) fn check_record(bytes: &[u8]) {
 /// A state record, a note of what is durable, a hard state alone, each of these entries alone, and all together.
 pub(crate) fn records(data: &[Vec<u8>]) -> Vec<Vec<u8>> {
     let hard = Hard { term: 7, vote: 3, commit: 300 };
-    let truncated = Place { index: 200, term: 6 };
+    let truncated = LogId { index: 200, term: 6 };
     let (mut state, mut durable, mut alone) = (Vec::new(), Vec::new(), Vec::new());
-    Durable { hard, through: 302 }.encode(&mut durable);
-    State { hard, truncated, first_segment: FileNumber(9) }.encode(&mut state);
+    DurableRecord { hard, through: 302 }.encode(&mut durable);
+    StateRecord { hard, truncated, first_segment: FileNumber(9) }.encode(&mut state);
     encode_append(&mut alone, Some(hard), 0, 0);
     let entry = |data: &Vec<u8>| Entry {
         entry_type: EntryType::EntryNormal,

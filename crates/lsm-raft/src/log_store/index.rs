@@ -18,7 +18,7 @@ use std::collections::VecDeque;
 use lsm_log::file_name::FileNumber;
 use raft::eraftpb::Entry;
 
-use super::record::{Place, entry_len};
+use super::record::{LogId, entry_len};
 
 /// What an entry in the cache is counted with besides its encoded length.
 const ENTRY_OVERHEAD: usize = size_of::<Entry>();
@@ -45,7 +45,7 @@ pub(super) enum Missing {
 
 /// Entries to read: some from files, the rest is here.
 #[derive(Debug)]
-pub(super) struct Plan {
+pub(super) struct ReadPlan {
     pub(super) from_files: Vec<Piece>,
     pub(super) cached: Vec<Entry>,
 }
@@ -60,7 +60,7 @@ pub(super) struct Piece {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Slot {
+struct EntrySlot {
     term: u64,
     /// Encoded length of all entries since the log was opened, up to this one.
     end: u64,
@@ -71,10 +71,10 @@ struct Slot {
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Index {
-    truncated: Place,
+    truncated: LogId,
     /// Of the entries behind `truncated`.
-    slots: VecDeque<Slot>,
-    /// What `Slot::end` counts from.
+    slots: VecDeque<EntrySlot>,
+    /// What `EntrySlot::end` counts from.
     start: u64,
     written: u64,
     records: VecDeque<Written>,
@@ -94,7 +94,7 @@ pub(super) struct Index {
 
 impl Index {
     /// An empty log behind `truncated`.
-    pub(super) fn new(truncated: Place, cache_bytes_max: usize) -> Self {
+    pub(super) fn new(truncated: LogId, cache_bytes_max: usize) -> Self {
         Self {
             truncated,
             slots: VecDeque::new(),
@@ -111,7 +111,7 @@ impl Index {
         }
     }
 
-    pub(super) fn truncated(&self) -> Place {
+    pub(super) fn truncated(&self) -> LogId {
         self.truncated
     }
 
@@ -138,12 +138,12 @@ impl Index {
         }
     }
 
-    fn slot(&self, index: u64) -> Result<&Slot, Missing> {
+    fn slot(&self, index: u64) -> Result<&EntrySlot, Missing> {
         let at = index.checked_sub(self.first()).ok_or(Missing::Truncated)?;
         self.slots.get(at as usize).ok_or(Missing::Unavailable)
     }
 
-    fn slot_mut(&mut self, index: u64) -> Option<&mut Slot> {
+    fn slot_mut(&mut self, index: u64) -> Option<&mut EntrySlot> {
         let at = index.checked_sub(self.first())?;
         self.slots.get_mut(at as usize)
     }
@@ -166,7 +166,7 @@ impl Index {
             assert_eq!(entry.index, index, "entries are numbered without gaps");
             let len = entry_len(entry);
             total += len as u64;
-            self.slots.push_back(Slot { term: entry.term, end: total, at: 0 });
+            self.slots.push_back(EntrySlot { term: entry.term, end: total, at: 0 });
             self.cache_bytes += len + ENTRY_OVERHEAD;
             self.cache.push_back(entry.clone());
         }
@@ -235,7 +235,7 @@ impl Index {
     pub(super) fn truncate(&mut self, index: u64) {
         let Ok(slot) = self.slot(index).copied() else { return };
         self.slots.drain(..=(index - self.first()) as usize);
-        self.truncated = Place { index, term: slot.term };
+        self.truncated = LogId { index, term: slot.term };
         self.start = slot.end;
         self.written = self.written.max(index);
         while self.cache.front().is_some_and(|entry| entry.index <= index) {
@@ -250,7 +250,7 @@ impl Index {
     }
 
     /// Lets a log that may begin earlier begin behind `place`; says no if another entry stands there.
-    pub(super) fn begin_behind(&mut self, place: Place) -> bool {
+    pub(super) fn begin_behind(&mut self, place: LogId) -> bool {
         if place.index == self.truncated.index {
             self.truncated = place;
         }
@@ -260,7 +260,7 @@ impl Index {
 
     /// Empties the log; it goes on behind `truncated`. Nothing counts as written until
     /// [`reset_done`](Self::reset_done).
-    pub(super) fn reset(&mut self, truncated: Place) {
+    pub(super) fn reset(&mut self, truncated: LogId) {
         let resets = self.resets + 1;
         *self = Self { resets, ..Self::new(truncated, self.cache_bytes_max) };
     }
@@ -271,8 +271,8 @@ impl Index {
     }
 
     /// How to get the entries `low..high`, or as many as fit into `bytes_max`, but one at least.
-    pub(super) fn plan(&self, low: u64, high: u64, bytes_max: u64) -> Result<Plan, Missing> {
-        let mut plan = Plan { from_files: Vec::new(), cached: Vec::new() };
+    pub(super) fn plan(&self, low: u64, high: u64, bytes_max: u64) -> Result<ReadPlan, Missing> {
+        let mut plan = ReadPlan { from_files: Vec::new(), cached: Vec::new() };
         if low < self.first() {
             return Err(Missing::Truncated);
         }

@@ -2,7 +2,7 @@ use super::super::test_log::{entries, entry};
 use super::*;
 
 fn index(cache_bytes_max: usize) -> Index {
-    Index::new(Place { index: 10, term: 2 }, cache_bytes_max)
+    Index::new(LogId { index: 10, term: 2 }, cache_bytes_max)
 }
 
 /// Everything in the cache, nothing written.
@@ -118,8 +118,8 @@ fn a_reset_waits_for_the_disk() {
     let mut index = index(0);
     let (old, new) = (entries(11..=15, 2, 10), entries(31..=32, 3, 10));
     index.append(&old);
-    index.reset(Place { index: 20, term: 3 });
-    index.reset(Place { index: 30, term: 3 });
+    index.reset(LogId { index: 20, term: 3 });
+    index.reset(LogId { index: 30, term: 3 });
     index.append(&new);
     write(&mut index, 1, &old);
     index.reset_done();
@@ -133,7 +133,7 @@ fn a_reset_waits_for_the_disk() {
 #[test]
 fn a_log_that_was_read_may_begin_later_but_not_with_another_entry() {
     for (place, fits) in [((10, 9), true), ((12, 2), true), ((12, 3), false), ((9, 2), false)] {
-        let place = Place { index: place.0, term: place.1 };
+        let place = LogId { index: place.0, term: place.1 };
         assert_eq!(appended(20).begin_behind(place), fits, "{place:?}");
     }
 }

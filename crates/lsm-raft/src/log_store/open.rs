@@ -24,9 +24,9 @@ use lsm_log::wal::{
 };
 use parking_lot::Mutex;
 
-use super::record::{Record, State};
+use super::record::{Record, StateRecord};
 use super::replay::Replay;
-use super::store::{LogStore, Shared, State as StoreState};
+use super::store::{LogStore, StoreShared, StoreState};
 use super::writer::LogWriter;
 use crate::error::{Error, Result};
 
@@ -113,11 +113,11 @@ struct Listed {
     bytes: u64,
     front: SegmentState,
     /// `None` if there is no valid state record.
-    state: Option<State>,
+    state: Option<StateRecord>,
 }
 
 /// What the segments hold.
-struct Found {
+struct RecoveredLog {
     /// The oldest needed segment; those below are garbage.
     first: FileNumber,
     started: Vec<StartedSegment>,
@@ -164,7 +164,7 @@ impl Folder<'_> {
         self.fs.open_read(path).map_err(|e| CoreError::io("open the log segment", path, e))
     }
 
-    fn recover(&self, listed: &[Listed], cache_bytes: usize) -> lsm_core::Result<Found> {
+    fn recover(&self, listed: &[Listed], cache_bytes: usize) -> lsm_core::Result<RecoveredLog> {
         for newest in listed.iter().rev() {
             let Some(state) = newest.state else { continue };
             if let Some(found) = self.replay(listed, newest, &state, cache_bytes)? {
@@ -174,7 +174,7 @@ impl Folder<'_> {
         self.check_never_used(listed)?;
         let replay = Replay::new(cache_bytes).finish()?;
         let (first, started) = (FileNumber(0), Vec::new());
-        Ok(Found { first, started, end: Lsn(0), last_sequence: 0, replay })
+        Ok(RecoveredLog { first, started, end: Lsn(0), last_sequence: 0, replay })
     }
 
     /// Replays the log whose newest segment `newest` claims to be; `None` if it was cut off with a
@@ -183,9 +183,9 @@ impl Folder<'_> {
         &self,
         listed: &[Listed],
         newest: &Listed,
-        state: &State,
+        state: &StateRecord,
         cache_bytes: usize,
-    ) -> lsm_core::Result<Option<Found>> {
+    ) -> lsm_core::Result<Option<RecoveredLog>> {
         let first = state.first_segment;
         // A file that was being made, or renamed, when a crash came holds nothing.
         let is_part = |segment: &&Listed| {
@@ -228,7 +228,7 @@ impl Folder<'_> {
         let replay = replay.finish().map_err(|error| error.in_file(&newest.path))?;
         report_losses(&replay, &newest.path, is_damaged, replayed.torn);
         let (end, last_sequence) = (replayed.end, replayed.last_sequence);
-        Ok(Some(Found { first, started: replayed.started, end, last_sequence, replay }))
+        Ok(Some(RecoveredLog { first, started: replayed.started, end, last_sequence, replay }))
     }
 
     /// Without a state record, there is no log yet: then nothing was ever written behind one.
@@ -253,7 +253,7 @@ impl Folder<'_> {
     }
 
     /// Removes the segments that are not part of the log, and not garbage from before it.
-    fn drop_cut_off(&self, listed: &[Listed], found: &Found) -> lsm_core::Result<()> {
+    fn drop_cut_off(&self, listed: &[Listed], found: &RecoveredLog) -> lsm_core::Result<()> {
         let cut_off = |segment: &&Listed| {
             let started = found.started.iter().any(|started| started.number == segment.number);
             segment.number >= found.first && !started
@@ -294,7 +294,7 @@ fn start(
     dir: &Path,
     lock: Box<dyn Lock>,
     listed: &[Listed],
-    found: Found,
+    found: RecoveredLog,
 ) -> Result<(LogStore, LogWriter)> {
     let action = "begin a segment of the raft log";
     let LogOptions { fs, owner, segment_bytes, seed, .. } = options;
@@ -305,7 +305,7 @@ fn start(
         dir: dir.to_owned(),
         reason: "a segment has the greatest number there is: it is none of ours".to_owned(),
     })?;
-    let shared = Arc::new(Shared {
+    let shared = Arc::new(StoreShared {
         fs,
         dir: dir.to_owned(),
         state: Mutex::new(StoreState::new(hard, index)),

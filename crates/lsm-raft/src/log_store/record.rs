@@ -22,17 +22,17 @@ pub(super) struct Hard {
 
 /// An entry's place in the log of the group.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct LogId {
     pub(super) index: u64,
     pub(super) term: u64,
 }
 
 /// What stands at the front of each segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct State {
+pub(super) struct StateRecord {
     pub(super) hard: Hard,
     /// The log begins behind this entry.
-    pub(super) truncated: Place,
+    pub(super) truncated: LogId,
     /// The oldest segment with a record that is still needed.
     pub(super) first_segment: FileNumber,
 }
@@ -40,7 +40,7 @@ pub(super) struct State {
 /// One record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Record<'a> {
-    State(State),
+    State(StateRecord),
     Append {
         hard: Option<Hard>,
         /// Index of the first entry; zero if there is none.
@@ -49,12 +49,12 @@ pub(super) enum Record<'a> {
         at: usize,
         entries: Vec<StoredEntry<'a>>,
     },
-    Durable(Durable),
+    Durable(DurableRecord),
 }
 
 /// What was durable when it was written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Durable {
+pub(super) struct DurableRecord {
     pub(super) hard: Hard,
     /// Index of the last entry.
     pub(super) through: u64,
@@ -107,7 +107,7 @@ impl From<&HardState> for Hard {
     }
 }
 
-impl State {
+impl StateRecord {
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
         out.push(STATE);
         self.hard.encode(out);
@@ -118,12 +118,12 @@ impl State {
 
     fn read(decoder: &mut Decoder<'_>) -> Option<Self> {
         let hard = Hard::read(decoder)?;
-        let truncated = Place { index: decoder.varint()?, term: decoder.varint()? };
+        let truncated = LogId { index: decoder.varint()?, term: decoder.varint()? };
         Some(Self { hard, truncated, first_segment: FileNumber(decoder.varint()?) })
     }
 }
 
-impl Durable {
+impl DurableRecord {
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
         out.push(DURABLE);
         self.hard.encode(out);
@@ -172,8 +172,8 @@ impl<'a> Record<'a> {
 
     fn read(decoder: &mut Decoder<'a>) -> Option<Self> {
         match decoder.u8()? {
-            STATE => State::read(decoder).map(Self::State),
-            DURABLE => Durable::read(decoder).map(Self::Durable),
+            STATE => StateRecord::read(decoder).map(Self::State),
+            DURABLE => DurableRecord::read(decoder).map(Self::Durable),
             APPEND => {
                 let hard = match decoder.u8()? {
                     0 => None,
@@ -229,14 +229,14 @@ mod tests {
 
     fn samples() -> Vec<Vec<u8>> {
         let hard = Hard { term: u64::MAX, vote: 0, commit: 300 };
-        let truncated = Place { index: 200, term: 6 };
+        let truncated = LogId { index: 200, term: 6 };
         let mut all = Vec::new();
         let mut push = |encode: &dyn Fn(&mut Vec<u8>)| {
             let mut out = Vec::new();
             encode(&mut out);
             all.push(out);
         };
-        push(&|out| State { hard, truncated, first_segment: FileNumber(9) }.encode(out));
+        push(&|out| StateRecord { hard, truncated, first_segment: FileNumber(9) }.encode(out));
         push(&|out| encode_append(out, None, 0, 0));
         push(&|out| encode_append(out, Some(hard), 0, 0));
         push(&|out| {

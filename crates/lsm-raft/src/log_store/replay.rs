@@ -7,13 +7,13 @@ use raft::eraftpb::Entry;
 
 use super::index::{Index, Written};
 use super::live::Live;
-use super::record::{Durable, Hard, Place, Record, State};
+use super::record::{DurableRecord, Hard, LogId, Record, StateRecord};
 
 /// What the records so far add up to.
 #[derive(Debug)]
 pub(super) struct Replay {
     pub(super) hard: Hard,
-    pub(super) truncated: Place,
+    pub(super) truncated: LogId,
     pub(super) index: Index,
     pub(super) live: Live,
     /// Entries through this one were durable and are lost, if the log ends before it.
@@ -25,8 +25,8 @@ impl Replay {
     pub(super) fn new(cache_bytes_max: usize) -> Self {
         Self {
             hard: Hard::default(),
-            truncated: Place::default(),
-            index: Index::new(Place::default(), cache_bytes_max),
+            truncated: LogId::default(),
+            index: Index::new(LogId::default(), cache_bytes_max),
             live: Live::default(),
             lost_through: 0,
             cache_bytes_max,
@@ -56,7 +56,7 @@ impl Replay {
         }
     }
 
-    fn state(&mut self, state: &State) -> Result<()> {
+    fn state(&mut self, state: &StateRecord) -> Result<()> {
         if state.truncated.index < self.truncated.index {
             return Err(Error::corrupt("a later segment begins before an earlier one"));
         }
@@ -64,7 +64,7 @@ impl Replay {
         Ok(())
     }
 
-    fn durable(&mut self, Durable { hard, through }: Durable) {
+    fn durable(&mut self, DurableRecord { hard, through }: DurableRecord) {
         self.hard = hard;
         self.lost_through = if through > self.index.last() { through } else { 0 };
     }
@@ -87,7 +87,7 @@ impl Replay {
         // What stood before the oldest needed segment is gone. Entries that followed it come
         // without it; that is fine as long as they are truncated or replaced later.
         if first < begin || begin > end {
-            let before = Place { index: first - 1, term: 0 };
+            let before = LogId { index: first - 1, term: 0 };
             self.index = Index::new(before, self.cache_bytes_max);
             self.live = Live::behind(first - 1);
         } else if first > end + 1 {
@@ -116,7 +116,7 @@ impl Replay {
                 truncated.index
             )));
         } else if !self.index.begin_behind(truncated) {
-            let Place { index, term } = truncated;
+            let LogId { index, term } = truncated;
             return Err(Error::corrupt(format!(
                 "entry {index} of the raft log has no term {term}"
             )));

@@ -16,8 +16,8 @@ use parking_lot::Mutex;
 use raft::StorageError;
 use raft::eraftpb::{Entry, HardState};
 
-use super::index::{Index, Missing, Piece, Plan};
-use super::record::{Hard, Place, StoredEntry};
+use super::index::{Index, Missing, Piece, ReadPlan};
+use super::record::{Hard, LogId, StoredEntry};
 
 /// Most segments that are kept open for reading.
 const OPEN_FILES_MAX: usize = 16;
@@ -27,15 +27,15 @@ const READ_ATTEMPTS_MAX: usize = 8;
 /// The log, in memory and on disk; clones share it.
 #[derive(Clone, Debug)]
 pub struct LogStore {
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<StoreShared>,
 }
 
 /// What store and writer share.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct StoreShared {
     pub(super) fs: Arc<dyn Fs>,
     pub(super) dir: PathBuf,
-    pub(super) state: Mutex<State>,
+    pub(super) state: Mutex<StoreState>,
     /// Length of all segment files.
     pub(super) disk_bytes: AtomicU64,
     /// Entries through this one were durable, but not found when the log was opened; zero if all
@@ -44,14 +44,14 @@ pub(super) struct Shared {
 }
 
 #[derive(Debug)]
-pub(super) struct State {
+pub(super) struct StoreState {
     pub(super) hard: Hard,
     pub(super) index: Index,
     /// Segments open for reading; the one opened last stands last.
     files: VecDeque<(FileNumber, Arc<RecordReader>)>,
 }
 
-impl State {
+impl StoreState {
     pub(super) fn new(hard: Hard, index: Index) -> Self {
         Self { hard, index, files: VecDeque::new() }
     }
@@ -101,7 +101,7 @@ impl LogStore {
     /// [`LogWriter::reset`](super::LogWriter::reset) with the same place; entries appended until
     /// then stay in memory.
     pub fn reset_to(&self, index: u64, term: u64) {
-        self.shared.state.lock().index.reset(Place { index, term });
+        self.shared.state.lock().index.reset(LogId { index, term });
     }
 
     /// Gives up the entries up to `index`, in memory. To be followed by
@@ -147,7 +147,7 @@ impl LogStore {
         };
         let mut next = plan()?;
         for _ in 0..READ_ATTEMPTS_MAX {
-            let Plan { from_files, cached } = next;
+            let ReadPlan { from_files, cached } = next;
             if from_files.is_empty() {
                 return Ok(cached);
             }

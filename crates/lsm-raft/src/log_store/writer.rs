@@ -20,8 +20,10 @@ use raft::eraftpb::{Entry, HardState};
 
 use super::index::Written;
 use super::live::Live;
-use super::record::{Durable, Hard, Place, State, encode_append, encode_entry, entry_len};
-use super::store::Shared;
+use super::record::{
+    DurableRecord, Hard, LogId, StateRecord, encode_append, encode_entry, entry_len,
+};
+use super::store::StoreShared;
 use crate::error::{Error, Result};
 
 const BEGIN: &str = "begin a segment of the raft log";
@@ -37,7 +39,7 @@ const FREE_SEGMENTS: u64 = 4;
 /// The end of the log: writes what was appended to the store, and makes it durable.
 #[derive(Debug)]
 pub struct LogWriter {
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<StoreShared>,
     pub(super) segment_bytes: u64,
     pub(super) log: Log,
     /// Of the last record.
@@ -47,8 +49,8 @@ pub struct LogWriter {
     pub(super) live: Live,
     /// What was written.
     pub(super) hard: Hard,
-    pub(super) truncated: Place,
-    /// The end of what a [`Durable`] record is to vouch for.
+    pub(super) truncated: LogId,
+    /// The end of what a [`DurableRecord`] record is to vouch for.
     pub(super) unvouched: Option<Lsn>,
     /// Entries through this one were durable once, but are lost; see [`LogStore::lost_through`].
     ///
@@ -140,7 +142,7 @@ impl LogWriter {
     fn note(&self) -> Vec<u8> {
         let through = self.live.last().max(self.lost_through);
         let mut note = Vec::with_capacity(NOTE_LEN_HINT);
-        Durable { hard: self.hard, through }.encode(&mut note);
+        DurableRecord { hard: self.hard, through }.encode(&mut note);
         note
     }
 
@@ -179,7 +181,7 @@ impl LogWriter {
         }
         assert!(index <= self.live.last(), "only what was written is truncated");
         self.syncer().check().map_err(Error::storage("truncate the raft log"))?;
-        self.truncated = Place { index, term };
+        self.truncated = LogId { index, term };
         self.live.truncate(index);
         let needed = self.needed();
         let free = self.log.full().take_while(|segment| segment.number < needed);
@@ -199,7 +201,7 @@ impl LogWriter {
     /// If the file system refuses; then and from then on nothing more is written.
     pub fn reset(&mut self, index: u64, term: u64) -> Result<()> {
         self.syncer().check().map_err(Error::storage("reset the raft log"))?;
-        self.truncated = Place { index, term };
+        self.truncated = LogId { index, term };
         self.live = Live::behind(index);
         self.hard.commit = self.hard.commit.max(index);
         {
@@ -274,7 +276,7 @@ impl LogWriter {
     pub(super) fn state_record(&self, number: FileNumber) -> Vec<u8> {
         let first_segment = self.live.oldest().unwrap_or(number);
         let mut out = Vec::new();
-        State { hard: self.hard, truncated: self.truncated, first_segment }.encode(&mut out);
+        StateRecord { hard: self.hard, truncated: self.truncated, first_segment }.encode(&mut out);
         out
     }
 

@@ -8,9 +8,9 @@ use raft::StorageError;
 use raft::eraftpb::ConfState;
 
 use super::beside::Begun;
-use super::jobs::Worker;
+use super::jobs::JobReceiver;
 use super::queues::{ApplyJob, Event, Waiter};
-use super::shared::{PanicGuard, Shared};
+use super::shared::{PanicGuard, RuntimeShared};
 use crate::error::{Error, Result};
 use crate::node::Input;
 use crate::outcome::{Outcome, Refusal};
@@ -24,12 +24,12 @@ const REPORT_TIME: Duration = Duration::from_millis(500);
 
 pub(super) struct ApplyThread {
     machine: StateMachine,
-    jobs: Worker<ApplyJob>,
+    jobs: JobReceiver<ApplyJob>,
     /// Taken and not yet done.
     taken: VecDeque<ApplyJob>,
     /// After an error nothing is applied any more.
     failed: bool,
-    shared: Arc<Shared>,
+    shared: Arc<RuntimeShared>,
     through: u64,
     conf: Vec<(u64, ConfState)>,
     waiters: VecDeque<(u64, Vec<Waiter>)>,
@@ -42,7 +42,7 @@ pub(super) struct ApplyThread {
 
 /// Says how making a snapshot ended, also if that panics: otherwise no other would be made.
 struct Making {
-    shared: Arc<Shared>,
+    shared: Arc<RuntimeShared>,
     made: Option<Arc<Outgoing>>,
 }
 
@@ -53,7 +53,11 @@ impl Drop for Making {
 }
 
 impl ApplyThread {
-    pub(super) fn new(machine: StateMachine, jobs: Worker<ApplyJob>, shared: Arc<Shared>) -> Self {
+    pub(super) fn new(
+        machine: StateMachine,
+        jobs: JobReceiver<ApplyJob>,
+        shared: Arc<RuntimeShared>,
+    ) -> Self {
         Self {
             through: machine.applied().0,
             machine,

@@ -13,7 +13,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::inbox::NotTaken;
 use super::queues::{Event, Waiter};
-use super::shared::{Life, Shared};
+use super::shared::{Life, RuntimeShared};
 use crate::config::Timing;
 use crate::error::Error;
 use crate::identity::Identity;
@@ -34,7 +34,7 @@ const STOP_SILENCE_MAX: Duration = Duration::from_secs(10);
 /// A node that runs. Cheap to clone; any thread or task may call it.
 #[derive(Clone)]
 pub struct Replica {
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<RuntimeShared>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) hand_over_time: Duration,
     pub(super) threads: Arc<Mutex<Vec<JoinHandle<()>>>>,

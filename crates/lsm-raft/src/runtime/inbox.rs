@@ -23,7 +23,7 @@ const WAITING_MAX: usize = 1 << 16;
 
 #[derive(Debug, Default)]
 pub(super) struct Inbox {
-    state: Mutex<State>,
+    state: Mutex<InboxState>,
     wake: Condvar,
 }
 
@@ -43,7 +43,7 @@ pub(super) enum NotTaken {
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct InboxState {
     turn: Turn,
     waiting: Waiting,
     /// What the raft thread wakes up for; none while it is awake.
@@ -139,13 +139,13 @@ impl Inbox {
         Ok(())
     }
 
-    fn rouse_if_it_matters(&self, state: MutexGuard<'_, State>) {
+    fn rouse_if_it_matters(&self, state: MutexGuard<'_, InboxState>) {
         if state.asleep.is_some_and(|wants| state.waiting.matters(wants)) {
             self.rouse(state);
         }
     }
 
-    fn rouse(&self, mut state: MutexGuard<'_, State>) {
+    fn rouse(&self, mut state: MutexGuard<'_, InboxState>) {
         if state.asleep.take().is_some() {
             drop(state);
             self.wake.notify_one();
@@ -180,7 +180,7 @@ impl Inbox {
     }
 }
 
-fn check(state: &State, waiting: usize) -> Result<(), NotTaken> {
+fn check(state: &InboxState, waiting: usize) -> Result<(), NotTaken> {
     if state.closed {
         return Err(NotTaken::Closed);
     }

@@ -15,7 +15,7 @@ use parking_lot::{Condvar, Mutex};
 
 #[derive(Debug)]
 struct Queue<T> {
-    state: Mutex<State<T>>,
+    state: Mutex<QueueState<T>>,
     max: usize,
     /// There are jobs, or there will be none.
     filled: Condvar,
@@ -24,25 +24,25 @@ struct Queue<T> {
 }
 
 #[derive(Debug)]
-struct State<T> {
+struct QueueState<T> {
     jobs: VecDeque<T>,
     /// Either end has gone.
     closed: bool,
 }
 
 /// A queue for `max` jobs.
-pub(super) fn queue<T>(max: usize) -> (Giver<T>, Worker<T>) {
-    let state = Mutex::new(State { jobs: VecDeque::new(), closed: false });
+pub(super) fn queue<T>(max: usize) -> (JobSender<T>, JobReceiver<T>) {
+    let state = Mutex::new(QueueState { jobs: VecDeque::new(), closed: false });
     let (filled, emptied) = (Condvar::new(), Condvar::new());
     let queue = Arc::new(Queue { state, max, filled, emptied });
-    (Giver(Arc::clone(&queue)), Worker(queue))
+    (JobSender(Arc::clone(&queue)), JobReceiver(queue))
 }
 
 /// The end that gives. Dropping it ends the work once all jobs are done.
 #[derive(Debug)]
-pub(super) struct Giver<T>(Arc<Queue<T>>);
+pub(super) struct JobSender<T>(Arc<Queue<T>>);
 
-impl<T> Giver<T> {
+impl<T> JobSender<T> {
     /// Jobs that wait.
     pub(super) fn len(&self) -> usize {
         self.0.state.lock().jobs.len()
@@ -64,9 +64,9 @@ impl<T> Giver<T> {
 
 /// The end that takes. Dropping it drops the jobs that wait.
 #[derive(Debug)]
-pub(super) struct Worker<T>(Arc<Queue<T>>);
+pub(super) struct JobReceiver<T>(Arc<Queue<T>>);
 
-impl<T> Worker<T> {
+impl<T> JobReceiver<T> {
     /// Waits for jobs, but no longer than `time`, and puts all there are into `jobs`, which is
     /// empty. False if there will be no more.
     pub(super) fn take(&self, time: Duration, jobs: &mut VecDeque<T>) -> bool {
@@ -82,7 +82,7 @@ impl<T> Worker<T> {
     }
 }
 
-impl<T> Drop for Giver<T> {
+impl<T> Drop for JobSender<T> {
     fn drop(&mut self) {
         let mut state = self.0.state.lock();
         state.closed = true;
@@ -91,7 +91,7 @@ impl<T> Drop for Giver<T> {
     }
 }
 
-impl<T> Drop for Worker<T> {
+impl<T> Drop for JobReceiver<T> {
     fn drop(&mut self) {
         let mut state = self.0.state.lock();
         state.closed = true;

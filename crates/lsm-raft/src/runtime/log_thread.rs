@@ -9,9 +9,9 @@ use lsm_log::wal::{SegmentJob, SegmentPromise};
 use parking_lot::Mutex;
 
 use super::beside::{Begun, Beside};
-use super::jobs::Worker;
+use super::jobs::JobReceiver;
 use super::queues::LogJob;
-use super::shared::{PanicGuard, Shared};
+use super::shared::{PanicGuard, RuntimeShared};
 use crate::error::Result;
 use crate::log_store::LogWriter;
 use crate::node::Persist;
@@ -21,16 +21,20 @@ const WAIT_MAX: Duration = Duration::from_secs(60);
 
 pub(super) struct LogThread {
     writer: LogWriter,
-    jobs: Worker<LogJob>,
+    jobs: JobReceiver<LogJob>,
     /// Taken and not yet done.
     taken: VecDeque<LogJob>,
     /// After an error nothing is written any more.
     failed: bool,
-    shared: Arc<Shared>,
+    shared: Arc<RuntimeShared>,
 }
 
 impl LogThread {
-    pub(super) fn new(writer: LogWriter, jobs: Worker<LogJob>, shared: Arc<Shared>) -> Self {
+    pub(super) fn new(
+        writer: LogWriter,
+        jobs: JobReceiver<LogJob>,
+        shared: Arc<RuntimeShared>,
+    ) -> Self {
         Self { writer, jobs, taken: VecDeque::new(), failed: false, shared }
     }
 

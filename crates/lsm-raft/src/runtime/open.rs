@@ -22,7 +22,7 @@ use super::jobs;
 use super::log_thread::LogThread;
 use super::queues::JOBS_MAX;
 use super::raft_thread::RaftThread;
-use super::shared::{Life, Shared};
+use super::shared::{Life, RuntimeShared};
 use super::stepper::Stepper;
 use crate::config::Config;
 use crate::error::{Error, Result};
@@ -196,7 +196,7 @@ impl ReplicaOptions {
         let slot = SnapshotSlot::default();
         let storage = GroupStorage::new(log.clone(), machine.conf_state(), applied, slot.clone());
         let node = Node::new(self.config.clone(), storage, applied, members, self.nonce)?;
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(RuntimeShared {
             identity,
             dir,
             timing: self.config.timing(),

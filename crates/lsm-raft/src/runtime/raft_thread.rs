@@ -9,10 +9,10 @@ use lsm_log::fs::{Fs, Space};
 use raft::eraftpb::{Message, MessageType};
 
 use super::inbox::Turn;
-use super::jobs::Giver;
+use super::jobs::JobSender;
 use super::queues::{ApplyJob, Event, LogJob, Waiter};
 use super::restoring::Restoring;
-use super::shared::{PanicGuard, Shared};
+use super::shared::{PanicGuard, RuntimeShared};
 use crate::error::{Error, Result};
 use crate::node::{Input, Node, Output};
 use crate::outcome::Outcome;
@@ -34,9 +34,9 @@ pub(super) struct RaftThread {
     /// How long a node that failed may take to hand over.
     pub(super) hand_over_time: Duration,
     pub(super) failed_at: Option<Duration>,
-    pub(super) log: Giver<LogJob>,
-    pub(super) apply: Giver<ApplyJob>,
-    pub(super) shared: Arc<Shared>,
+    pub(super) log: JobSender<LogJob>,
+    pub(super) apply: JobSender<ApplyJob>,
+    pub(super) shared: Arc<RuntimeShared>,
     pub(super) fs: Arc<dyn Fs>,
     pub(super) reserve_bytes: Option<u64>,
     /// The leadership was handed over since the disk became full.

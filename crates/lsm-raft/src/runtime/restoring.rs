@@ -5,7 +5,7 @@
 
 use std::sync::mpsc::{self, Receiver, TryRecvError};
 
-use super::jobs::Giver;
+use super::jobs::JobSender;
 use super::queues::{ApplyJob, LogJob};
 use crate::error::{Error, Result};
 use crate::members::Members;
@@ -23,7 +23,7 @@ impl Restoring {
     pub(super) fn begin(
         restore: Restore,
         checked: Box<Checked>,
-        apply_jobs: &Giver<ApplyJob>,
+        apply_jobs: &JobSender<ApplyJob>,
     ) -> Self {
         tracing::info!(index = restore.index, "switching to a snapshot");
         let (done, state) = mpsc::channel();
@@ -35,7 +35,7 @@ impl Restoring {
     /// members of the snapshot once both are there.
     pub(super) fn go_on(
         &mut self,
-        log_jobs: &Giver<LogJob>,
+        log_jobs: &JobSender<LogJob>,
         waits: bool,
     ) -> Result<Option<Members>> {
         if self.log.is_none() {

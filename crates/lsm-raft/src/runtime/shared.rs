@@ -31,7 +31,7 @@ pub(super) enum Life {
     Stopped(Option<Error>),
 }
 
-pub(super) struct Shared {
+pub(super) struct RuntimeShared {
     pub(super) identity: Identity,
     /// The node's folder.
     pub(super) dir: PathBuf,
@@ -54,7 +54,7 @@ pub(super) struct Shared {
     pub(super) free: AtomicU64,
 }
 
-impl Shared {
+impl RuntimeShared {
     /// The node can persist nothing any more: lets it hand over and stop. The first reason
     /// stays.
     pub(super) fn fail(&self, error: &Error) {
@@ -94,7 +94,7 @@ impl Shared {
 }
 
 /// Notices a thread that panicked: the node must not look alive without it.
-pub(super) struct PanicGuard(pub(super) Arc<Shared>, pub(super) &'static str);
+pub(super) struct PanicGuard(pub(super) Arc<RuntimeShared>, pub(super) &'static str);
 
 impl Drop for PanicGuard {
     fn drop(&mut self) {

@@ -6,8 +6,8 @@
 
 use lsm_core::Options;
 
-use super::book::Book;
 use super::current::{Current, open_engine};
+use super::metadata::Metadata;
 use crate::error::{Error, Result};
 use crate::snapshot::{Header, Staged};
 
@@ -17,7 +17,7 @@ use crate::snapshot::{Header, Staged};
 pub struct Checked {
     // Closed before the folder goes.
     pub(super) current: Current,
-    pub(super) book: Book,
+    pub(super) book: Metadata,
     pub(super) staged: Staged,
 }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use lsm_core::{Db, Keyspace, Options};
 
-use super::book::Book;
+use super::metadata::Metadata;
 use crate::error::{Error, Result};
 
 /// An open engine; one of them is in force.
@@ -20,8 +20,8 @@ pub(super) struct Current {
 }
 
 /// Opens it, and reads the books.
-pub(super) fn open_engine(engine: Options, dir: &Path) -> Result<(Current, Book)> {
+pub(super) fn open_engine(engine: Options, dir: &Path) -> Result<(Current, Metadata)> {
     let db = engine.open(dir).map_err(Error::storage("open the state"))?;
-    let (rows, book) = Book::load(&db)?;
+    let (rows, book) = Metadata::load(&db)?;
     Ok((Current { db, rows, dir: dir.to_owned(), is_damaged: AtomicBool::new(false) }, book))
 }

@@ -28,12 +28,12 @@ use lsm_core::{Durability, Options, SeqNo, WriteBatch};
 use lsm_log::fs::Fs;
 use raft::eraftpb::{ConfState, Entry};
 
-use super::book::Book;
 use super::checked::Checked;
 use super::current::open_engine;
 use super::folder::Folder;
 use super::hash::HashJob;
-use super::reader::{Shared, StateReader};
+use super::metadata::Metadata;
+use super::reader::{ReaderShared, StateReader};
 use crate::error::{Error, Result};
 use crate::members::{Members, Role};
 use crate::outcome::Outcome;
@@ -63,8 +63,8 @@ pub struct StateOptions {
 /// The replicated state of one node.
 #[derive(Debug)]
 pub struct StateMachine {
-    shared: Arc<Shared>,
-    book: Book,
+    shared: Arc<ReaderShared>,
+    book: Metadata,
     /// Sequence number and index after each batch, oldest first.
     unflushed: VecDeque<(SeqNo, u64)>,
     /// Everything through this index is flushed.
@@ -88,7 +88,7 @@ impl StateMachine {
         let (current, book) = open_engine(engine.clone().create_if_missing(may_be_new), &state)?;
         folder.remove_strays(&state)?;
         let index = book.applied().0;
-        let shared = Shared {
+        let shared = ReaderShared {
             current: ArcSwap::from_pointee(current),
             applied: AtomicU64::new(index),
             members: ArcSwap::new(Arc::clone(book.members())),

@@ -10,7 +10,6 @@
 
 #[cfg(test)]
 mod apply_test;
-mod book;
 mod checked;
 #[cfg(test)]
 mod crash_test;
@@ -19,6 +18,7 @@ mod folder;
 mod hash;
 mod layout;
 mod machine;
+mod metadata;
 mod reader;
 #[cfg(test)]
 mod restore_test;

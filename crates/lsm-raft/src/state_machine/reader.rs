@@ -10,17 +10,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 use lsm_core::{Db, Options, Snapshot, Value};
 
-use super::book::Book;
 use super::checked::Checked;
 use super::current::Current;
 use super::folder::Folder;
+use super::metadata::Metadata;
 use crate::error::{Error, Result};
 use crate::members::Members;
 use crate::snapshot::{Header, Incoming, Outgoing, Staged, remove_folder};
 
 /// What the machine and its readers share.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct ReaderShared {
     pub(super) current: ArcSwap<Current>,
     /// Index of the last entry whose effects readers see.
     pub(super) applied: AtomicU64,
@@ -32,7 +32,7 @@ pub(super) struct Shared {
 /// Reads the state; clones are cheap, and any thread may hold one.
 #[derive(Clone, Debug)]
 pub struct StateReader {
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<ReaderShared>,
 }
 
 impl StateReader {
@@ -119,7 +119,7 @@ impl StateReader {
         self.db().checkpoint(dir).map_err(storage())?;
         // Of which index it is, the copy knows best.
         let copy = shared.engine.clone().open_read_only(dir).map_err(storage())?;
-        let (_, book) = Book::load(&copy)?;
+        let (_, book) = Metadata::load(&copy)?;
         // Whoever receives it reads all of it, too, and would refuse it for ever.
         copy.verify().map_err(|error| {
             self.note_error(&error);

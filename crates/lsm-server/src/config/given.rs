@@ -128,8 +128,8 @@ pub(crate) struct Given {
     #[arg(long, env = "LSM_REQUESTS_MAX", value_name = "N", help_heading = "Limits")]
     pub(crate) requests_max: Option<u64>,
     /// Bytes of the requests that are served at the same time [default: 256MiB]
-    #[arg(long, env = "LSM_INTAKE_BYTES_MAX", value_name = "BYTES", help_heading = "Limits")]
-    pub(crate) intake_bytes_max: Option<Bytes>,
+    #[arg(long, env = "LSM_REQUESTS_BYTES_MAX", value_name = "BYTES", help_heading = "Limits")]
+    pub(crate) requests_bytes_max: Option<Bytes>,
     /// Longest time for a request, whatever its own deadline says [default: 10s]
     #[arg(long, env = "LSM_REQUEST_TIME_MAX", value_name = "TIME", help_heading = "Limits")]
     pub(crate) request_time_max: Option<Time>,
@@ -202,7 +202,7 @@ impl Given {
             streams_max: self.streams_max.or(other.streams_max),
             connections_max: self.connections_max.or(other.connections_max),
             requests_max: self.requests_max.or(other.requests_max),
-            intake_bytes_max: self.intake_bytes_max.or(other.intake_bytes_max),
+            requests_bytes_max: self.requests_bytes_max.or(other.requests_bytes_max),
             request_time_max: self.request_time_max.or(other.request_time_max),
             leader_wait_max: self.leader_wait_max.or(other.leader_wait_max),
             keepalive_interval: self.keepalive_interval.or(other.keepalive_interval),

@@ -155,7 +155,7 @@ pub(super) fn defaults() -> Given {
         streams_max: Some(limits.streams_max.into()),
         connections_max: Some(limits.connections_max as u64),
         requests_max: Some(limits.requests_max as u64),
-        intake_bytes_max: bytes(limits.intake_bytes_max),
+        requests_bytes_max: bytes(limits.requests_bytes_max),
         request_time_max: Some(Time(limits.request_time_max)),
         leader_wait_max: Some(Time(limits.leader_wait_max)),
         keepalive_interval: Some(Time(limits.keepalive_interval)),
@@ -323,7 +323,12 @@ fn limits(given: &Given) -> Result<Limits, Error> {
         streams_max: number("streams-max", given.streams_max, 1, 100_000)? as u32,
         connections_max: count("connections-max", given.connections_max, 60_000)?,
         requests_max: count("requests-max", given.requests_max, 1_000_000)?,
-        intake_bytes_max: bytes("intake-bytes-max", given.intake_bytes_max, 2 << 20, 1 << 40)?,
+        requests_bytes_max: bytes(
+            "requests-bytes-max",
+            given.requests_bytes_max,
+            2 << 20,
+            1 << 40,
+        )?,
         request_time_max: time("request-time-max", given.request_time_max, 10, 600_000)?,
         leader_wait_max: time("leader-wait-max", given.leader_wait_max, 0, 600_000)?,
         keepalive_interval: time("keepalive-interval", given.keepalive_interval, 1000, 3_600_000)?,
@@ -345,10 +350,10 @@ fn check_limits(limits: &Limits) -> Result<(), Error> {
         let reason = format!("a batch of {batch} cannot hold a value of {value}");
         return Err(Error::contradiction("batch-bytes-max", "value-bytes-max", reason));
     }
-    if limits.intake_bytes_max < limits.request_bytes_max() {
-        let (all, one) = (bytes(limits.intake_bytes_max), bytes(limits.request_bytes_max()));
+    if limits.requests_bytes_max < limits.request_bytes_max() {
+        let (all, one) = (bytes(limits.requests_bytes_max), bytes(limits.request_bytes_max()));
         let reason = format!("all requests in {all} leave no room for a single one of {one}");
-        return Err(Error::contradiction("intake-bytes-max", "batch-bytes-max", reason));
+        return Err(Error::contradiction("requests-bytes-max", "batch-bytes-max", reason));
     }
     if limits.leader_wait_max > limits.request_time_max {
         let (request, wait) = (Time(limits.request_time_max), Time(limits.leader_wait_max));

@@ -257,7 +257,7 @@ fn every_limit_is_named_with_its_range() {
         ("streams-max", "0", "1 to 100000"),
         ("connections-max", "70000", "1 to 60000"),
         ("requests-max", "0", "1 to 1000000"),
-        ("intake-bytes-max", "1MiB", "2MiB to 1TiB"),
+        ("requests-bytes-max", "1MiB", "2MiB to 1TiB"),
         ("request-time-max", "9ms", "10ms to 600s"),
         ("leader-wait-max", "601s", "0s to 600s"),
         ("keepalive-interval", "1ms", "1s to 3600s"),
@@ -296,8 +296,8 @@ fn limits_that_contradict_each_other_are_both_named() {
         &["--batch-bytes-max", "--value-bytes-max", "1MiB", "8MiB"],
     );
     assert_error(
-        &format!("{LEAST} --intake-bytes-max 34MiB"),
-        &["--intake-bytes-max", "--batch-bytes-max", "34MiB", "35MiB"],
+        &format!("{LEAST} --requests-bytes-max 34MiB"),
+        &["--requests-bytes-max", "--batch-bytes-max", "34MiB", "35MiB"],
     );
     assert_error(
         &format!("{LEAST} --leader-wait-max 11s"),

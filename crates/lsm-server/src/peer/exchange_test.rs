@@ -20,8 +20,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Request};
 
-use super::caller::Caller;
-use super::door::SHORT_BYTES_MAX;
+use super::auth::SHORT_BYTES_MAX;
+use super::client::PeerClient;
 use super::fake::{
     Node, PATIENCE, SHORT_TIME_MAX, change, identity, incarnation, introduce, message, until,
 };
@@ -35,10 +35,10 @@ async fn pair() -> (Node, Node) {
     (one, two)
 }
 
-fn caller(node: &Node) -> Caller {
+fn caller(node: &Node) -> PeerClient {
     let group = Arc::clone(&node.fake) as Arc<dyn Group>;
     let directory = Arc::clone(node.transport.directory());
-    Caller { group, directory, testimony: Arc::default(), tls: None }
+    PeerClient { group, directory, testimony: Arc::default(), tls: None }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
 
-use super::door::server_of;
+use super::auth::server_of;
 use super::group::{Group, ReplyFuture};
 use super::transport::PeerTransport;
 use crate::limits::Limits;

@@ -12,7 +12,7 @@ use prost::Message as _;
 use tonic::metadata::{AsciiMetadataKey, AsciiMetadataValue, KeyAndValueRef, MetadataMap};
 
 use super::handshake;
-use super::hello::Hello;
+use super::headers::PeerHeaders;
 use super::wire::{from_wire, split, to_wire};
 use crate::fields::Fields;
 use crate::framing::Framing;
@@ -75,13 +75,13 @@ pub fn handshake(bytes: &[u8]) {
             metadata.insert(key, value);
         }
     }
-    let Ok(hello) = Hello::read(&metadata, &own) else { return };
+    let Ok(hello) = PeerHeaders::read(&metadata, &own) else { return };
     let mut again = MetadataMap::new();
     hello.write(&mut again);
-    let again = Hello::read(&again, &own).expect("what was written is read");
+    let again = PeerHeaders::read(&again, &own).expect("what was written is read");
     // Names and addresses stay escaped.
     let (cluster, peer_address) = (hello.cluster.clone(), hello.peer_address.clone());
-    assert_eq!(Hello { cluster, peer_address, ..again }, hello);
+    assert_eq!(PeerHeaders { cluster, peer_address, ..again }, hello);
     for members in [members(), Members::default()] {
         let checked = handshake::check(&hello, &own, &members);
         let answer = handshake::check_answer(&hello, hello.from, &own, &members);
@@ -135,7 +135,7 @@ pub fn seeds() -> Vec<(&'static str, Vec<Vec<u8>>)> {
         let known = Members { origin, ..members() };
         let timing = Config::new(from).timing();
         let mut metadata = MetadataMap::new();
-        Hello::new(&own, timing, &known, 2, None).write(&mut metadata);
+        PeerHeaders::new(&own, timing, &known, 2, None).write(&mut metadata);
         let mut lines = Vec::new();
         for pair in metadata.iter() {
             if let KeyAndValueRef::Ascii(key, value) = pair {

@@ -5,18 +5,22 @@
 
 use lsm_raft::{Identity, Members, Timing};
 
-use super::hello::{Hello, escape, hex};
+use super::headers::{PeerHeaders, escape, hex};
 use super::refused::{Cause, Refused};
 
-/// Whether whoever said `hello` is let in by node `own`, which knows `members`.
+/// Whether whoever said `headers` is let in by node `own`, which knows `members`.
 ///
 /// # Errors
 ///
 /// Why not.
-pub(super) fn check(hello: &Hello, own: &Identity, members: &Members) -> Result<(), Refused> {
-    check_place(hello, own)?;
-    check_origin(hello, own, members)?;
-    check_ends(hello, own, members)
+pub(super) fn check(
+    headers: &PeerHeaders,
+    own: &Identity,
+    members: &Members,
+) -> Result<(), Refused> {
+    check_place(headers, own)?;
+    check_origin(headers, own, members)?;
+    check_ends(headers, own, members)
 }
 
 /// Whether the answer to a greeting is of the node that was greeted, `asked`, and lets it in as
@@ -26,42 +30,42 @@ pub(super) fn check(hello: &Hello, own: &Identity, members: &Members) -> Result<
 ///
 /// Why not.
 pub(super) fn check_answer(
-    hello: &Hello,
+    headers: &PeerHeaders,
     asked: u64,
     own: &Identity,
     members: &Members,
 ) -> Result<(), Refused> {
-    if hello.from != asked {
-        let from = hello.from;
+    if headers.from != asked {
+        let from = headers.from;
         let sentence =
             format!("node {asked} was called, but node {from} answered: look at its address");
         return Err(Refused { cause: Cause::Elsewhere, sentence });
     }
-    check(hello, own, members)
+    check(headers, own, members)
 }
 
 /// The two ends are nodes of one group, as it is called, and the right one was reached.
-fn check_place(hello: &Hello, own: &Identity) -> Result<(), Refused> {
-    let (from, node) = (hello.from, own.node);
+fn check_place(headers: &PeerHeaders, own: &Identity) -> Result<(), Refused> {
+    let (from, node) = (headers.from, own.node);
     let refuse = |sentence: String| Err(Refused { cause: Cause::Elsewhere, sentence });
-    if hello.cluster != escape(&own.cluster) {
+    if headers.cluster != escape(&own.cluster) {
         return refuse(format!(
             "node {from} belongs to cluster {}, but called node {node} of cluster {}: look at \
              the addresses of both",
-            hello.cluster,
+            headers.cluster,
             escape(&own.cluster)
         ));
     }
-    if hello.group != own.group {
+    if headers.group != own.group {
         return refuse(format!(
             "node {from} belongs to group {}, but called node {node} of group {}",
-            hello.group, own.group
+            headers.group, own.group
         ));
     }
-    if hello.to != node {
+    if headers.to != node {
         return refuse(format!(
             "node {from} called node {}, but reached node {node}: look at the address of node {}",
-            hello.to, hello.to
+            headers.to, headers.to
         ));
     }
     if from == node || from == 0 {
@@ -75,9 +79,9 @@ fn check_place(hello: &Hello, own: &Identity) -> Result<(), Refused> {
 
 /// The two are of the same cluster among all that have its name. Two that know its id go by that;
 /// before, by the founders that they were told.
-fn check_origin(hello: &Hello, own: &Identity, members: &Members) -> Result<(), Refused> {
-    let (from, node, name) = (hello.from, own.node, &hello.cluster);
-    let (theirs, ours) = (hello.origin, members.origin);
+fn check_origin(headers: &PeerHeaders, own: &Identity, members: &Members) -> Result<(), Refused> {
+    let (from, node, name) = (headers.from, own.node, &headers.cluster);
+    let (theirs, ours) = (headers.origin, members.origin);
     match (theirs.cluster_id, ours.cluster_id) {
         (Some(theirs), Some(ours)) if theirs != ours => {
             let sentence = format!(
@@ -108,10 +112,10 @@ fn check_origin(hello: &Hello, own: &Identity, members: &Members) -> Result<(), 
 }
 
 /// Both are who they say, as far as the group has agreed on that.
-fn check_ends(hello: &Hello, own: &Identity, members: &Members) -> Result<(), Refused> {
-    let (from, name) = (hello.from, &hello.cluster);
+fn check_ends(headers: &PeerHeaders, own: &Identity, members: &Members) -> Result<(), Refused> {
+    let (from, name) = (headers.from, &headers.cluster);
     let refuse = |cause, sentence| Err(Refused { cause, sentence });
-    if hello.to_incarnation.is_some_and(|incarnation| incarnation != own.incarnation) {
+    if headers.to_incarnation.is_some_and(|incarnation| incarnation != own.incarnation) {
         return refuse(Cause::Receiver, lost_disk(own.node));
     }
     if members.removed.contains(&from) {
@@ -121,13 +125,13 @@ fn check_ends(hello: &Hello, own: &Identity, members: &Members) -> Result<(), Re
         );
     }
     match members.nodes.get(&from) {
-        Some(member) if member.incarnation.is_some_and(|known| known != hello.incarnation) => {
+        Some(member) if member.incarnation.is_some_and(|known| known != headers.incarnation) => {
             refuse(Cause::Identity, lost_disk(from))
         }
         Some(_) => Ok(()),
         // One that joins knows nobody, and one that lags not yet all: who names the cluster's id
         // learned it from the cluster.
-        None if members.is_unknown() || hello.origin.cluster_id.is_some() => Ok(()),
+        None if members.is_unknown() || headers.origin.cluster_id.is_some() => Ok(()),
         None => refuse(
             Cause::Stranger,
             format!("node {from} is no member of cluster {name}: add it as a learner first"),

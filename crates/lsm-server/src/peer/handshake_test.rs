@@ -30,14 +30,14 @@ fn with(founders: Option<u128>, cluster_id: Option<u128>) -> Members {
 }
 
 /// What `from`, which knows `known`, says to `to`, as it is read there.
-fn said(from: u64, to: u64, known: &Members) -> Hello {
+fn said(from: u64, to: u64, known: &Members) -> PeerHeaders {
     let timing = Config::new(from).timing();
     let mut metadata = MetadataMap::new();
-    Hello::new(&identity(from), timing, known, to, None).write(&mut metadata);
-    Hello::read(&metadata, &identity(to)).unwrap()
+    PeerHeaders::new(&identity(from), timing, known, to, None).write(&mut metadata);
+    PeerHeaders::read(&metadata, &identity(to)).unwrap()
 }
 
-fn call(from: u64, to: u64) -> Hello {
+fn call(from: u64, to: u64) -> PeerHeaders {
     said(from, to, &members())
 }
 
@@ -64,7 +64,7 @@ fn members_let_each_other_in_and_one_that_joins() {
 fn a_call_says_where_the_caller_is_reached() {
     assert_eq!(call(2, 1).peer_address.as_deref(), Some("host2:1"));
     let timing = Config::new(2).timing();
-    let told = Hello::new(&identity(2), timing, &members(), 1, Some("new:1".into()));
+    let told = PeerHeaders::new(&identity(2), timing, &members(), 1, Some("new:1".into()));
     assert_eq!(told.peer_address.as_deref(), Some("new:1"));
     assert_eq!(said(7, 1, &Members::default()).peer_address, None);
 }
@@ -97,7 +97,7 @@ fn whatever_two_nodes_know_of_their_group_both_decide_alike() {
         assert_eq!(cause(made_up), wrong.or(stranger), "{theirs:?} and {ours:?}");
         let removed = check(&said(9, 2, &known_there), &identity(2), &known_here);
         assert_eq!(cause(removed), wrong.or(Some(Cause::Removed)), "{theirs:?} and {ours:?}");
-        let wiped = Hello { incarnation: 5, ..said(1, 2, &known_there) };
+        let wiped = PeerHeaders { incarnation: 5, ..said(1, 2, &known_there) };
         let wiped = check(&wiped, &identity(2), &known_here);
         assert_eq!(cause(wiped), wrong.or(Some(Cause::Identity)), "{theirs:?} and {ours:?}");
     }
@@ -119,39 +119,39 @@ fn what_is_wrong_between_two_clusters_is_told_with_both_sides() {
 
 #[test]
 fn calls_from_elsewhere_are_refused_with_both_sides_named() {
-    let hello = call(1, 2);
-    let other = Hello { cluster: "prod".into(), ..hello.clone() };
+    let headers = call(1, 2);
+    let other = PeerHeaders { cluster: "prod".into(), ..headers.clone() };
     let wrong = [
         (other, ["cluster prod", "node 2 of cluster pr\\u{fc}fung 1"]),
-        (Hello { group: 4, ..hello.clone() }, ["group 4", "node 2 of group 1"]),
-        (Hello { to: 3, ..hello.clone() }, ["called node 3", "reached node 2"]),
-        (Hello { from: 2, ..hello.clone() }, ["node 2 called", "an id of its own"]),
-        (Hello { from: 0, ..hello.clone() }, ["node 0 called", "node 2"]),
+        (PeerHeaders { group: 4, ..headers.clone() }, ["group 4", "node 2 of group 1"]),
+        (PeerHeaders { to: 3, ..headers.clone() }, ["called node 3", "reached node 2"]),
+        (PeerHeaders { from: 2, ..headers.clone() }, ["node 2 called", "an id of its own"]),
+        (PeerHeaders { from: 0, ..headers.clone() }, ["node 0 called", "node 2"]),
     ];
-    for (hello, parts) in wrong {
-        let refused = check(&hello, &identity(2), &members()).unwrap_err();
-        assert_eq!(refused.cause, Cause::Elsewhere, "{hello:?}");
+    for (headers, parts) in wrong {
+        let refused = check(&headers, &identity(2), &members()).unwrap_err();
+        assert_eq!(refused.cause, Cause::Elsewhere, "{headers:?}");
         assert!(parts.iter().all(|part| refused.sentence.contains(part)), "{refused:?}");
     }
-    let refused = check_answer(&hello, 3, &identity(2), &members()).unwrap_err();
+    let refused = check_answer(&headers, 3, &identity(2), &members()).unwrap_err();
     assert_eq!(refused.cause, Cause::Elsewhere);
     assert!(refused.sentence.contains("node 3 was called, but node 1"), "{refused:?}");
 }
 
 #[test]
 fn another_folder_and_a_removed_node_are_refused_with_what_to_do() {
-    let hello = Hello { incarnation: 5, ..call(1, 2) };
-    let refused = check(&hello, &identity(2), &members()).unwrap_err();
+    let headers = PeerHeaders { incarnation: 5, ..call(1, 2) };
+    let refused = check(&headers, &identity(2), &members()).unwrap_err();
     assert_eq!(refused.cause, Cause::Identity);
     assert!(refused.sentence.contains("add a learner"), "{refused:?}");
     // Nobody has said yet which folder node 3 lives in.
-    let hello = Hello { incarnation: 5, ..call(3, 2) };
-    assert_eq!(check(&hello, &identity(2), &members()), Ok(()));
+    let headers = PeerHeaders { incarnation: 5, ..call(3, 2) };
+    assert_eq!(check(&headers, &identity(2), &members()), Ok(()));
     let refused = check(&call(9, 2), &identity(2), &members()).unwrap_err();
     assert_eq!(refused.cause, Cause::Removed);
     assert!(refused.sentence.contains("node 9 was removed"), "{refused:?}");
-    let hello = Hello { to_incarnation: Some(5), ..call(1, 2) };
-    let refused = check(&hello, &identity(2), &members()).unwrap_err();
+    let headers = PeerHeaders { to_incarnation: Some(5), ..call(1, 2) };
+    let refused = check(&headers, &identity(2), &members()).unwrap_err();
     assert_eq!(refused.cause, Cause::Receiver);
     assert!(refused.sentence.contains("node 2 is known"), "{refused:?}");
 }

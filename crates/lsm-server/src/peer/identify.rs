@@ -11,7 +11,7 @@ use lsm_proto::peer::IdentifyRequest;
 use lsm_raft::command::Command;
 use lsm_raft::{Error, Members, Replica};
 
-use super::caller::Next;
+use super::client::Next;
 use super::group::Group;
 use super::handshake::lost_disk;
 use super::receiver;

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 
-use super::caller::{Caller, Client, Lost, Next};
+use super::client::{Client, Lost, Next, PeerClient};
 use super::queue::Queue;
 use super::refused::Cause;
 use crate::pulse::{Pulse, Tries};
@@ -40,7 +40,7 @@ const TELL_INTERVAL: Duration = Duration::from_secs(30);
 
 /// The task of one link. Ends when the node is removed, or is no member and calls no longer; and
 /// when this node stops.
-pub(super) async fn run(caller: Caller, node: u64, queue: Arc<Queue>) {
+pub(super) async fn run(caller: PeerClient, node: u64, queue: Arc<Queue>) {
     let mut is_member = caller.is_member(node);
     let called = caller.directory.called(node, is_member);
     let mut outage = Outage::default();
@@ -106,12 +106,12 @@ enum Ended {
 type Dialing = Pin<Box<dyn Future<Output = Result<(Client, String), Lost>> + Send>>;
 
 /// Connects to a node; tries it at its addresses in turn.
-async fn dial(caller: &Caller, node: u64, attempt: u32) -> Result<(Client, String), Lost> {
+async fn dial(caller: &PeerClient, node: u64, attempt: u32) -> Result<(Client, String), Lost> {
     Tries::new().next(dialing(caller, node, attempt)).await
 }
 
 /// Begins a try to connect to a node, and each time another one.
-fn dialing(caller: &Caller, node: u64, mut attempt: u32) -> impl FnMut() -> Dialing {
+fn dialing(caller: &PeerClient, node: u64, mut attempt: u32) -> impl FnMut() -> Dialing {
     let caller = caller.clone();
     move || {
         let (caller, now) = (caller.clone(), attempt);
@@ -121,7 +121,7 @@ fn dialing(caller: &Caller, node: u64, mut attempt: u32) -> impl FnMut() -> Dial
 }
 
 async fn deliver(
-    caller: &Caller,
+    caller: &PeerClient,
     node: u64,
     queue: &Arc<Queue>,
     mut client: Client,

@@ -9,9 +9,9 @@
 //! What lies above knows nothing of streams and connections, what lies below (`lsm_raft`)
 //! nothing of networks.
 
-mod caller;
-mod directory;
-mod door;
+mod address_book;
+mod auth;
+mod client;
 #[cfg(test)]
 mod exchange_test;
 #[cfg(test)]
@@ -21,7 +21,7 @@ mod fuzzing;
 mod group;
 mod handshake;
 mod hash;
-mod hello;
+mod headers;
 mod identify;
 mod link;
 #[cfg(test)]
@@ -43,6 +43,6 @@ mod told;
 mod transport;
 mod wire;
 
-pub(crate) use door::server;
+pub(crate) use auth::server;
 pub(crate) use identify::identify;
 pub(crate) use transport::PeerTransport;

@@ -8,9 +8,9 @@ use lsm_raft::{Identity, Members, Replica};
 use tonic::transport::Endpoint;
 use tonic::{Code, Request};
 
-use super::caller::Client;
+use super::client::Client;
 use super::fake::until;
-use super::hello::Hello;
+use super::headers::PeerHeaders;
 use super::test_cluster::Cluster;
 
 fn id_of(replica: &Replica) -> Option<u128> {
@@ -158,7 +158,7 @@ async fn strangers_at_the_port_of_a_running_node_neither_stop_nor_slow_it() {
     for round in 0..500_u64 {
         let number = [2, 3, 77, 1000 + round][round as usize % 4];
         let identity = Identity { node: number, incarnation: round, ..own.clone() };
-        let mut hello = Hello::new(&identity, first.timing(), &known, 1, Some("a:1".into()));
+        let mut hello = PeerHeaders::new(&identity, first.timing(), &known, 1, Some("a:1".into()));
         hello.to_incarnation = [None, Some(round), Some(own.incarnation)][round as usize % 3];
         if number > 3 {
             hello.origin.cluster_id = [None, Some(u128::from(round))][round as usize % 2];

@@ -20,9 +20,9 @@ use tokio::sync::oneshot;
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::directory::Directory;
+use super::address_book::AddressBook;
 use super::group::Group;
-use super::hello::Hello;
+use super::headers::PeerHeaders;
 use super::refused::{Cause, Refused};
 use super::told::Told;
 use super::{handshake, hash, snapshot, wire};
@@ -34,7 +34,7 @@ const STREAMS_MAX: usize = 2 * MEMBERS_MAX;
 /// The service of one node.
 pub(crate) struct Receiver {
     group: Arc<dyn Group>,
-    directory: Arc<Directory>,
+    directory: Arc<AddressBook>,
     streams: Arc<Streams>,
     told: Told,
     /// Held while a snapshot is received.
@@ -48,14 +48,14 @@ impl std::fmt::Debug for Receiver {
 }
 
 impl Receiver {
-    pub(super) fn new(group: Arc<dyn Group>, directory: Arc<Directory>) -> Self {
+    pub(super) fn new(group: Arc<dyn Group>, directory: Arc<AddressBook>) -> Self {
         let (streams, snapshot) = (Arc::default(), Arc::default());
         Self { group, directory, streams, told: Told::default(), snapshot }
     }
 
     /// Checks who calls, and remembers where members are reached.
-    pub(super) fn let_in(&self, metadata: &MetadataMap) -> Result<Hello, Status> {
-        let hello = Hello::read(metadata, self.group.identity());
+    pub(super) fn let_in(&self, metadata: &MetadataMap) -> Result<PeerHeaders, Status> {
+        let hello = PeerHeaders::read(metadata, self.group.identity());
         // Of one that cannot be read not even the number is known.
         let hello = hello.map_err(|refused| self.refuse(0, refused))?;
         self.check(&hello)?;
@@ -66,7 +66,7 @@ impl Receiver {
         Ok(hello)
     }
 
-    fn check(&self, hello: &Hello) -> Result<(), Status> {
+    fn check(&self, hello: &PeerHeaders) -> Result<(), Status> {
         let checked = handshake::check(hello, self.group.identity(), &self.group.members());
         checked.map_err(|refused| self.refuse(hello.from, refused))
     }
@@ -85,7 +85,7 @@ impl Receiver {
     }
 
     /// What follows of this node was sent under these times.
-    fn note_timing(&self, hello: &Hello) {
+    fn note_timing(&self, hello: &PeerHeaders) {
         self.group.note_timing(hello.from, hello.timing);
         let own = self.group.identity().node;
         let clash = handshake::clash(own, &self.group.timing(), hello.from, &hello.timing);
@@ -98,7 +98,7 @@ impl Receiver {
 
     async fn take_messages(
         &self,
-        hello: &Hello,
+        hello: &PeerHeaders,
         mut envelopes: Streaming<Envelope>,
     ) -> Result<(), Status> {
         let mut members = self.group.members();
@@ -134,7 +134,7 @@ impl PeerService for Receiver {
         let (identity, members) = (self.group.identity(), self.group.members());
         let (timing, address) = (self.group.timing(), self.directory.own());
         let mut answer = Response::new(GreetResponse {});
-        Hello::new(identity, timing, &members, from, address).write(answer.metadata_mut());
+        PeerHeaders::new(identity, timing, &members, from, address).write(answer.metadata_mut());
         Ok(answer)
     }
 
@@ -192,7 +192,7 @@ impl PeerService for Receiver {
 }
 
 /// What the call said at the door.
-fn hello<T>(request: &Request<T>) -> Result<Hello, Status> {
+fn hello<T>(request: &Request<T>) -> Result<PeerHeaders, Status> {
     let hello = request.extensions().get().cloned();
     hello.ok_or_else(|| Status::internal("the call came past the door: this is a bug"))
 }
@@ -237,7 +237,7 @@ struct Visit<'a> {
 }
 
 impl<'a> Visit<'a> {
-    fn begin(receiver: &'a Receiver, hello: &Hello) -> Self {
+    fn begin(receiver: &'a Receiver, hello: &PeerHeaders) -> Self {
         receiver.directory.hear(hello.from, hello.peer_address.clone());
         Self { receiver, node: hello.from }
     }

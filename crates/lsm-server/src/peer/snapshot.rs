@@ -22,7 +22,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::Status;
 
-use super::caller::Caller;
+use super::client::PeerClient;
 use super::group::Group;
 
 /// Snapshots that this node sends at the same time.
@@ -56,7 +56,7 @@ impl Senders {
     /// replica is told once.
     pub(super) fn send(
         self: &Arc<Self>,
-        caller: Caller,
+        caller: PeerClient,
         node: u64,
         term: u64,
         snapshot: Arc<Outgoing>,
@@ -99,7 +99,7 @@ impl Senders {
 
 /// Tells the replica how sending ended when it is dropped.
 struct Report {
-    caller: Caller,
+    caller: PeerClient,
     node: u64,
     whole: bool,
 }
@@ -130,7 +130,7 @@ impl Drop for Place {
 }
 
 async fn ship(
-    caller: &Caller,
+    caller: &PeerClient,
     node: u64,
     term: u64,
     snapshot: Arc<Outgoing>,

@@ -16,9 +16,9 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::{Endpoint, Server};
 use tonic::{Code, Request, Response, Status, Streaming};
 
-use super::caller::Client;
+use super::client::Client;
 use super::fake::{Node, change, identity, incarnation, introduce, member, until};
-use super::hello::Hello;
+use super::headers::PeerHeaders;
 use super::wire;
 
 const ORIGIN: Origin = Origin { founders: Some(1), cluster_id: Some(10) };
@@ -179,7 +179,7 @@ async fn made_up_nodes_leave_nothing_behind() {
     let some = |dice: &mut fastrand::Rng| dice.choice([None, Some(1), Some(10), Some(99)]).unwrap();
     for round in 0..2000 {
         let from = *dice.choice(&[0, 1, 2, 3, 9, round, u64::MAX - round]).unwrap();
-        let right = Hello {
+        let right = PeerHeaders {
             cluster: "test".into(),
             group: 1,
             from,
@@ -191,9 +191,9 @@ async fn made_up_nodes_leave_nothing_behind() {
             timing: Config::new(1).timing(),
         };
         let wrong = match dice.u8(..8) {
-            0 => Hello { cluster: "other".into(), ..right },
-            1 => Hello { group: 2, ..right },
-            2 => Hello { to: 3, ..right },
+            0 => PeerHeaders { cluster: "other".into(), ..right },
+            1 => PeerHeaders { group: 2, ..right },
+            2 => PeerHeaders { to: 3, ..right },
             _ => right,
         };
         let is_let_in =
@@ -349,7 +349,7 @@ async fn strangers_cannot_take_the_streams_of_members() {
     let mut client = client(one).await;
     let mut held = Vec::new();
     for from in 1000..1200 {
-        let hello = Hello {
+        let hello = PeerHeaders {
             cluster: "test".into(),
             group: 1,
             from,

@@ -16,8 +16,8 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
-use super::caller::{Caller, Next};
-use super::directory::Directory;
+use super::address_book::AddressBook;
+use super::client::{Next, PeerClient};
 use super::group::Group;
 use super::queue::Queue;
 use super::snapshot::Senders;
@@ -39,9 +39,9 @@ pub(crate) struct PeerTransport {
     limits: Arc<Limits>,
     tls: Option<Arc<Tls>>,
     runtime: Handle,
-    directory: Arc<Directory>,
+    directory: Arc<AddressBook>,
     /// None before the replica is attached and after the end.
-    caller: RwLock<Option<Caller>>,
+    caller: RwLock<Option<PeerClient>>,
     links: Arc<RwLock<HashMap<u64, Link>>>,
     senders: Arc<Senders>,
 }
@@ -99,7 +99,7 @@ impl PeerTransport {
         );
         let (directory, tls) = (Arc::clone(&self.directory), self.tls.clone());
         let testimony = Arc::new(Testimony::default());
-        *self.caller.write() = Some(Caller { group, directory, testimony, tls });
+        *self.caller.write() = Some(PeerClient { group, directory, testimony, tls });
     }
 
     /// Ends all connections and lets go of the replica; what is sent from now on is dropped.
@@ -111,18 +111,18 @@ impl PeerTransport {
         }
     }
 
-    pub(super) fn directory(&self) -> &Arc<Directory> {
+    pub(super) fn directory(&self) -> &Arc<AddressBook> {
         &self.directory
     }
 
-    fn caller(&self) -> Option<Caller> {
+    fn caller(&self) -> Option<PeerClient> {
         self.caller.read().clone()
     }
 
     /// The queue of a node; its link is made when there is something to send. None at the end,
     /// and if there is no such node: raft answers whoever sends it messages, and anybody can make
     /// up a number.
-    fn queue(&self, caller: &Caller, node: u64) -> Option<Arc<Queue>> {
+    fn queue(&self, caller: &PeerClient, node: u64) -> Option<Arc<Queue>> {
         if let Some(link) = self.links.read().get(&node) {
             return Some(Arc::clone(&link.queue));
         }
@@ -143,7 +143,7 @@ impl PeerTransport {
     /// Runs a link; nothing is left of it when it ends.
     fn run_link(
         &self,
-        caller: Caller,
+        caller: PeerClient,
         node: u64,
         queue: Arc<Queue>,
     ) -> impl Future<Output = ()> + Send + 'static {

@@ -13,8 +13,8 @@ use lsm_raft::{Change, Members, NodeStatus, Outcome, Role};
 use tokio::time::{Instant, sleep, timeout};
 use tonic::{Code, Request, Response, Status};
 
-use super::context::{Asked, Context};
-use super::leader::{LeaderCall, Miss};
+use super::context::{Context, RequestDeadline};
+use super::leader::{ForwardError, LeaderCall};
 use crate::config::Address;
 use crate::convert;
 use crate::limits::Limits;
@@ -101,7 +101,7 @@ impl Context {
         }
     }
 
-    async fn change(&self, change: Change) -> Result<ChangeResponse, Miss> {
+    async fn change(&self, change: Change) -> Result<ChangeResponse, ForwardError> {
         match self.replica.change_members(vec![change]).await? {
             Outcome::Changed(Ok(_)) => {
                 Ok(ChangeResponse { members: convert::members(&self.replica.members()) })
@@ -117,7 +117,7 @@ impl Context {
     async fn check_others(
         &self,
         harm: impl Fn(&NodeStatus, u64) -> Result<(), String>,
-    ) -> Result<(), Miss> {
+    ) -> Result<(), ForwardError> {
         let end = Instant::now() + self.replica.election_time();
         let first = self.write_nothing().await?;
         loop {
@@ -135,7 +135,7 @@ impl Context {
     }
 
     /// The index of an entry that changes nothing, once it is applied.
-    async fn write_nothing(&self) -> Result<u64, Miss> {
+    async fn write_nothing(&self) -> Result<u64, ForwardError> {
         match self.propose(&Command::Write { session: None, ops: Vec::new() }).await? {
             Outcome::Written { index } => Ok(index),
             other => Err(convert::unexpected(&other).into()),
@@ -143,7 +143,7 @@ impl Context {
     }
 
     /// Hands the leadership over; returns who leads then.
-    async fn hand_over(&self, to: Option<u64>) -> Result<u64, Miss> {
+    async fn hand_over(&self, to: Option<u64>) -> Result<u64, ForwardError> {
         let mut status = self.status.clone();
         let own = self.node;
         let end = Instant::now() + TRANSFER_TIME_MAX;
@@ -250,7 +250,11 @@ fn check_heir(members: &Members, node: u64) -> Result<(), Status> {
 }
 
 impl LeaderCall for MembersRequest {
-    async fn serve(&self, context: &Context, asked: &Asked) -> Result<MembersResponse, Miss> {
+    async fn serve(
+        &self,
+        context: &Context,
+        asked: &RequestDeadline,
+    ) -> Result<MembersResponse, ForwardError> {
         context.catch_up(asked).await?;
         Ok(MembersResponse { members: convert::members(&context.replica.members()) })
     }
@@ -270,7 +274,11 @@ impl LeaderCall for AddLearnerRequest {
         Ok(())
     }
 
-    async fn serve(&self, context: &Context, _asked: &Asked) -> Result<ChangeResponse, Miss> {
+    async fn serve(
+        &self,
+        context: &Context,
+        _asked: &RequestDeadline,
+    ) -> Result<ChangeResponse, ForwardError> {
         let AddLearnerRequest { id, peer_address, client_address } = self.clone();
         let change = Change::AddLearner { node: id, peer_address, client_address };
         let members = context.replica.members();
@@ -281,7 +289,11 @@ impl LeaderCall for AddLearnerRequest {
 }
 
 impl LeaderCall for PromoteRequest {
-    async fn serve(&self, context: &Context, _asked: &Asked) -> Result<ChangeResponse, Miss> {
+    async fn serve(
+        &self,
+        context: &Context,
+        _asked: &RequestDeadline,
+    ) -> Result<ChangeResponse, ForwardError> {
         let change = Change::Promote { node: self.id };
         let members = context.replica.members();
         let members = members.after(std::slice::from_ref(&change)).map_err(convert::invalid)?;
@@ -295,7 +307,11 @@ impl LeaderCall for PromoteRequest {
 }
 
 impl LeaderCall for RemoveRequest {
-    async fn serve(&self, context: &Context, _asked: &Asked) -> Result<ChangeResponse, Miss> {
+    async fn serve(
+        &self,
+        context: &Context,
+        _asked: &RequestDeadline,
+    ) -> Result<ChangeResponse, ForwardError> {
         let change = Change::Remove { node: self.id };
         let members = context.replica.members();
         let members = members.after(std::slice::from_ref(&change)).map_err(convert::invalid)?;
@@ -306,7 +322,7 @@ impl LeaderCall for RemoveRequest {
         if self.id == context.node {
             // A node that removes itself could not tell when that is done.
             context.hand_over(None).await?;
-            return Err(Miss::NotLeader);
+            return Err(ForwardError::NotLeader);
         }
         context.change(change).await
     }
@@ -316,8 +332,8 @@ impl LeaderCall for TransferLeadershipRequest {
     async fn serve(
         &self,
         context: &Context,
-        _asked: &Asked,
-    ) -> Result<TransferLeadershipResponse, Miss> {
+        _asked: &RequestDeadline,
+    ) -> Result<TransferLeadershipResponse, ForwardError> {
         let to = (self.to != 0).then_some(self.to);
         if let Some(to) = to {
             check_heir(&context.replica.members(), to)?;

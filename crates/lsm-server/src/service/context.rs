@@ -129,7 +129,7 @@ impl Context {
 
     /// Returns once this node holds everything that was acknowledged before the call. Waits for
     /// a leader, but not for long.
-    pub(super) async fn catch_up(&self, asked: &Asked) -> Result<(), Status> {
+    pub(super) async fn catch_up(&self, asked: &RequestDeadline) -> Result<(), Status> {
         match timeout_at(asked.until, self.catch_up_at_last()).await {
             Ok(done) => done,
             Err(_) if self.leader().is_none() => Err(self.not_leader()),
@@ -138,7 +138,7 @@ impl Context {
     }
 
     async fn catch_up_at_last(&self) -> Result<(), Status> {
-        let mut patience = Patience::new(self.limits.leader_wait_max);
+        let mut patience = Backoff::new(self.limits.leader_wait_max);
         loop {
             match self.replica.read().await {
                 Ok(Outcome::Readable { .. }) => return Ok(()),
@@ -158,13 +158,13 @@ impl Context {
 
 /// When an answer must be there, and what may be done to get it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Asked {
+pub(super) struct RequestDeadline {
     pub(super) until: Instant,
     /// Another node passed it on.
     pub(super) forwarded: bool,
 }
 
-impl Asked {
+impl RequestDeadline {
     pub(super) fn new(metadata: &MetadataMap, time_max: Duration) -> Self {
         let time = convert::timeout(metadata).map_or(time_max, |time| time.min(time_max));
         let time = time - (time / ANSWER_PART).min(ANSWER_TIME_MAX);
@@ -179,13 +179,13 @@ impl Asked {
 
 /// How long one request goes on looking for a leader. Costs nothing until the first wait.
 #[derive(Debug)]
-pub(super) struct Patience {
+pub(super) struct Backoff {
     time_max: Duration,
     end: Option<Instant>,
     pause: Duration,
 }
 
-impl Patience {
+impl Backoff {
     pub(super) fn new(time_max: Duration) -> Self {
         Self { time_max, end: None, pause: RETRY_PAUSE }
     }
@@ -225,7 +225,7 @@ mod tests {
             metadata.insert("grpc-timeout", timeout.parse().unwrap());
         }
         let (before, time) = (Instant::now(), Duration::from_millis(millis));
-        let until = Asked::new(&metadata, Duration::from_secs(10)).until;
+        let until = RequestDeadline::new(&metadata, Duration::from_secs(10)).until;
         (before + time..=Instant::now() + time).contains(&until)
     }
 

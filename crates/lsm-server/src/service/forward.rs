@@ -104,7 +104,7 @@ impl Forward {
 }
 
 /// A request that can be passed on to another node.
-pub(super) trait Passed: Send + Sized + 'static {
+pub(super) trait ForwardedRpc: Send + Sized + 'static {
     type Answer: Send;
     /// Whether it may leave something behind.
     const CHANGES: bool;
@@ -117,9 +117,9 @@ pub(super) trait Passed: Send + Sized + 'static {
     ) -> impl Future<Output = Result<Response<Self::Answer>, Status>> + Send;
 }
 
-macro_rules! passed {
+macro_rules! forwarded_rpcs {
     ($($request:ident -> $answer:ident: $client:ident.$method:ident, changes: $changes:literal;)*) => {
-        $(impl Passed for $request {
+        $(impl ForwardedRpc for $request {
             type Answer = $answer;
             const CHANGES: bool = $changes;
 
@@ -136,7 +136,7 @@ macro_rules! passed {
     };
 }
 
-passed! {
+forwarded_rpcs! {
     PutRequest -> PutResponse: KvServiceClient.put, changes: true;
     DeleteRequest -> DeleteResponse: KvServiceClient.delete, changes: true;
     BatchWriteRequest -> BatchWriteResponse: KvServiceClient.batch_write, changes: true;

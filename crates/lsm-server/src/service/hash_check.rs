@@ -10,8 +10,8 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tonic::Status;
 
-use super::context::{Asked, Context, Peers};
-use super::leader::{LeaderCall, Miss};
+use super::context::{Context, Peers, RequestDeadline};
+use super::leader::{ForwardError, LeaderCall};
 use crate::convert;
 
 /// Time of the whole check that is kept for its answer.
@@ -20,7 +20,11 @@ const ANSWER_TIME: Duration = Duration::from_millis(200);
 impl LeaderCall for HashCheckRequest {
     const IS_MAINTENANCE: bool = true;
 
-    async fn serve(&self, context: &Context, asked: &Asked) -> Result<HashCheckResponse, Miss> {
+    async fn serve(
+        &self,
+        context: &Context,
+        asked: &RequestDeadline,
+    ) -> Result<HashCheckResponse, ForwardError> {
         let Ok(place) = Arc::clone(&context.hashing).try_lock_owned() else {
             return Err(convert::busy("another hash check is under way; try later").into());
         };

@@ -10,8 +10,8 @@ use lsm_proto::v1::{
 use lsm_raft::command::Op;
 use tonic::{Request, Response, Status};
 
-use super::context::{Asked, Context};
-use super::leader::{LeaderCall, Miss};
+use super::context::{Context, RequestDeadline};
+use super::leader::{ForwardError, LeaderCall};
 use super::scan::Pages;
 use crate::convert;
 use crate::limits::Limits;
@@ -26,7 +26,7 @@ impl KvService for Kv {
         convert::check_key(key, &context.limits)?;
         convert::check_consistency(*consistency)?;
         if !convert::is_stale(*consistency) {
-            let asked = Asked::new(request.metadata(), context.limits.request_time_max);
+            let asked = RequestDeadline::new(request.metadata(), context.limits.request_time_max);
             context.catch_up(&asked).await?;
         }
         let value = context.look_up(key).await?;
@@ -91,7 +91,11 @@ impl LeaderCall for PutRequest {
         convert::check_put(&self.key, &self.value, limits)
     }
 
-    async fn serve(&self, context: &Context, _asked: &Asked) -> Result<PutResponse, Miss> {
+    async fn serve(
+        &self,
+        context: &Context,
+        _asked: &RequestDeadline,
+    ) -> Result<PutResponse, ForwardError> {
         let ops = vec![Op::Put { key: &self.key, value: &self.value }];
         let index = context.write(convert::session(self.session.as_ref())?, ops).await?;
         Ok(PutResponse { header: Some(context.leader_header()), index })
@@ -112,7 +116,11 @@ impl LeaderCall for DeleteRequest {
         convert::check_key(&self.key, limits)
     }
 
-    async fn serve(&self, context: &Context, _asked: &Asked) -> Result<DeleteResponse, Miss> {
+    async fn serve(
+        &self,
+        context: &Context,
+        _asked: &RequestDeadline,
+    ) -> Result<DeleteResponse, ForwardError> {
         let ops = vec![Op::Delete { key: &self.key }];
         let index = context.write(convert::session(self.session.as_ref())?, ops).await?;
         Ok(DeleteResponse { header: Some(context.leader_header()), index })
@@ -133,7 +141,11 @@ impl LeaderCall for BatchWriteRequest {
         convert::check_batch(&self.writes, limits)
     }
 
-    async fn serve(&self, context: &Context, _asked: &Asked) -> Result<BatchWriteResponse, Miss> {
+    async fn serve(
+        &self,
+        context: &Context,
+        _asked: &RequestDeadline,
+    ) -> Result<BatchWriteResponse, ForwardError> {
         let ops = convert::ops(&self.writes);
         let index = context.write(convert::session(self.session.as_ref())?, ops).await?;
         Ok(BatchWriteResponse { header: Some(context.leader_header()), index })

@@ -10,8 +10,8 @@ use tokio::time::{sleep, timeout_at};
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
-use super::context::{Asked, Context, Patience};
-use super::forward::Passed;
+use super::context::{Backoff, Context, RequestDeadline};
+use super::forward::ForwardedRpc;
 use crate::convert;
 use crate::limits::{Limits, MAINTENANCE_TIME_MAX};
 
@@ -21,7 +21,7 @@ const LOOK_PAUSE: Duration = Duration::from_millis(250);
 
 /// Why one try did not serve.
 #[derive(Debug)]
-pub(super) enum Miss {
+pub(super) enum ForwardError {
     /// The asked node does not lead, or cannot be reached: certainly nothing was done.
     NotLeader,
     /// The asked node may have served it, and does not say; why.
@@ -38,13 +38,13 @@ struct Tries {
     lost: Option<String>,
 }
 
-impl From<Status> for Miss {
+impl From<Status> for ForwardError {
     fn from(status: Status) -> Self {
         Self::Final(status)
     }
 }
 
-impl From<Refusal> for Miss {
+impl From<Refusal> for ForwardError {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::NotLeader { .. } => Self::NotLeader,
@@ -54,7 +54,7 @@ impl From<Refusal> for Miss {
 }
 
 /// A request that only the leader serves.
-pub(super) trait LeaderCall: Passed + Clone + Sync {
+pub(super) trait LeaderCall: ForwardedRpc + Clone + Sync {
     /// Whether it is an operator's, and takes as long as it takes.
     const IS_MAINTENANCE: bool = false;
 
@@ -72,8 +72,8 @@ pub(super) trait LeaderCall: Passed + Clone + Sync {
     fn serve(
         &self,
         context: &Context,
-        asked: &Asked,
-    ) -> impl Future<Output = Result<Self::Answer, Miss>> + Send;
+        asked: &RequestDeadline,
+    ) -> impl Future<Output = Result<Self::Answer, ForwardError>> + Send;
 
     /// Writes into the answer of another node who was asked here.
     fn set_header(_answer: &mut Self::Answer, _header: Header) {}
@@ -88,7 +88,7 @@ impl Context {
         request.get_ref().check(&self.limits)?;
         let time_max =
             if C::IS_MAINTENANCE { MAINTENANCE_TIME_MAX } else { self.limits.request_time_max };
-        let asked = Asked::new(request.metadata(), time_max);
+        let asked = RequestDeadline::new(request.metadata(), time_max);
         let mut tries = Tries::default();
         let found = self.find_leader(request.get_ref(), &asked, &mut tries);
         match timeout_at(asked.until, found).await {
@@ -101,31 +101,31 @@ impl Context {
     async fn find_leader<C: LeaderCall>(
         &self,
         call: &C,
-        asked: &Asked,
+        asked: &RequestDeadline,
         tries: &mut Tries,
     ) -> Result<C::Answer, Status> {
-        let mut patience = Patience::new(self.limits.leader_wait_max);
+        let mut patience = Backoff::new(self.limits.leader_wait_max);
         loop {
             let leader = self.leader();
             tries.is_under_way = true;
             let served = match leader {
                 Some(leader) if leader == self.node => call.serve(self, asked).await,
                 // Two nodes that take each other for the leader would pass it to and fro.
-                _ if asked.forwarded => Err(Miss::NotLeader),
+                _ if asked.forwarded => Err(ForwardError::NotLeader),
                 Some(leader) => Box::pin(self.pass_on(leader, call, asked)).await,
-                None => Err(Miss::NotLeader),
+                None => Err(ForwardError::NotLeader),
             };
             tries.is_under_way = false;
             match served {
                 Ok(answer) => return Ok(answer),
-                Err(Miss::Final(status)) => return Err(status),
-                Err(Miss::Lost(why)) => {
+                Err(ForwardError::Final(status)) => return Err(status),
+                Err(ForwardError::Lost(why)) => {
                     tries.lost = Some(why);
                     if !call.may_repeat() {
                         break;
                     }
                 }
-                Err(Miss::NotLeader) => {}
+                Err(ForwardError::NotLeader) => {}
             }
             if asked.forwarded || !patience.wait(&self.status, leader).await {
                 break;
@@ -149,12 +149,12 @@ impl Context {
         &self,
         leader: u64,
         call: &C,
-        asked: &Asked,
-    ) -> Result<C::Answer, Miss> {
+        asked: &RequestDeadline,
+    ) -> Result<C::Answer, ForwardError> {
         let members = self.replica.members();
         // A leader that this node has not heard of: it is behind, and will.
         let Some(line) = self.forward.line(&members, leader)? else {
-            return Err(Miss::NotLeader);
+            return Err(ForwardError::NotLeader);
         };
         let mut request = Request::new(call.clone());
         request.metadata_mut().insert(convert::FORWARDED_KEY, 1.into());
@@ -167,20 +167,22 @@ impl Context {
                 Err("led, and has not answered; another node leads now")
             }
         };
-        let answer = answer.map_err(|why| Miss::Lost(format!("node {leader} {why}")))?;
+        let answer = answer.map_err(|why| ForwardError::Lost(format!("node {leader} {why}")))?;
         match answer {
             Ok(mut answer) => {
                 C::set_header(&mut answer, self.header());
                 Ok(answer)
             }
-            Err(status) if convert::says(&status, convert::NOT_LEADER) => Err(Miss::NotLeader),
-            Err(status) if convert::never_sent(&status) => Err(Miss::NotLeader),
+            Err(status) if convert::says(&status, convert::NOT_LEADER) => {
+                Err(ForwardError::NotLeader)
+            }
+            Err(status) if convert::never_sent(&status) => Err(ForwardError::NotLeader),
             Err(status) if std::error::Error::source(&status).is_none() => {
-                Err(Miss::Final(convert::passed_on(&status)))
+                Err(ForwardError::Final(convert::passed_on(&status)))
             }
             Err(status) => {
                 let why = status.message();
-                Err(Miss::Lost(format!(
+                Err(ForwardError::Lost(format!(
                     "the connection to node {leader}, which leads, broke ({why})"
                 )))
             }
@@ -205,7 +207,7 @@ impl Context {
         &self,
         session: Option<Session>,
         ops: Vec<Op<'_>>,
-    ) -> Result<u64, Miss> {
+    ) -> Result<u64, ForwardError> {
         // What takes room away; a delete gives some back.
         if ops.iter().any(|op| matches!(op, Op::Put { .. })) {
             self.replica.check_room(Room::Enough)?;
@@ -215,7 +217,7 @@ impl Context {
     }
 
     /// Proposes a command without operands, on the node that leads.
-    pub(super) async fn propose(&self, command: &Command<'_>) -> Result<Outcome, Miss> {
+    pub(super) async fn propose(&self, command: &Command<'_>) -> Result<Outcome, ForwardError> {
         Ok(self.replica.propose(command.to_bytes()).await?)
     }
 }

@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_stream::Stream;
 use tonic::{Request, Status};
 
-use super::context::{Asked, Context};
+use super::context::{Context, RequestDeadline};
 use super::pager::{Page, Pager};
 use super::range::PageSize;
 use crate::convert;
@@ -72,9 +72,9 @@ impl Context {
     async fn begin_scan(
         &self,
         request: &Request<ScanRequest>,
-    ) -> Result<(OwnedSemaphorePermit, Asked), Status> {
+    ) -> Result<(OwnedSemaphorePermit, RequestDeadline), Status> {
         convert::check_scan(request.get_ref(), &self.limits)?;
-        let asked = Asked::new(request.metadata(), self.limits.request_time_max);
+        let asked = RequestDeadline::new(request.metadata(), self.limits.request_time_max);
         let turn = Arc::clone(&self.scans).acquire_owned();
         let Ok(Ok(permit)) = timeout(TURN_TIME_MAX.min(asked.time_left()), turn).await else {
             let max = self.limits.scans_max;

@@ -6,8 +6,8 @@ use lsm_raft::Outcome;
 use lsm_raft::command::Command;
 use tonic::{Request, Response, Status};
 
-use super::context::{Asked, Context};
-use super::leader::{LeaderCall, Miss};
+use super::context::{Context, RequestDeadline};
+use super::leader::{ForwardError, LeaderCall};
 use crate::convert;
 
 pub(super) struct Sessions(pub(super) Context);
@@ -23,7 +23,11 @@ impl SessionService for Sessions {
 }
 
 impl LeaderCall for OpenSessionRequest {
-    async fn serve(&self, context: &Context, _asked: &Asked) -> Result<OpenSessionResponse, Miss> {
+    async fn serve(
+        &self,
+        context: &Context,
+        _asked: &RequestDeadline,
+    ) -> Result<OpenSessionResponse, ForwardError> {
         match context.propose(&Command::OpenSession).await? {
             Outcome::SessionOpened { id } => {
                 Ok(OpenSessionResponse { header: Some(context.leader_header()), id })

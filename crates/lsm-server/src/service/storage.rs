@@ -16,7 +16,7 @@ use tokio::time::timeout_at;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
-use super::context::{Asked, Context};
+use super::context::{Context, RequestDeadline};
 use crate::convert;
 use crate::limits::MAINTENANCE_TIME_MAX;
 
@@ -68,7 +68,7 @@ impl Context {
         metadata: &MetadataMap,
         work: impl FnOnce(&Db) -> lsm_core::Result<()> + Send + 'static,
     ) -> Result<(), Status> {
-        let asked = Asked::new(metadata, MAINTENANCE_TIME_MAX);
+        let asked = RequestDeadline::new(metadata, MAINTENANCE_TIME_MAX);
         let Ok(permit) = Arc::clone(&self.maintenance).try_acquire_owned() else {
             return Err(convert::busy("other flushes and compactions are under way; try later"));
         };

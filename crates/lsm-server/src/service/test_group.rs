@@ -24,7 +24,7 @@ use tonic::transport::{Channel, Endpoint, Server};
 use super::context::{Context, Peers};
 use super::health::Health;
 use super::routes::routes;
-use crate::intake::Intake;
+use crate::admission::Admission;
 use crate::limits::Limits;
 use crate::listener;
 
@@ -180,11 +180,11 @@ impl Group {
             let context = Context::new(replica, Arc::clone(&limits), None, wire);
             let (routes, health) = routes(&context).await.unwrap();
             let (closing, closed) = watch::channel(false);
-            let intake = Intake::new(routes, &limits, closed);
+            let admission = Admission::new(routes, &limits, closed);
             closings.push(Some((health, closing)));
             let incoming = listener::incoming(listener, &limits, None);
             servers.push(tokio::spawn(async move {
-                Server::builder().serve_with_incoming(intake, incoming).await.unwrap();
+                Server::builder().serve_with_incoming(admission, incoming).await.unwrap();
             }));
             let endpoint = format!("http://{}", addresses[node as usize - 1]);
             channels.push(Endpoint::from_shared(endpoint).unwrap().connect_lazy());

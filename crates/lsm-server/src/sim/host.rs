@@ -23,7 +23,7 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::transport::Server;
 
 use super::net::{Net, address, delay};
-use crate::intake::Intake;
+use crate::admission::Admission;
 use crate::limits::Limits;
 use crate::service::{Context, Dialer, Health, Peers, routes};
 
@@ -98,13 +98,13 @@ impl Host {
             Context::new(replica.clone(), Arc::clone(&limits), None, wire).dialing(dialer);
         let (routes, health) = routes(&context).await.expect("services are described");
         let (closing, closed) = watch::channel(false);
-        let intake = Intake::new(routes, &limits, closed);
+        let admission = Admission::new(routes, &limits, closed);
         let incoming = UnboundedReceiverStream::new(self.net.open(self.id));
         let server = tokio::spawn(async move {
             let served = Server::builder()
                 .http2_keepalive_interval(Some(limits.keepalive_interval))
                 .http2_keepalive_timeout(Some(limits.keepalive_timeout))
-                .serve_with_incoming(intake, incoming);
+                .serve_with_incoming(admission, incoming);
             served.await.expect("it serves until it is aborted");
         });
         let turns = Turns { id: self.id, net: Arc::clone(&self.net), replica, stepper, clock, rng };

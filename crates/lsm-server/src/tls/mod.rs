@@ -8,14 +8,14 @@
 //! * Between nodes each side shows a certificate of a node and demands one.
 //! * A node starts only with a certificate that the others will take.
 
-mod carrier;
 mod certificates;
 mod nodes_only;
 mod own;
+mod stream;
 #[cfg(test)]
 mod test_authority;
 
-pub(crate) use carrier::{Carrier, close};
 pub(crate) use certificates::{Part, Pem, Tls, endpoint};
+pub(crate) use stream::{MaybeTlsStream, accept, close};
 #[cfg(test)]
 pub(crate) use test_authority::{Authority, Signed};

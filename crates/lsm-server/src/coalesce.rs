@@ -17,13 +17,13 @@ const WORTHWHILE_BYTES: usize = 16 << 10;
 
 /// A stream whose short writes wait for others.
 #[derive(Debug)]
-pub(crate) struct Gathered<S> {
+pub(crate) struct CoalescingStream<S> {
     stream: S,
     /// It has waited since its last write.
     waited: bool,
 }
 
-impl<S> Gathered<S> {
+impl<S> CoalescingStream<S> {
     pub(crate) fn new(stream: S) -> Self {
         Self { stream, waited: false }
     }
@@ -42,7 +42,7 @@ impl<S> Gathered<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Gathered<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for CoalescingStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -52,7 +52,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Gathered<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Gathered<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for CoalescingStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -93,7 +93,7 @@ mod tests {
     #[test]
     fn a_short_write_waits_for_one_turn_and_a_long_one_for_none() {
         let mut context = Context::from_waker(Waker::noop());
-        let mut stream = Gathered::new(Vec::new());
+        let mut stream = CoalescingStream::new(Vec::new());
         let mut write = |bytes: usize| {
             let bytes = vec![0; bytes];
             Pin::new(&mut stream).poll_write(&mut context, &bytes).map(Result::unwrap)

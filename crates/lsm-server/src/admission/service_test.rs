@@ -8,8 +8,8 @@ use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tonic::Code;
 
+use super::super::budget::ANSWER_BYTES_SHORT;
 use super::super::request::{BATCH_FIELDS_MAX, QUESTION_BYTES_MAX};
-use super::super::room::ANSWER_BYTES_SHORT;
 use super::*;
 use crate::convert;
 use crate::limits::WRITE_BYTES;
@@ -66,28 +66,28 @@ impl Service<http::Request<Body>> for Reader {
     }
 }
 
-fn intake<S>(service: S, limits: &Limits) -> (Intake<S>, watch::Sender<bool>) {
+fn admission<S>(service: S, limits: &Limits) -> (Admission<S>, watch::Sender<bool>) {
     let (closing, closed) = watch::channel(false);
-    (Intake::new(service, limits, closed), closing)
+    (Admission::new(service, limits, closed), closing)
 }
 
-/// Requests to one intake.
+/// Requests to one admission.
 struct Client {
-    intake: Intake<Reader>,
+    admission: Admission<Reader>,
     _closing: watch::Sender<bool>,
     sent: VecDeque<(mpsc::UnboundedSender<&'static [u8]>, tokio::task::JoinHandle<Status>)>,
 }
 
 impl Client {
-    fn new(requests_max: usize, intake_bytes_max: usize, request_time_max: Duration) -> Self {
+    fn new(requests_max: usize, requests_bytes_max: usize, request_time_max: Duration) -> Self {
         let limits =
-            Limits { requests_max, intake_bytes_max, request_time_max, ..Limits::default() };
+            Limits { requests_max, requests_bytes_max, request_time_max, ..Limits::default() };
         Self::within(&limits)
     }
 
     fn within(limits: &Limits) -> Self {
-        let (intake, closing) = intake(Reader, limits);
-        Self { intake, _closing: closing, sent: VecDeque::new() }
+        let (admission, closing) = admission(Reader, limits);
+        Self { admission, _closing: closing, sent: VecDeque::new() }
     }
 
     /// Begins a request with this piece.
@@ -96,7 +96,7 @@ impl Client {
         sender.send(piece).unwrap();
         let request = http::Request::builder().uri(path);
         let request = request.body(Body::new(Pieces(receiver))).unwrap();
-        let answer = self.intake.call(request);
+        let answer = self.admission.call(request);
         let task = tokio::spawn(async move {
             let answer = answer.await.unwrap();
             Status::from_header_map(answer.headers()).unwrap()
@@ -131,7 +131,7 @@ async fn one_request_too_many_is_refused_as_busy() {
     assert_eq!(status.code(), Code::ResourceExhausted);
     assert!(convert::says(&status, convert::BUSY), "{status:?}");
     assert_eq!(client.end().await.code(), Code::Ok);
-    // There is room again.
+    // There is budget again.
     client.begin("/lsm.v1.KVService/Get", b"").await;
     assert_eq!(client.end().await.code(), Code::Ok);
     assert_eq!(client.end().await.code(), Code::Ok);
@@ -156,7 +156,7 @@ async fn bytes_are_counted_over_all_requests_until_they_are_answered() {
     let (_, last) = client.sent.pop_back().unwrap();
     assert_eq!(timeout(MOMENT, last).await.unwrap().unwrap().code(), Code::ResourceExhausted);
     assert_eq!(client.end().await.code(), Code::Ok);
-    assert_eq!(client.intake.room.bytes_left.load(Ordering::Relaxed), 10);
+    assert_eq!(client.admission.budget.bytes_left.load(Ordering::Relaxed), 10);
 }
 
 #[tokio::test]
@@ -165,7 +165,7 @@ async fn a_request_that_does_not_come_to_its_end_is_given_up() {
     client.begin("/lsm.v1.KVService/Put", EMPTY).await;
     let status = client.answer().await;
     assert_eq!(status.code(), Code::DeadlineExceeded);
-    assert_eq!(client.intake.room.bytes_left.load(Ordering::Relaxed), 100);
+    assert_eq!(client.admission.budget.bytes_left.load(Ordering::Relaxed), 100);
 
     // The questions of reflection come one after the other, when somebody asks.
     client.begin(REFLECTION, b"ask").await;
@@ -178,10 +178,10 @@ async fn a_request_that_is_given_up_gives_back_what_it_held() {
     let mut client = Client::new(1, 100, MOMENT);
     client.begin("/lsm.v1.KVService/Put", EMPTY).await;
     let (_sender, task) = client.sent.pop_back().unwrap();
-    assert_eq!(client.intake.room.bytes_left.load(Ordering::Relaxed), 95);
+    assert_eq!(client.admission.budget.bytes_left.load(Ordering::Relaxed), 95);
     task.abort();
     assert!(task.await.is_err());
-    assert_eq!(client.intake.room.bytes_left.load(Ordering::Relaxed), 100);
+    assert_eq!(client.admission.budget.bytes_left.load(Ordering::Relaxed), 100);
     client.begin("/lsm.v1.KVService/Put", EMPTY).await;
     assert_eq!(client.end().await.code(), Code::Ok);
 }
@@ -199,7 +199,7 @@ async fn a_message_that_says_it_is_too_long_is_refused_at_its_header() {
     assert_eq!(status.message(), "the message has 17825793 bytes; at most 17825792 are allowed");
     client.begin("/lsm.v1.KVService/Put", b"\0\x01\x10\0\0").await;
     assert_eq!(client.end().await.code(), Code::Ok, "it is the service that misses the bytes");
-    assert_eq!(client.intake.room.bytes_left.load(Ordering::Relaxed), 100);
+    assert_eq!(client.admission.budget.bytes_left.load(Ordering::Relaxed), 100);
 }
 
 #[tokio::test]
@@ -245,16 +245,16 @@ async fn open_calls_have_a_number_of_their_own() {
     client.begin(REFLECTION, EMPTY).await;
     assert_eq!(client.end().await.code(), Code::Ok);
     assert_eq!(client.end().await.code(), Code::Ok);
-    assert_eq!(client.intake.room.open_left.load(Ordering::Relaxed), 2);
+    assert_eq!(client.admission.budget.open_left.load(Ordering::Relaxed), 2);
 }
 
 #[tokio::test]
 async fn an_open_call_counts_until_its_answer_ends() {
     let limits = Limits { open_calls_max: 1, ..Limits::default() };
-    let (mut intake, _closing) = intake(Speaker, &limits);
+    let (mut admission, _closing) = admission(Speaker, &limits);
     let mut talk = || {
         let request = http::Request::get("/grpc.reflection.v1.ServerReflection/1");
-        intake.call(request.body(Body::empty()).unwrap())
+        admission.call(request.body(Body::empty()).unwrap())
     };
     let first = talk().await.unwrap();
     let status = Status::from_header_map(talk().await.unwrap().headers());
@@ -293,7 +293,7 @@ fn batch(writes: usize) -> Vec<u8> {
 
 #[tokio::test]
 async fn a_batch_of_too_many_writes_is_refused_before_it_is_decoded() {
-    let mut client = Client::new(10, Limits::default().intake_bytes_max, MOMENT);
+    let mut client = Client::new(10, Limits::default().requests_bytes_max, MOMENT);
     let path = "/lsm.v1.KVService/BatchWrite";
     // Its service says how many there are, and that a session would be one field more.
     client.begin(path, batch(BATCH_FIELDS_MAX).leak()).await;
@@ -320,7 +320,7 @@ async fn the_writes_of_a_batch_count_among_the_bytes() {
     let mut client = Client::new(10, 2 * cost - 1, MOMENT);
     let path = "/lsm.v1.KVService/BatchWrite";
     client.begin(path, batch(1000).leak()).await;
-    let left = client.intake.room.bytes_left.load(Ordering::Relaxed);
+    let left = client.admission.budget.bytes_left.load(Ordering::Relaxed);
     assert_eq!(left, cost - 1);
     client.begin(path, batch(1000).leak()).await;
     let (_sender, second) = client.sent.pop_back().unwrap();
@@ -355,14 +355,14 @@ impl Service<http::Request<Body>> for Speaker {
 /// The first frame of an answer of so many bytes. What comes after it is given up, as by a
 /// connection that has all of the answer.
 async fn speak(
-    intake: &mut Intake<Speaker>,
-    untaken: &Arc<Untaken>,
+    admission: &mut Admission<Speaker>,
+    slow_readers: &Arc<SlowReaders>,
     bytes: usize,
 ) -> Result<Bytes, Status> {
     let request = http::Request::builder().uri(format!("/lsm.v1.KVService/{bytes}"));
     let mut request = request.body(Body::empty()).unwrap();
-    request.extensions_mut().insert(Arc::clone(untaken));
-    let mut answer = intake.call(request).await.unwrap();
+    request.extensions_mut().insert(Arc::clone(slow_readers));
+    let mut answer = admission.call(request).await.unwrap();
     if let Some(status) = Status::from_header_map(answer.headers()) {
         return Err(status);
     }
@@ -377,52 +377,55 @@ async fn speak(
 #[tokio::test]
 async fn a_request_counts_until_its_answer_has_left() {
     let limits = Limits { requests_max: 1, ..Limits::default() };
-    let (mut intake, _closing) = intake(Speaker, &limits);
-    let untaken = Arc::default();
-    let answer = speak(&mut intake, &untaken, 1).await.unwrap();
+    let (mut admission, _closing) = admission(Speaker, &limits);
+    let slow_readers = Arc::default();
+    let answer = speak(&mut admission, &slow_readers, 1).await.unwrap();
     assert_eq!(answer, &[7][..]);
     let part = answer.slice(..1);
     drop(answer);
-    let status = speak(&mut intake, &untaken, 1).await.unwrap_err();
+    let status = speak(&mut admission, &slow_readers, 1).await.unwrap_err();
     assert!(convert::says(&status, convert::BUSY), "{status:?}");
     drop(part);
-    assert_eq!(speak(&mut intake, &untaken, 1).await.unwrap().len(), 1);
-    assert!(untaken.turn() && untaken.turn(), "the connection has taken everything");
+    assert_eq!(speak(&mut admission, &slow_readers, 1).await.unwrap().len(), 1);
+    assert!(slow_readers.turn() && slow_readers.turn(), "the connection has taken everything");
 }
 
 #[tokio::test]
 async fn bytes_of_answers_are_counted_until_they_have_left() {
     let limits = Limits { answer_bytes_max: 100_000, ..Limits::default() };
-    let (mut intake, _closing) = intake(Speaker, &limits);
-    let untaken = Arc::default();
-    let first = speak(&mut intake, &untaken, 50_000).await.unwrap();
-    let second = speak(&mut intake, &untaken, 50_000).await.unwrap();
-    let status = speak(&mut intake, &untaken, ANSWER_BYTES_SHORT + 1).await.unwrap_err();
+    let (mut admission, _closing) = admission(Speaker, &limits);
+    let slow_readers = Arc::default();
+    let first = speak(&mut admission, &slow_readers, 50_000).await.unwrap();
+    let second = speak(&mut admission, &slow_readers, 50_000).await.unwrap();
+    let status = speak(&mut admission, &slow_readers, ANSWER_BYTES_SHORT + 1).await.unwrap_err();
     assert_eq!(status.code(), Code::ResourceExhausted);
     assert!(convert::says(&status, convert::BUSY), "{status:?}");
     assert!(status.message().contains("100000 bytes already"), "{status:?}");
     // Such as every answer to a write, which must not be refused.
-    let short = speak(&mut intake, &untaken, ANSWER_BYTES_SHORT).await.unwrap();
+    let short = speak(&mut admission, &slow_readers, ANSWER_BYTES_SHORT).await.unwrap();
     drop(first);
-    let third = speak(&mut intake, &untaken, 50_000).await.unwrap();
-    assert!(untaken.turn() && !untaken.turn(), "they wait for their connection");
+    let third = speak(&mut admission, &slow_readers, 50_000).await.unwrap();
+    assert!(slow_readers.turn() && !slow_readers.turn(), "they wait for their connection");
     drop((second, third, short));
-    assert!(untaken.turn());
-    assert_eq!(intake.room.answer_bytes_left.load(Ordering::Relaxed), 100_000);
+    assert!(slow_readers.turn());
+    assert_eq!(admission.budget.answer_bytes_left.load(Ordering::Relaxed), 100_000);
 }
 
 #[tokio::test]
 async fn the_bytes_of_a_request_count_no_longer_than_until_it_is_answered() {
-    let (mut intake, _closing) = intake(Reader, &Limits::default());
+    let (mut admission, _closing) = admission(Reader, &Limits::default());
     let request = http::Request::builder().uri("/lsm.v1.KVService/Put");
     let (sender, receiver) = mpsc::unbounded_channel();
     sender.send(EMPTY).unwrap();
     drop(sender);
-    let answer = intake.call(request.body(Body::new(Pieces(receiver))).unwrap()).await.unwrap();
-    let left = intake.room.bytes_left.load(Ordering::Relaxed);
-    assert_eq!(left, Limits::default().intake_bytes_max);
+    let answer = admission.call(request.body(Body::new(Pieces(receiver))).unwrap()).await.unwrap();
+    let left = admission.budget.bytes_left.load(Ordering::Relaxed);
+    assert_eq!(left, Limits::default().requests_bytes_max);
     drop(answer);
-    assert_eq!(intake.room.requests_left.load(Ordering::Relaxed), Limits::default().requests_max);
+    assert_eq!(
+        admission.budget.requests_left.load(Ordering::Relaxed),
+        Limits::default().requests_max
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -430,13 +433,13 @@ async fn it_is_idle_once_no_request_was_served_for_a_while() {
     const MILLISECOND: Duration = Duration::from_millis(1);
     let mut client = Client::new(8, 1 << 20, 100 * MOMENT);
     let begun = Instant::now();
-    client.intake.idle(100 * MILLISECOND).await;
+    client.admission.idle(100 * MILLISECOND).await;
     assert!(begun.elapsed() >= 100 * MILLISECOND && begun.elapsed() < MOMENT);
     for path in ["/lsm.v1.KVService/Put", "/grpc.health.v1.Health/Watch"] {
         client.begin(path, EMPTY).await;
-        let idle = client.intake.idle(100 * MILLISECOND);
+        let idle = client.admission.idle(100 * MILLISECOND);
         assert!(timeout(MOMENT, idle).await.is_err(), "it waits for the rest of {path}");
         client.sent.pop_front().unwrap().1.abort();
-        timeout(MOMENT, client.intake.idle(100 * MILLISECOND)).await.unwrap();
+        timeout(MOMENT, client.admission.idle(100 * MILLISECOND)).await.unwrap();
     }
 }

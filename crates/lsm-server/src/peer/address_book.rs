@@ -17,7 +17,7 @@ const HEARD_MAX: usize = 2 * MEMBERS_MAX;
 
 /// The addresses that callers said, and this node's own.
 #[derive(Debug, Default)]
-pub(super) struct Directory {
+pub(super) struct AddressBook {
     own: Mutex<Option<String>>,
     heard: Mutex<HashMap<u64, Heard>>,
 }
@@ -29,7 +29,7 @@ struct Heard {
     called: Arc<Notify>,
 }
 
-impl Directory {
+impl AddressBook {
     /// Where this node is reached.
     pub(super) fn set_own(&self, address: &str) {
         *self.own.lock() = Some(address.to_owned());
@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn what_a_node_said_and_what_the_group_knows_take_turns() {
-        let directory = Directory::default();
+        let directory = AddressBook::default();
         let member = Member {
             role: Role::Voter,
             peer_address: "known:1".into(),
@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn who_is_forgotten_is_not_remembered_by_a_look() {
-        let directory = Directory::default();
+        let directory = AddressBook::default();
         directory.hear(7, Some("said:1".into()));
         assert!(directory.has(7));
         directory.forget(7);
@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn a_crowd_of_callers_is_not_remembered() {
-        let directory = Directory::default();
+        let directory = AddressBook::default();
         for node in 1..10 * HEARD_MAX as u64 {
             directory.hear(node, Some("said:1".into()));
         }

@@ -16,9 +16,9 @@
 //! have (the server), and clients that do not take their answers (the listener).
 
 mod answer;
-mod kind;
+mod budget;
+mod call_kind;
 mod request;
-mod room;
 mod service;
 
-pub(crate) use service::Intake;
+pub(crate) use service::Admission;

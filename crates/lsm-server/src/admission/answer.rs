@@ -15,7 +15,7 @@ use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::http::HeaderMap;
 
-use super::room::Held;
+use super::budget::Permit;
 use crate::convert;
 
 /// Why an open call ends. Its service reads beside its answer, and passes over errors
@@ -46,18 +46,18 @@ impl Open {
 pub(crate) struct AnswerBody {
     inner: Body,
     /// None if the request was refused: what says so has no body.
-    held: Option<Arc<Held>>,
+    permit: Option<Arc<Permit>>,
     open: Option<Open>,
 }
 
 impl AnswerBody {
-    pub(super) fn new(inner: Body, held: Arc<Held>, open: Option<Open>) -> Self {
-        Self { inner, held: Some(held), open }
+    pub(super) fn new(inner: Body, permit: Arc<Permit>, open: Option<Open>) -> Self {
+        Self { inner, permit: Some(permit), open }
     }
 
     /// Of a request that was refused.
     pub(super) fn refused(inner: Body) -> Self {
-        Self { inner, held: None, open: None }
+        Self { inner, permit: None, open: None }
     }
 
     /// Ends the answer.
@@ -89,8 +89,8 @@ impl http_body::Body for AnswerBody {
                 return Poll::Ready(Some(this.end(&stopped)));
             }
         };
-        let frame = match (frame.into_data(), &this.held) {
-            (Ok(bytes), Some(held)) => match held.answer(bytes) {
+        let frame = match (frame.into_data(), &this.permit) {
+            (Ok(bytes), Some(permit)) => match permit.answer(bytes) {
                 Ok(bytes) => Ok(Frame::data(bytes)),
                 Err(status) => this.end(&status),
             },

@@ -30,7 +30,7 @@ const SESSION_BYTES: usize = 2 * (OP_BYTES + 9 + 21 * SESSIONS_A_ROW as usize);
 
 /// The replicated bookkeeping.
 #[derive(Debug)]
-pub(super) struct Book {
+pub(super) struct Metadata {
     index: u64,
     term: u64,
     conf: ConfState,
@@ -51,7 +51,7 @@ pub(super) struct Step {
     pub(super) bytes: usize,
 }
 
-impl Book {
+impl Metadata {
     /// Of a state that nothing was applied to.
     pub(super) fn new() -> Self {
         Self {
@@ -344,11 +344,11 @@ mod tests {
 
     #[test]
     fn an_entry_tells_at_least_what_it_brings_into_the_batch() {
-        let mut book = Book::new();
+        let mut book = Metadata::new();
         let dir = std::path::Path::new("db");
         let fs = Arc::new(lsm_log::fs::MemFs::new());
         let db = lsm_core::Options::default().fs(fs).stepped(1).open(dir).unwrap();
-        let (rows, _) = Book::load(&db).unwrap();
+        let (rows, _) = Metadata::load(&db).unwrap();
         let mut data = Vec::new();
         // Fills the sessions, so that each further one pushes out another.
         (0..SESSIONS_MAX + 100).for_each(|_| collect(&Command::OpenSession.to_bytes(), &mut data));

@@ -20,7 +20,7 @@ use tonic::codegen::{BoxFuture, Service, http};
 use tonic::metadata::MetadataMap;
 use tonic::server::NamedService;
 
-use super::directory::Directory;
+use super::address_book::AddressBook;
 use super::group::Group;
 use super::receiver::Receiver;
 use super::transport::PeerTransport;
@@ -45,37 +45,37 @@ const WRITE_BYTES_MORE: usize = 16;
 const _: () = assert!(BATCH_WRITES_MAX * WRITE_BYTES_MORE <= FRAME_BYTES_MORE / 2);
 
 /// The service for other nodes. What callers say of where they are reached goes to `transport`.
-pub(crate) fn server(replica: Replica, transport: &PeerTransport) -> Door {
+pub(crate) fn server(replica: Replica, transport: &PeerTransport) -> PeerAuth {
     server_of(Arc::new(replica), Arc::clone(transport.directory()))
 }
 
-pub(super) fn server_of(group: Arc<dyn Group>, directory: Arc<Directory>) -> Door {
+pub(super) fn server_of(group: Arc<dyn Group>, directory: Arc<AddressBook>) -> PeerAuth {
     let receiver = Arc::new(Receiver::new(group, directory));
     let service = PeerServiceServer::from_arc(Arc::clone(&receiver));
     let service = service.max_decoding_message_size(FRAME_BYTES_MAX);
-    Door { receiver, service, short_time_max: SHORT_TIME_MAX }
+    PeerAuth { receiver, service, short_time_max: SHORT_TIME_MAX }
 }
 
 /// The service of one node, behind its door.
 #[derive(Clone, Debug)]
-pub(crate) struct Door {
+pub(crate) struct PeerAuth {
     receiver: Arc<Receiver>,
     service: PeerServiceServer<Receiver>,
     short_time_max: Duration,
 }
 
 #[cfg(test)]
-impl Door {
+impl PeerAuth {
     pub(super) fn with_short_time_max(self, short_time_max: Duration) -> Self {
         Self { short_time_max, ..self }
     }
 }
 
-impl NamedService for Door {
+impl NamedService for PeerAuth {
     const NAME: &'static str = PeerServiceServer::<Receiver>::NAME;
 }
 
-impl Service<http::Request<Body>> for Door {
+impl Service<http::Request<Body>> for PeerAuth {
     type Response = http::Response<Body>;
     type Error = Infallible;
     type Future = BoxFuture<Self::Response, Infallible>;
@@ -87,11 +87,11 @@ impl Service<http::Request<Body>> for Door {
 
     fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
         let metadata = MetadataMap::from_headers(request.headers().clone());
-        let hello = match self.receiver.let_in(&metadata) {
-            Ok(hello) => hello,
+        let headers = match self.receiver.let_in(&metadata) {
+            Ok(headers) => headers,
             Err(status) => return Box::pin(std::future::ready(Ok(status.into_http()))),
         };
-        request.extensions_mut().insert(hello);
+        request.extensions_mut().insert(headers);
         if !STREAMS.contains(&request.uri().path()) {
             let end = Box::pin(sleep(self.short_time_max));
             let short = |inner| Body::new(ShortBody { inner, bytes: 0, end });

@@ -8,17 +8,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use tonic::Status;
 
-use super::kind::Kind;
+use super::call_kind::CallKind;
 use crate::convert;
 use crate::limits::Limits;
-use crate::untaken::{Untaken, Waiting};
+use crate::slow_readers::{PendingAnswer, SlowReaders};
 
 /// Pieces of answers up to here are not counted: no more than what each is put together in.
 pub(super) const ANSWER_BYTES_SHORT: usize = 8 << 10;
 
 /// What may be taken up.
 #[derive(Debug)]
-pub(crate) struct Room {
+pub(crate) struct Budget {
     pub(super) limits: Limits,
     /// Requests that may still begin.
     pub(super) requests_left: AtomicUsize,
@@ -30,13 +30,13 @@ pub(crate) struct Room {
     pub(super) answer_bytes_left: AtomicUsize,
 }
 
-impl Room {
+impl Budget {
     pub(super) fn new(limits: &Limits) -> Self {
         Self {
             limits: limits.clone(),
             requests_left: AtomicUsize::new(limits.requests_max),
             open_left: AtomicUsize::new(limits.open_calls_max),
-            bytes_left: AtomicUsize::new(limits.intake_bytes_max),
+            bytes_left: AtomicUsize::new(limits.requests_bytes_max),
             answer_bytes_left: AtomicUsize::new(limits.answer_bytes_max),
         }
     }
@@ -48,7 +48,7 @@ impl Room {
     }
 
     /// Where calls of this kind count.
-    fn left(&self, kind: Kind) -> &AtomicUsize {
+    fn left(&self, kind: CallKind) -> &AtomicUsize {
         if kind.is_open() { &self.open_left } else { &self.requests_left }
     }
 }
@@ -64,23 +64,23 @@ fn give_back(left: &AtomicUsize, taken: usize) {
 
 /// What one request takes up, until its answer has left.
 #[derive(Debug)]
-pub(crate) struct Held {
-    pub(super) room: Arc<Room>,
-    pub(super) kind: Kind,
+pub(crate) struct Permit {
+    pub(super) budget: Arc<Budget>,
+    pub(super) kind: CallKind,
     bytes: AtomicUsize,
     /// Of the connection that it came over.
-    untaken: Option<Arc<Untaken>>,
+    slow_readers: Option<Arc<SlowReaders>>,
 }
 
-impl Held {
+impl Permit {
     /// A request begins.
     pub(super) fn new(
-        room: &Arc<Room>,
-        kind: Kind,
-        untaken: Option<Arc<Untaken>>,
+        budget: &Arc<Budget>,
+        kind: CallKind,
+        slow_readers: Option<Arc<SlowReaders>>,
     ) -> Result<Arc<Self>, Status> {
-        if !take(room.left(kind), 1) {
-            let Limits { requests_max, open_calls_max, .. } = room.limits;
+        if !take(budget.left(kind), 1) {
+            let Limits { requests_max, open_calls_max, .. } = budget.limits;
             return Err(convert::busy(if kind.is_open() {
                 format!("{open_calls_max} calls of health and reflection are open already")
             } else {
@@ -88,7 +88,7 @@ impl Held {
             }));
         }
         let bytes = AtomicUsize::new(0);
-        Ok(Arc::new(Self { room: Arc::clone(room), kind, bytes, untaken }))
+        Ok(Arc::new(Self { budget: Arc::clone(budget), kind, bytes, slow_readers }))
     }
 
     /// Bytes of the request that came.
@@ -98,8 +98,8 @@ impl Held {
 
     /// More of them came.
     pub(super) fn add(&self, bytes: usize) -> Result<(), Status> {
-        if !take(&self.room.bytes_left, bytes) {
-            let most = self.room.limits.intake_bytes_max;
+        if !take(&self.budget.bytes_left, bytes) {
+            let most = self.budget.limits.requests_bytes_max;
             return Err(convert::busy(format!(
                 "the requests that are being served have {most} bytes already"
             )));
@@ -110,7 +110,7 @@ impl Held {
 
     /// They are needed no longer.
     pub(super) fn release_bytes(&self) {
-        give_back(&self.room.bytes_left, self.bytes.swap(0, Ordering::Relaxed));
+        give_back(&self.budget.bytes_left, self.bytes.swap(0, Ordering::Relaxed));
     }
 
     /// A piece of the answer. It counts until the connection has sent it and drops it.
@@ -121,22 +121,22 @@ impl Held {
     /// changed.
     pub(super) fn answer(self: &Arc<Self>, bytes: Bytes) -> Result<Bytes, Status> {
         let counted = if bytes.len() > ANSWER_BYTES_SHORT { bytes.len() } else { 0 };
-        if counted > 0 && !take(&self.room.answer_bytes_left, counted) {
-            let most = self.room.limits.answer_bytes_max;
+        if counted > 0 && !take(&self.budget.answer_bytes_left, counted) {
+            let most = self.budget.limits.answer_bytes_max;
             return Err(convert::busy(format!(
                 "the answers that clients have not taken yet have {most} bytes already"
             )));
         }
-        let waiting = self.untaken.as_ref().map(Untaken::add);
-        let piece = Piece { bytes, counted, held: Arc::clone(self), _waiting: waiting };
+        let waiting = self.slow_readers.as_ref().map(SlowReaders::add);
+        let piece = Piece { bytes, counted, permit: Arc::clone(self), _waiting: waiting };
         Ok(Bytes::from_owner(piece))
     }
 }
 
-impl Drop for Held {
+impl Drop for Permit {
     fn drop(&mut self) {
         self.release_bytes();
-        give_back(self.room.left(self.kind), 1);
+        give_back(self.budget.left(self.kind), 1);
     }
 }
 
@@ -145,8 +145,8 @@ impl Drop for Held {
 struct Piece {
     bytes: Bytes,
     counted: usize,
-    held: Arc<Held>,
-    _waiting: Option<Waiting>,
+    permit: Arc<Permit>,
+    _waiting: Option<PendingAnswer>,
 }
 
 impl AsRef<[u8]> for Piece {
@@ -157,6 +157,6 @@ impl AsRef<[u8]> for Piece {
 
 impl Drop for Piece {
     fn drop(&mut self) {
-        give_back(&self.held.room.answer_bytes_left, self.counted);
+        give_back(&self.permit.budget.answer_bytes_left, self.counted);
     }
 }

@@ -9,10 +9,10 @@ use lsm_raft::Error;
 use tonic::transport::Channel;
 use tonic::{Request, Status};
 
-use super::directory::Directory;
+use super::address_book::AddressBook;
 use super::group::Group;
 use super::handshake;
-use super::hello::Hello;
+use super::headers::PeerHeaders;
 use super::refused::{Cause, Refused};
 use super::testimony::Testimony;
 use crate::tls::{Tls, endpoint};
@@ -29,9 +29,9 @@ pub(super) type Client = PeerServiceClient<Channel>;
 
 /// This node, as one that calls others.
 #[derive(Clone)]
-pub(super) struct Caller {
+pub(super) struct PeerClient {
     pub(super) group: Arc<dyn Group>,
-    pub(super) directory: Arc<Directory>,
+    pub(super) directory: Arc<AddressBook>,
     pub(super) testimony: Arc<Testimony>,
     pub(super) tls: Option<Arc<Tls>>,
 }
@@ -62,7 +62,7 @@ impl Lost {
     }
 }
 
-impl Caller {
+impl PeerClient {
     /// Connects to a node, and makes sure that it is the one that was meant.
     pub(super) async fn dial(&self, node: u64, attempt: u32) -> Result<(Client, String), Lost> {
         let address = self.directory.address(node, &self.group.members(), attempt);
@@ -101,7 +101,7 @@ impl Caller {
             Err(_) => return Err(Lost::retry(format!("{address}: no answer in time"))),
         };
         let (identity, members) = (self.group.identity(), self.group.members());
-        let hello = Hello::read(answer.metadata(), identity);
+        let hello = PeerHeaders::read(answer.metadata(), identity);
         let checked =
             hello.and_then(|hello| handshake::check_answer(&hello, node, identity, &members));
         checked.map_err(|Refused { cause, sentence }| Lost {
@@ -152,7 +152,7 @@ impl Caller {
     pub(super) fn request<T>(&self, node: u64, message: T) -> Request<T> {
         let (identity, members) = (self.group.identity(), self.group.members());
         let (timing, address) = (self.group.timing(), self.directory.own());
-        let hello = Hello::new(identity, timing, &members, node, address);
+        let hello = PeerHeaders::new(identity, timing, &members, node, address);
         let mut request = Request::new(message);
         hello.write(request.metadata_mut());
         request

@@ -16,18 +16,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The answers of one connection.
 #[derive(Debug, Default)]
-pub(crate) struct Untaken {
+pub(crate) struct SlowReaders {
     turn: AtomicUsize,
     /// By the turn in which they were made: even, odd.
     counts: [AtomicUsize; 2],
 }
 
-impl Untaken {
+impl SlowReaders {
     /// An answer was made. It is taken when what is returned is dropped.
-    pub(crate) fn add(self: &Arc<Self>) -> Waiting {
+    pub(crate) fn add(self: &Arc<Self>) -> PendingAnswer {
         let turn = self.turn.load(Ordering::Relaxed);
         self.counts[turn % 2].fetch_add(1, Ordering::Relaxed);
-        Waiting { untaken: Arc::clone(self), turn }
+        PendingAnswer { slow_readers: Arc::clone(self), turn }
     }
 
     /// Begins the next turn. False if an answer from before the present one still waits.
@@ -41,14 +41,14 @@ impl Untaken {
 
 /// An answer, or a piece of one, that is on its way.
 #[derive(Debug)]
-pub(crate) struct Waiting {
-    untaken: Arc<Untaken>,
+pub(crate) struct PendingAnswer {
+    slow_readers: Arc<SlowReaders>,
     turn: usize,
 }
 
-impl Drop for Waiting {
+impl Drop for PendingAnswer {
     fn drop(&mut self) {
-        self.untaken.counts[self.turn % 2].fetch_sub(1, Ordering::Relaxed);
+        self.slow_readers.counts[self.turn % 2].fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -58,27 +58,27 @@ mod tests {
 
     #[test]
     fn an_answer_may_wait_for_the_end_of_one_turn_and_not_of_two() {
-        let untaken = Arc::new(Untaken::default());
+        let slow_readers = Arc::new(SlowReaders::default());
         for _ in 0..3 {
-            let old = untaken.add();
-            assert!(untaken.turn());
-            let young = untaken.add();
-            assert!(!untaken.turn());
+            let old = slow_readers.add();
+            assert!(slow_readers.turn());
+            let young = slow_readers.add();
+            assert!(!slow_readers.turn());
             drop(old);
-            assert!(!untaken.turn(), "now the other is too old");
+            assert!(!slow_readers.turn(), "now the other is too old");
             drop(young);
-            assert!(untaken.turn() && untaken.turn());
+            assert!(slow_readers.turn() && slow_readers.turn());
         }
     }
 
     #[test]
     fn answers_that_are_taken_do_no_harm_however_many() {
-        let untaken = Arc::new(Untaken::default());
-        let mut last = untaken.add();
+        let slow_readers = Arc::new(SlowReaders::default());
+        let mut last = slow_readers.add();
         for _ in 0..10 {
-            assert!(untaken.turn());
-            last = std::mem::replace(&mut last, untaken.add());
-            drop(std::mem::replace(&mut last, untaken.add()));
+            assert!(slow_readers.turn());
+            last = std::mem::replace(&mut last, slow_readers.add());
+            drop(std::mem::replace(&mut last, slow_readers.add()));
         }
     }
 }

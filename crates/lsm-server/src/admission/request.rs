@@ -11,8 +11,8 @@ use tonic::Status;
 use tonic::body::Body;
 
 use super::answer::Refusal;
-use super::kind::Kind;
-use super::room::Held;
+use super::budget::Permit;
+use super::call_kind::CallKind;
 use crate::convert;
 use crate::fields::Fields;
 use crate::framing::Framing;
@@ -35,7 +35,7 @@ pub(super) struct RequestBody {
     /// Runs from the first wait, of a talk from the last question: most requests come in one
     /// piece, and need none.
     end: Option<Pin<Box<Sleep>>>,
-    held: Arc<Held>,
+    permit: Arc<Permit>,
 }
 
 /// The writes of a batch, as they come.
@@ -46,14 +46,14 @@ struct Writes {
 }
 
 impl RequestBody {
-    pub(super) fn new(inner: Body, path: &str, open: Option<Refusal>, held: Arc<Held>) -> Self {
+    pub(super) fn new(inner: Body, path: &str, open: Option<Refusal>, permit: Arc<Permit>) -> Self {
         let writes = (path == BATCH_PATH).then(Writes::default);
-        Self { inner, open, framing: Framing::default(), writes, end: None, held }
+        Self { inner, open, framing: Framing::default(), writes, end: None, permit }
     }
 
     fn take(&mut self, piece: &[u8]) -> Result<(), Status> {
-        let is_request = self.held.kind == Kind::Request;
-        let mut most = self.held.room.limits.message_bytes_max();
+        let is_request = self.permit.kind == CallKind::Client;
+        let mut most = self.permit.budget.limits.message_bytes_max();
         if !is_request {
             most = most.min(QUESTION_BYTES_MAX);
         }
@@ -74,13 +74,13 @@ impl RequestBody {
                 )));
             }
         }
-        if !is_request && self.held.bytes() + piece.len() > QUESTION_BYTES_MAX {
+        if !is_request && self.permit.bytes() + piece.len() > QUESTION_BYTES_MAX {
             return Err(self.invalid(format!(
                 "the messages of this call have more than the {QUESTION_BYTES_MAX} bytes that are \
                  allowed"
             )));
         }
-        self.held.add(piece.len() + writes * WRITE_BYTES)
+        self.permit.add(piece.len() + writes * WRITE_BYTES)
     }
 
     fn invalid(&self, message: String) -> Status {
@@ -96,16 +96,16 @@ impl RequestBody {
 
     /// Ready when the next piece has not come for too long.
     fn poll_late(&mut self, context: &mut Context<'_>) -> Poll<Status> {
-        let limits = &self.held.room.limits;
-        let time_max = match self.held.kind {
-            Kind::Request | Kind::Question => limits.request_time_max,
-            Kind::Talk => limits.question_time_max,
-            Kind::Watch => return Poll::Pending,
+        let limits = &self.permit.budget.limits;
+        let time_max = match self.permit.kind {
+            CallKind::Client | CallKind::Unary => limits.request_time_max,
+            CallKind::Bidirectional => limits.question_time_max,
+            CallKind::ServerStreaming => return Poll::Pending,
         };
         let end = self.end.get_or_insert_with(|| Box::pin(sleep(time_max)));
         ready!(end.as_mut().poll(context));
-        Poll::Ready(match self.held.kind {
-            Kind::Talk => {
+        Poll::Ready(match self.permit.kind {
+            CallKind::Bidirectional => {
                 let message = format!("no question came for {} seconds", time_max.as_secs());
                 self.refuse(Status::deadline_exceeded(message))
             }
@@ -127,7 +127,7 @@ impl http_body::Body for RequestBody {
             return this.poll_late(context).map(|status| Some(Err(status)));
         };
         let Some(Ok(frame)) = frame else { return Poll::Ready(frame) };
-        if this.held.kind == Kind::Talk {
+        if this.permit.kind == CallKind::Bidirectional {
             this.end = None;
         }
         let taken = frame.data_ref().map_or(Ok(()), |piece| this.take(piece));

@@ -13,37 +13,37 @@ use tonic::body::Body;
 use tonic::codegen::{Service, http};
 
 use super::answer::{AnswerBody, Open};
-use super::kind::Kind;
+use super::budget::{Budget, Permit};
+use super::call_kind::CallKind;
 use super::request::RequestBody;
-use super::room::{Held, Room};
 use crate::limits::Limits;
-use crate::untaken::Untaken;
+use crate::slow_readers::SlowReaders;
 
 /// Between two looks at whether anything is served.
 const IDLE_LOOK_PAUSE: Duration = Duration::from_millis(5);
 
 /// Lets requests through to a service.
 #[derive(Clone, Debug)]
-pub(crate) struct Intake<S> {
+pub(crate) struct Admission<S> {
     inner: S,
-    room: Arc<Room>,
+    budget: Arc<Budget>,
     closing: watch::Receiver<bool>,
 }
 
-impl<S> Intake<S> {
+impl<S> Admission<S> {
     /// Calls without an end of their own end when `closing` turns true.
     pub(crate) fn new(inner: S, limits: &Limits, closing: watch::Receiver<bool>) -> Self {
-        Self { inner, room: Arc::new(Room::new(limits)), closing }
+        Self { inner, budget: Arc::new(Budget::new(limits)), closing }
     }
 
     /// Returns once nothing has been served, and no answer on its way, for so long.
     pub(crate) fn idle(&self, time: Duration) -> impl Future<Output = ()> + Send + use<S> {
-        let room = Arc::clone(&self.room);
+        let budget = Arc::clone(&self.budget);
         async move {
             let mut since = Instant::now();
             while since.elapsed() < time {
                 sleep(IDLE_LOOK_PAUSE).await;
-                if !room.is_idle() {
+                if !budget.is_idle() {
                     since = Instant::now();
                 }
             }
@@ -51,7 +51,7 @@ impl<S> Intake<S> {
     }
 }
 
-impl<S> Service<http::Request<Body>> for Intake<S>
+impl<S> Service<http::Request<Body>> for Admission<S>
 where
     S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>,
     S::Future: Unpin,
@@ -66,25 +66,25 @@ where
 
     fn call(&mut self, request: http::Request<Body>) -> Answer<S::Future> {
         // Of the connection; tests may come without one.
-        let untaken = request.extensions().get::<Arc<Untaken>>().cloned();
-        let kind = Kind::of(request.uri().path());
-        let held = match Held::new(&self.room, kind, untaken) {
-            Ok(held) => held,
+        let slow_readers = request.extensions().get::<Arc<SlowReaders>>().cloned();
+        let kind = CallKind::of(request.uri().path());
+        let permit = match Permit::new(&self.budget, kind, slow_readers) {
+            Ok(permit) => permit,
             Err(status) => return Answer::Refused(Some(status)),
         };
         let open = kind.is_open().then(|| Open::new(self.closing.clone()));
         let (head, body) = request.into_parts();
         let refusal = open.as_ref().map(Open::refusal);
-        let body = RequestBody::new(body, head.uri.path(), refusal, Arc::clone(&held));
+        let body = RequestBody::new(body, head.uri.path(), refusal, Arc::clone(&permit));
         let request = http::Request::from_parts(head, Body::new(body));
-        Answer::Coming { inner: self.inner.call(request), held: Some(held), open }
+        Answer::Coming { inner: self.inner.call(request), permit: Some(permit), open }
     }
 }
 
 /// The answer to a request.
 pub(crate) enum Answer<F> {
     /// What the service will say.
-    Coming { inner: F, held: Option<Arc<Held>>, open: Option<Open> },
+    Coming { inner: F, permit: Option<Arc<Permit>>, open: Option<Open> },
     /// One too many.
     Refused(Option<Status>),
 }
@@ -98,13 +98,13 @@ where
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         const ONCE: &str = "an answer is asked for once";
         match &mut *self {
-            Self::Coming { inner, held, open } => {
+            Self::Coming { inner, permit, open } => {
                 let answer = ready!(Pin::new(inner).poll(context))?;
-                let (held, open) = (held.take().expect(ONCE), open.take());
+                let (permit, open) = (permit.take().expect(ONCE), open.take());
                 if open.is_none() {
-                    held.release_bytes();
+                    permit.release_bytes();
                 }
-                Poll::Ready(Ok(answer.map(|inner| AnswerBody::new(inner, held, open))))
+                Poll::Ready(Ok(answer.map(|inner| AnswerBody::new(inner, permit, open))))
             }
             Self::Refused(status) => {
                 let status = status.take().expect(ONCE);

@@ -37,7 +37,7 @@ const LEASES: &str = "lsm-leases";
 
 /// What a call, or the answer to a greeting, says about its two ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Hello {
+pub(super) struct PeerHeaders {
     /// Name of the cluster of whoever says this.
     pub(super) cluster: String,
     /// Its group.
@@ -58,7 +58,7 @@ pub(super) struct Hello {
     pub(super) timing: Timing,
 }
 
-impl Hello {
+impl PeerHeaders {
     /// What `identity` says when it speaks to `to`.
     pub(super) fn new(
         identity: &Identity,
@@ -184,11 +184,11 @@ fn from_hex(text: &str) -> Option<u128> {
 mod tests {
     use super::*;
 
-    fn hello(origin: Origin) -> Hello {
+    fn headers(origin: Origin) -> PeerHeaders {
         let timing = lsm_raft::Config::new(1).timing();
         let members = Members { origin, ..Members::default() };
         let identity = Identity { cluster: "t".into(), group: 1, node: 1, incarnation: 7 };
-        Hello::new(&identity, timing, &members, 2, Some("a:1".into()))
+        PeerHeaders::new(&identity, timing, &members, 2, Some("a:1".into()))
     }
 
     fn own() -> Identity {
@@ -198,21 +198,21 @@ mod tests {
     #[test]
     fn what_was_said_is_read_back() {
         for (founders, cluster_id) in [(None, None), (Some(0), Some(u128::MAX)), (Some(5), None)] {
-            let mut hello = hello(Origin { founders, cluster_id });
-            hello.timing.leases = founders.is_some();
-            hello.to_incarnation = Some(9);
+            let mut headers = headers(Origin { founders, cluster_id });
+            headers.timing.leases = founders.is_some();
+            headers.to_incarnation = Some(9);
             let mut metadata = MetadataMap::new();
-            hello.write(&mut metadata);
-            assert_eq!(Hello::read(&metadata, &own()), Ok(hello));
+            headers.write(&mut metadata);
+            assert_eq!(PeerHeaders::read(&metadata, &own()), Ok(headers));
         }
     }
 
     #[test]
     fn calls_without_or_with_garbage_metadata_are_refused() {
         let mut whole = MetadataMap::new();
-        hello(Origin { founders: Some(1), cluster_id: Some(2) }).write(&mut whole);
+        headers(Origin { founders: Some(1), cluster_id: Some(2) }).write(&mut whole);
         let refused = |metadata: &MetadataMap| {
-            let refused = Hello::read(metadata, &own()).unwrap_err();
+            let refused = PeerHeaders::read(metadata, &own()).unwrap_err();
             assert_eq!(refused.cause, Cause::Elsewhere);
         };
         let numbers = [GROUP, FROM, TO, INCARNATION, VERSION, TICK, HEARTBEAT, ELECTION, LEASES];
@@ -236,10 +236,10 @@ mod tests {
     #[test]
     fn another_version_is_told_both() {
         let mut metadata = MetadataMap::new();
-        hello(Origin::default()).write(&mut metadata);
+        headers(Origin::default()).write(&mut metadata);
         for other in ["1", "3"] {
             metadata.insert(VERSION, MetadataValue::from_static(other));
-            let refused = Hello::read(&metadata, &own()).unwrap_err();
+            let refused = PeerHeaders::read(&metadata, &own()).unwrap_err();
             let parts = [&format!("version {other} "), "node 2 speaks 2"];
             assert!(parts.iter().all(|part| refused.sentence.contains(part)), "{refused:?}");
         }

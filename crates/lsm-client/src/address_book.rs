@@ -19,7 +19,7 @@ use lsm_proto::v1::{Header, Member};
 const NODES_MAX: usize = 256;
 
 #[derive(Debug)]
-pub(crate) struct Directory {
+pub(crate) struct AddressBook {
     options: ClientOptions,
     given: Vec<Arc<Node>>,
     known: RwLock<Known>,
@@ -35,7 +35,7 @@ struct Known {
     leader: Option<Arc<Node>>,
 }
 
-impl Directory {
+impl AddressBook {
     /// `dice` chooses the near node.
     ///
     /// # Errors
@@ -174,8 +174,8 @@ fn push_new(nodes: &mut Vec<Arc<Node>>, node: Arc<Node>) {
 mod tests {
     use super::*;
 
-    fn directory(addresses: &[&str]) -> Directory {
-        Directory::new(addresses, &ClientOptions::default(), 0).unwrap()
+    fn directory(addresses: &[&str]) -> AddressBook {
+        AddressBook::new(addresses, &ClientOptions::default(), 0).unwrap()
     }
 
     fn member(address: &str) -> Member {
@@ -186,7 +186,7 @@ mod tests {
         Header { node, leader, leader_address: leader_address.to_owned() }
     }
 
-    fn leader(directory: &Directory) -> Option<String> {
+    fn leader(directory: &AddressBook) -> Option<String> {
         directory.leader().map(|node| node.address().to_string())
     }
 
@@ -224,7 +224,7 @@ mod tests {
     #[test]
     fn the_near_node_stays_until_it_fails() {
         for dice in 0..2 {
-            let directory = Directory::new(["a:1", "b:1"], &ClientOptions::default(), dice);
+            let directory = AddressBook::new(["a:1", "b:1"], &ClientOptions::default(), dice);
             let directory = directory.unwrap();
             let near = || directory.unvisited(&[]).unwrap();
             let (first, other) = (near(), ["b:1", "a:1"][dice]);
