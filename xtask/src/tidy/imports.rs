@@ -1,66 +1,69 @@
-//! Holds one crate's imports against the table of layers.
+//! Holds the imports of the crates against the table of layers.
 //!
 //! Every path is followed to the file that it means, through the re-exports of `mod.rs` and
-//! `lib.rs`. Across folders the rows of the table decide, inside a folder and among the rows
-//! of L0 their order. Tests import what they like.
+//! `lib.rs`. Across rows of the table their layers decide. Inside a folder any order is good
+//! that has no cycle. Tests import what they like.
 
 use std::collections::BTreeMap;
 
 use super::file::{File, Finding};
-use super::layers::{Crate, Layer, Row, parse};
-use super::paths::{Named, named};
+use super::layers::{Crate, Row};
+use super::paths::Named;
 
 /// How many re-exports a path is followed through.
 const REEXPORTS_MAX: usize = 8;
 
-pub(crate) struct Checked {
-    pub(crate) findings: Vec<Finding>,
-    /// Rows of the table that no file stands for yet.
-    pub(crate) without_file: Vec<String>,
+/// For each source those of its own folder that it imports, and at which line first.
+type Edges = BTreeMap<usize, BTreeMap<usize, usize>>;
+
+pub(crate) fn check(specs: &[Crate<'_>], files: &[File]) -> Vec<Finding> {
+    let mut findings: Vec<_> = specs.iter().flat_map(|spec| check_crate(spec, files)).collect();
+    let is_listed = |path: &str| specs.iter().any(|spec| path.starts_with(&spec.below()));
+    let is_root = |path: &str| {
+        path.starts_with("crates/")
+            && (path.ends_with("/src/lib.rs") || path.ends_with("/src/main.rs"))
+    };
+    let unlisted = files.iter().filter(|file| is_root(&file.path) && !is_listed(&file.path));
+    findings.extend(unlisted.map(|file| file.finding(1, "this crate has no table of layers")));
+    findings
 }
 
-/// Checks the files below the crate's `src/`.
-pub(crate) fn check(spec: &Crate, files: &[&File<'_>]) -> Checked {
-    let krate = Tree::new(spec, files);
-    let mut findings = krate.unlisted();
-    let mut edges: Edges = vec![BTreeMap::new(); krate.sources.len()];
-    for (from, source) in krate.sources.iter().enumerate() {
-        for path in &source.named {
-            if let Some(message) = krate.banned_outside(source, path) {
+fn check_crate(spec: &Crate<'_>, files: &[File]) -> Vec<Finding> {
+    let tree = Tree::new(spec, files);
+    let mut findings = tree.unlisted();
+    let mut edges = Edges::new();
+    for (from, source) in tree.sources.iter().enumerate() {
+        for path in &source.file.walk.paths {
+            if let Some(message) = tree.banned_outside(source, path) {
                 findings.push(source.file.finding(path.line, message));
-                continue;
             }
-            let Some(to) = krate.target(source, path) else {
+            let Some(to) = tree.target(source, path).filter(|to| *to != from) else {
                 continue;
             };
-            if let Some(message) = krate.verdict(source, path, &krate.sources[to]) {
+            if let Some(message) = verdict(source, path, &tree.sources[to]) {
                 findings.push(source.file.finding(path.line, message));
             }
-            if !source.is_face() && from != to {
-                edges[from].entry(to).or_insert(path.line);
+            if !source.is_face() && source.row == tree.sources[to].row {
+                edges.entry(from).or_default().entry(to).or_insert(path.line);
             }
         }
     }
-    findings.extend(krate.cycles(&edges));
-    Checked { findings, without_file: krate.without_file() }
+    findings.extend(cycle(edges.clone()).map(|cycle| tree.tell(&cycle, &edges)));
+    findings
 }
 
-/// For each source the sources that it imports, and at which line first.
-type Edges = Vec<BTreeMap<usize, usize>>;
-
 struct Source<'a> {
-    file: &'a File<'a>,
+    file: &'a File,
     /// Below `src/`.
     name: &'a str,
     module: Vec<String>,
-    named: Vec<Named>,
-    row: Option<usize>,
+    row: Option<&'a Row<'a>>,
 }
 
 impl Source<'_> {
     /// Whether it only shows what other files hold.
     fn is_face(&self) -> bool {
-        self.name.ends_with("mod.rs") || self.is_root()
+        self.is_root() || self.name.ends_with("/mod.rs")
     }
 
     fn is_root(&self) -> bool {
@@ -69,107 +72,69 @@ impl Source<'_> {
 }
 
 struct Tree<'a> {
-    spec: &'a Crate,
-    rows: Vec<Row>,
+    spec: &'a Crate<'a>,
     sources: Vec<Source<'a>>,
     modules: BTreeMap<Vec<String>, usize>,
 }
 
 impl<'a> Tree<'a> {
-    fn new(spec: &'a Crate, files: &[&'a File<'a>]) -> Self {
-        let rows = parse(spec.table);
-        let below = format!("crates/{}/src/", spec.name);
-        let source = |file: &&'a File<'a>| {
+    fn new(spec: &'a Crate<'a>, files: &'a [File]) -> Self {
+        let below = spec.below();
+        let source = |file: &'a File| {
             let name = file.path.strip_prefix(&below)?;
-            let row = rows
-                .iter()
-                .position(|row| name == row.name || row.is_folder() && name.starts_with(row.name));
-            Some(Source { file, name, module: module(name), named: named(&file.tokens), row })
+            let row = spec.rows.iter().find(|row| row.holds(name));
+            Some(Source { file, name, module: module(name), row })
         };
         let sources: Vec<_> = files.iter().filter_map(source).collect();
         let modules = sources.iter().enumerate().map(|(at, s)| (s.module.clone(), at)).collect();
-        Self { spec, rows, sources, modules }
+        Self { spec, sources, modules }
     }
 
-    /// Files that the table lacks. Tests need no row beside the file that they are named for;
-    /// tests of a folder as a whole are named for their topic, and have one.
+    /// Files without a row, and rows without a file.
     fn unlisted(&self) -> Vec<Finding> {
-        let mut findings = Vec::new();
-        for source in &self.sources {
-            if source.row.is_some_and(|row| self.lists(row, source)) {
-                continue;
-            }
-            let message = match source.name.strip_suffix("_test.rs") {
-                Some(subject) if self.has(&format!("{subject}.rs")) => continue,
-                Some(subject) => format!("tests of nothing: there is no {subject}.rs"),
-                None => "add it to the table of layers".to_owned(),
-            };
-            findings.push(source.file.finding(1, message));
-        }
-        findings
-    }
-
-    fn lists(&self, row: usize, source: &Source<'_>) -> bool {
-        let row = &self.rows[row];
-        let inner = source.name.strip_prefix(row.name).unwrap_or_default();
-        !row.is_folder() || inner == "mod.rs" || row.files.contains(&inner)
-    }
-
-    fn has(&self, name: &str) -> bool {
-        self.sources.iter().any(|source| source.name == name)
-    }
-
-    fn without_file(&self) -> Vec<String> {
-        let mut missing = Vec::new();
-        for row in &self.rows {
-            if row.is_folder() {
-                let files = row.files.iter().map(|file| format!("{}{file}", row.name));
-                missing.extend(files.filter(|name| !self.has(name)));
-            } else if !self.has(row.name) {
-                missing.push(row.name.to_owned());
-            }
-        }
-        missing
+        let needs_row = |s: &&Source<'_>| s.row.is_none() && !s.is_root() && !s.file.is_test();
+        let files = self.sources.iter().filter(needs_row);
+        let files = files.map(|source| source.file.finding(1, "add it to the table of layers"));
+        let without_file = |row: &&Row<'_>| !self.sources.iter().any(|s| row.holds(s.name));
+        let rows = self.spec.rows.iter().filter(without_file).map(|row| Finding {
+            path: self.spec.below() + row.name,
+            line: 1,
+            message: "the table of layers has it, and it does not exist".to_owned(),
+        });
+        files.chain(rows).collect()
     }
 
     /// What is forbidden of that which lies outside of the crate.
     fn banned_outside(&self, source: &Source<'_>, path: &Named) -> Option<String> {
-        let first = path.segments.first()?;
-        if self.spec.never.contains(&first.as_str()) {
-            return Some(format!("{} never names {first}", self.spec.name));
+        if source.row.is_some_and(|row| row.layer.is_none()) {
+            return None;
         }
-        let std_fs = first == "std" && path.segments.get(1).is_some_and(|name| name == "fs");
-        let allowed = source
-            .row
-            .is_some_and(|row| self.rows[row].name == "fs/" || self.rows[row].layer == Layer::Any);
-        (std_fs && self.spec.bans_std_fs && !allowed)
-            .then(|| "std::fs appears only in fs/".to_owned())
+        let (never, may) = source.row.map(|row| (&row.never[..], &row.may[..])).unwrap_or_default();
+        let named = path.segments.join("::") + "::";
+        let mut banned = self.spec.never.iter().chain(never).filter(|banned| !may.contains(banned));
+        let banned = banned.find(|banned| named.starts_with(&format!("{banned}::")))?;
+        Some(format!("{} never names {banned}", source.row.map_or(self.spec.name, |row| row.name)))
     }
 
-    /// The source that a path means; none if it lies outside of the crate or in this file.
+    /// The source that a path means; none if it lies outside of the crate.
     fn target(&self, source: &Source<'_>, path: &Named) -> Option<usize> {
-        let absolute = self.absolute(&source.module, &path.segments, path.depth)?;
-        self.resolve(&absolute, REEXPORTS_MAX)
+        self.resolve(&self.absolute(&source.module, path)?, REEXPORTS_MAX)
     }
 
     /// The path from the root of the crate.
-    fn absolute(
-        &self,
-        module: &[String],
-        segments: &[String],
-        depth: usize,
-    ) -> Option<Vec<String>> {
+    fn absolute(&self, module: &[String], path: &Named) -> Option<Vec<String>> {
+        let segments = &path.segments;
         let (base, rest) = match segments.first()?.as_str() {
             "crate" => (&[][..], &segments[1..]),
             "self" => (module, &segments[1..]),
             "super" => {
                 let supers = segments.iter().take_while(|name| *name == "super").count();
-                let up = supers.saturating_sub(depth);
+                let up = supers.saturating_sub(path.depth);
                 (&module[..module.len().saturating_sub(up)], &segments[supers..])
             }
             child => {
                 let child = [module, &[child.to_owned()]].concat();
-                self.modules.contains_key(&child).then_some((module, segments))?
+                self.modules.contains_key(&child).then_some((module, &segments[..]))?
             }
         };
         Some([base, rest].concat())
@@ -183,104 +148,67 @@ impl<'a> Tree<'a> {
         let Some(name) = rest.first().filter(|_| source.is_face() && reexports > 0) else {
             return Some(at);
         };
-        let shown = source.named.iter().find(|n| n.alias.as_ref() == Some(name));
+        let shown = source.file.walk.paths.iter().find(|path| path.alias.as_ref() == Some(name));
         let followed = shown.and_then(|shown| {
-            let mut path = self.absolute(&source.module, &shown.segments, shown.depth)?;
-            path.extend_from_slice(&rest[1..]);
+            let path = [&self.absolute(&source.module, shown)?, &rest[1..]].concat();
             self.resolve(&path, reexports - 1)
         });
         Some(followed.unwrap_or(at))
     }
 
-    /// Why one source may not import another.
-    fn verdict(&self, from: &Source<'_>, path: &Named, to: &Source<'_>) -> Option<String> {
-        if from.name == to.name || from.is_root() {
-            return None;
-        }
-        let inside = from.row == to.row;
-        if to.is_root() || inside && to.is_face() && !from.is_face() {
-            let path = path.segments.join("::");
-            return Some(format!("{path} leads to {} only: name the file that holds it", to.name));
-        }
-        let (from_row, to_row) = (from.row?, to.row?);
-        let (above, below) = (&self.rows[from_row], &self.rows[to_row]);
-        if inside {
-            return verdict_inside(above, from, to);
-        }
-        if above.layer == Layer::Any {
-            return None;
-        }
-        let (importer, imported) = (above.title(), below.title());
-        if below.layer == Layer::Any {
-            return Some(format!("{imported} is imported by tests only"));
-        }
-        if above.never.contains(&below.module()) {
-            return Some(format!("{importer} never imports {imported}"));
-        }
-        let (Layer::Level(high), Layer::Level(low)) = (above.layer, below.layer) else {
-            return None;
+    /// The cycle file by file.
+    fn tell(&self, cycle: &[usize], edges: &Edges) -> Finding {
+        let name = |at: usize| self.sources[at].name;
+        let step = |(from, to): (&usize, &usize)| {
+            format!("\n    {}:{} imports {}", name(*from), edges[from][to], name(*to))
         };
-        if high == 0 && low == 0 {
-            return (from_row > to_row)
-                .then(|| format!("{imported} stands above {importer} in the table"));
-        }
-        (high <= low).then(|| format!("{importer} may not import {imported}"))
-    }
-
-    /// Each cycle of imports once, told at the first line that closes it.
-    fn cycles(&self, edges: &Edges) -> Vec<Finding> {
-        let mut search =
-            Search { edges, done: vec![false; edges.len()], stack: Vec::new(), cycles: Vec::new() };
-        for from in 0..edges.len() {
-            search.visit(from);
-        }
-        let tell = |cycle: &Vec<usize>| {
-            let (first, last) = (cycle[0], cycle[cycle.len() - 1]);
-            let names = cycle.iter().chain([&first]).map(|at| self.sources[*at].name);
-            let message = format!("cycle of imports: {}", names.collect::<Vec<_>>().join(" -> "));
-            self.sources[last].file.finding(edges[last][&first], message)
-        };
-        search.cycles.iter().map(tell).collect()
+        let next = cycle.iter().cycle().skip(1);
+        let steps: String = cycle.iter().zip(next).map(step).collect();
+        self.sources[cycle[0]].file.finding(1, format!("in a cycle of imports:{steps}"))
     }
 }
 
-fn verdict_inside(row: &Row, from: &Source<'_>, to: &Source<'_>) -> Option<String> {
-    if from.is_face() {
+/// Why one source may not import another.
+fn verdict(from: &Source<'_>, path: &Named, to: &Source<'_>) -> Option<String> {
+    if from.is_root() {
         return None;
     }
-    let position = |source: &Source<'_>| {
-        row.files.iter().position(|file| source.name[row.name.len()..] == **file)
+    let inside = from.row == to.row;
+    if to.is_root() || inside && to.is_face() && !from.is_face() {
+        let path = path.segments.join("::");
+        return Some(format!("{path} leads to {} only: name the file that holds it", to.name));
+    }
+    if inside {
+        return None;
+    }
+    let (above, below) = (from.row?, to.row?);
+    let (importer, imported) = (above.title(), below.title());
+    let (Some(high), Some(low)) = (above.layer, below.layer) else {
+        return above.layer.map(|_| format!("{imported} is imported by tests only"));
     };
-    (position(from)? > position(to)?).then(|| {
-        let name = |source: &Source<'_>| source.name[row.name.len()..].to_owned();
-        format!("{} stands above {} in {}", name(to), name(from), row.name)
-    })
+    let is_down = high > low || high == 0 && low == 0 && above.place < below.place;
+    (!is_down).then(|| format!("{importer} may not import {imported}"))
 }
 
-/// Depth-first, so that an edge back into the stack closes a cycle.
-struct Search<'a> {
-    edges: &'a Edges,
-    done: Vec<bool>,
-    stack: Vec<usize>,
-    cycles: Vec<Vec<usize>>,
-}
-
-impl Search<'_> {
-    /// Recursion is bounded by the number of files.
-    fn visit(&mut self, at: usize) {
-        if let Some(start) = self.stack.iter().position(|other| *other == at) {
-            self.cycles.push(self.stack[start..].to_vec());
-            return;
+/// A cycle, if there is one.
+fn cycle(mut edges: Edges) -> Option<Vec<usize>> {
+    // A source that imports nothing is in no cycle; nor is one that imports only such.
+    loop {
+        let left: Vec<_> = edges.keys().copied().collect();
+        edges.values_mut().for_each(|to| to.retain(|to, _| left.binary_search(to).is_ok()));
+        edges.retain(|_, to| !to.is_empty());
+        if edges.len() == left.len() {
+            break;
         }
-        if self.done[at] {
-            return;
+    }
+    // All that is left leads on for ever, so back to where it was.
+    let mut way = vec![*edges.keys().next()?];
+    loop {
+        let next = *edges[way.last()?].keys().next()?;
+        if let Some(start) = way.iter().position(|at| *at == next) {
+            return Some(way.split_off(start));
         }
-        self.stack.push(at);
-        for to in self.edges[at].keys() {
-            self.visit(*to);
-        }
-        self.stack.pop();
-        self.done[at] = true;
+        way.push(next);
     }
 }
 

@@ -1,12 +1,11 @@
-//! The house rules that no other tool knows: layers of imports, shape of files, words banned.
+//! The house rules that no other tool knows: layers of imports, shape of files.
 //!
-//! Works on tokens, not on types: it sees what stands in the files, in every configuration,
+//! Works on syntax, not on types: it sees what stands in the files, in every configuration,
 //! and needs nothing to compile. Macros of other crates that write paths are out of its sight.
 
 mod file;
 mod imports;
 mod layers;
-mod lexer;
 mod paths;
 mod rules;
 mod run;

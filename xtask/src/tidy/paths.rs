@@ -1,153 +1,164 @@
-//! The paths that a file names: its `use` trees, and `crate::`, `super::`, `std::` in the code.
+//! The paths that a file names, outside of its tests: in `use`, in code and inside of macros.
 
-use super::file::skip_group;
-use super::lexer::{Kind, Token};
+use proc_macro2::{Ident, TokenStream, TokenTree};
+use quote::ToTokens;
+use syn::spanned::Spanned;
+use syn::visit::{self, Visit};
+use syn::{Attribute, ImplItem, Item, ItemMod, ItemUse, Macro, Path, UseTree, VisRestricted};
 
-/// A path outside of tests, with all its groups and aliases spelled out.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A path, with all groups and aliases of `use` spelled out.
 pub(crate) struct Named {
     pub(crate) line: usize,
     /// As written; the last segment of a glob is `*`.
     pub(crate) segments: Vec<String>,
-    /// The name it goes by here; none for paths in the code.
+    /// The name that `use` gives it here.
     pub(crate) alias: Option<String>,
     /// How many modules written out in this file stand around it.
     pub(crate) depth: usize,
 }
 
-pub(crate) fn named(tokens: &[Token<'_>]) -> Vec<Named> {
-    let text = |at: usize| tokens.get(at).map_or("", |token: &Token<'_>| token.text);
-    let mut found = Vec::new();
-    let mut braces = 0_usize;
-    let mut modules: Vec<usize> = Vec::new();
-    let mut at = 0;
-    while at < tokens.len() {
-        let token = &tokens[at];
-        let depth = modules.len();
-        match token.text {
-            "{" => braces += 1,
-            "}" => {
-                braces = braces.saturating_sub(1);
-                modules.retain(|opened_at| *opened_at < braces + 1);
-            }
-            "mod" if text(at + 2) == "{" => modules.push(braces + 1),
-            // Not the `use<..>` of a captured lifetime.
-            "use" if text(at + 1) != "<" => {
-                let first = found.len();
-                let end = tree(tokens, at + 1, &[], depth, &mut found);
-                if token.test {
-                    found.truncate(first);
-                }
-                at = end;
-                continue;
-            }
-            "crate" | "super" | "self" | "std"
-                if text(at + 1) == "::" && !token.test && begins_path(tokens, at) =>
-            {
-                let (segments, end) = plain(tokens, at);
-                found.push(Named { line: token.line, segments, alias: None, depth });
-                at = end;
-                continue;
-            }
-            _ => {}
-        }
-        at += 1;
-    }
-    found
-}
-
-/// Whether nothing stands before, as `a::std::b` would; `pub(in crate::x)` imports nothing.
-fn begins_path(tokens: &[Token<'_>], at: usize) -> bool {
-    let before = |n: usize| at.checked_sub(n).map_or("", |at| tokens[at].text);
-    let rooted = before(1) == "::" && tokens[at].text == "std" && {
-        at < 2 || tokens[at - 2].kind != Kind::Word
-    };
-    (before(1) != "::" || rooted) && !(before(1) == "in" && before(2) == "(")
-}
-
-fn plain(tokens: &[Token<'_>], start: usize) -> (Vec<String>, usize) {
-    let mut segments = vec![tokens[start].text.to_owned()];
-    let mut at = start + 1;
-    while at + 1 < tokens.len() && tokens[at].text == "::" && tokens[at + 1].kind == Kind::Word {
-        segments.push(tokens[at + 1].text.to_owned());
-        at += 2;
-    }
-    (segments, at)
-}
-
-/// Adds the leaves of the `use` tree at `start`; the index after it.
-fn tree(
-    tokens: &[Token<'_>],
-    start: usize,
-    prefix: &[String],
+/// What one walk over a file finds.
+#[derive(Default)]
+pub(crate) struct Walk {
+    pub(crate) paths: Vec<Named>,
+    /// Lines that `#[cfg(test)]` stands before.
+    pub(crate) test_lines: usize,
+    /// Where `#[ignore]` stands.
+    pub(crate) ignored: Vec<usize>,
+    in_test: bool,
     depth: usize,
-    found: &mut Vec<Named>,
-) -> usize {
-    let text = |at: usize| tokens.get(at).map_or("", |token: &Token<'_>| token.text);
-    let mut segments = prefix.to_vec();
-    let mut at = start;
-    loop {
-        match text(at) {
-            "::" => at += 1,
-            "{" => {
-                let end = skip_group(tokens, at);
-                at += 1;
-                while at + 1 < end {
-                    at = tree(tokens, at, &segments, depth, found);
-                    at += usize::from(text(at) == ",");
-                }
-                return end;
-            }
-            word if word == "*" || tokens.get(at).is_some_and(|t| t.kind == Kind::Word) => {
-                // `a::{self}` is `a` itself; `self::a` begins in this module.
-                if word != "self" || segments.is_empty() {
-                    segments.push(word.to_owned());
-                }
-                at += 1;
-                if text(at) != "::" {
-                    break;
-                }
-            }
-            _ => return at + 1,
-        }
-    }
-    let line = tokens[at - 1].line;
-    let mut alias = segments.last().cloned();
-    if text(at) == "as" {
-        alias = Some(text(at + 1).to_owned());
-        at += 2;
-    }
-    found.push(Named { line, segments, alias, depth });
-    at
 }
 
-#[cfg(test)]
-mod tests {
-    use super::super::file::File;
-    use super::*;
-
-    fn paths(text: &str) -> Vec<String> {
-        let file = File::new("x.rs", text);
-        let show = |n: &Named| format!("{} {} {}", n.line, n.segments.join("::"), n.depth);
-        named(&file.tokens).iter().map(show).collect()
+impl Walk {
+    pub(crate) fn over(file: &syn::File, in_test: bool) -> Self {
+        let mut walk = Self { in_test, ..Self::default() };
+        walk.visit_file(file);
+        walk
     }
 
-    #[test]
-    fn groups_are_spelled_out() {
-        let text = "use crate::{\n a::{self, B as C},\n d::*,\n};\nuse ::std::{fs, io};";
-        let want = ["2 crate::a 0", "2 crate::a::B 0", "3 crate::d::* 0", "5 std::fs 0"];
-        assert_eq!(paths(text)[..4], want);
+    fn enter<'ast, T: ToTokens>(&mut self, node: &'ast T, into: fn(&mut Self, &'ast T)) {
+        if self.in_test || !is_test(node) {
+            return into(self, node);
+        }
+        let span = node.span();
+        self.test_lines += span.end().line - span.start().line + 1;
+        self.in_test = true;
+        into(self, node);
+        self.in_test = false;
     }
 
-    #[test]
-    fn code_counts_but_not_comments_strings_tests_or_visibility() {
-        let text = "// use crate::a;\n\
-            pub(in crate::b) fn f() -> impl X + use<'_> { crate::c::d(\"crate::e\") }\n\
-            mod m { fn g() { super::h() } }\n\
-            fn i() { ::std::fs::read(a::std::b) }\n\
-            #[cfg(test)]\nmod tests { use crate::j; fn k() { crate::l() } }\n\
-            #[cfg(test)] use crate::n; fn o() { super::p::Q::new() }";
-        let want = ["2 crate::c::d 0", "3 super::h 1", "4 std::fs::read 0", "7 super::p::Q::new 0"];
-        assert_eq!(paths(text), want);
+    fn add(&mut self, line: usize, segments: Vec<String>, alias: Option<String>) {
+        if !self.in_test {
+            self.paths.push(Named { line, segments, alias, depth: self.depth });
+        }
     }
+
+    fn add_plain(&mut self, segments: &[Ident]) {
+        if let [first, _, ..] = segments {
+            self.add(line(first), segments.iter().map(Ident::to_string).collect(), None);
+        }
+    }
+
+    fn add_leaves(&mut self, above: &[String], tree: &UseTree) {
+        let below = |name: &str| [above, &[name.to_owned()]].concat();
+        match tree {
+            UseTree::Path(path) => self.add_leaves(&below(&path.ident.to_string()), &path.tree),
+            UseTree::Group(group) => {
+                group.items.iter().for_each(|tree| self.add_leaves(above, tree));
+            }
+            UseTree::Name(name) => {
+                let alias = name.ident.to_string();
+                self.add(line(name), below(&alias), Some(alias));
+            }
+            UseTree::Rename(name) => {
+                let alias = name.rename.to_string();
+                self.add(line(name), below(&name.ident.to_string()), Some(alias));
+            }
+            UseTree::Glob(glob) => self.add(line(glob), below("*"), None),
+        }
+    }
+
+    /// A macro has a grammar of its own: names with `::` between them are taken for a path.
+    fn add_from_tokens(&mut self, tokens: TokenStream) {
+        let mut segments = Vec::new();
+        let mut colons = 0;
+        for token in tokens {
+            match token {
+                TokenTree::Ident(ident) => {
+                    if colons != 2 {
+                        self.add_plain(&segments);
+                        segments.clear();
+                    }
+                    segments.push(ident);
+                    colons = 0;
+                }
+                TokenTree::Punct(punct) if punct.as_char() == ':' => colons += 1,
+                other => {
+                    self.add_plain(&segments);
+                    segments.clear();
+                    if let TokenTree::Group(group) = other {
+                        self.add_from_tokens(group.stream());
+                    }
+                }
+            }
+        }
+        self.add_plain(&segments);
+    }
+}
+
+impl<'ast> Visit<'ast> for Walk {
+    fn visit_item(&mut self, item: &'ast Item) {
+        self.enter(item, visit::visit_item);
+    }
+
+    fn visit_impl_item(&mut self, item: &'ast ImplItem) {
+        self.enter(item, visit::visit_impl_item);
+    }
+
+    fn visit_item_mod(&mut self, module: &'ast ItemMod) {
+        self.depth += 1;
+        visit::visit_item_mod(self, module);
+        self.depth -= 1;
+    }
+
+    fn visit_item_use(&mut self, item: &'ast ItemUse) {
+        self.add_leaves(&[], &item.tree);
+    }
+
+    fn visit_path(&mut self, path: &'ast Path) {
+        let segments: Vec<_> = path.segments.iter().map(|segment| segment.ident.clone()).collect();
+        self.add_plain(&segments);
+        visit::visit_path(self, path);
+    }
+
+    fn visit_macro(&mut self, item: &'ast Macro) {
+        self.visit_path(&item.path);
+        self.add_from_tokens(item.tokens.clone());
+    }
+
+    fn visit_attribute(&mut self, attribute: &'ast Attribute) {
+        if attribute.path().is_ident("ignore") {
+            self.ignored.push(line(attribute));
+        }
+    }
+
+    /// `pub(in crate::a)` imports nothing.
+    fn visit_vis_restricted(&mut self, _: &'ast VisRestricted) {}
+}
+
+pub(crate) fn line(node: &impl Spanned) -> usize {
+    node.span().start().line
+}
+
+/// Whether `#[cfg(test)]`, or `#[cfg(all(test, ..))]`, stands before it.
+fn is_test(node: &impl ToTokens) -> bool {
+    let mut tokens = node.to_token_stream().into_iter();
+    while matches!(tokens.next(), Some(TokenTree::Punct(punct)) if punct.as_char() == '#') {
+        let attribute = tokens.next().map(|group| group.to_string().replace(' ', ""));
+        let attribute = attribute.unwrap_or_default();
+        if attribute == "[cfg(test)]" || attribute.starts_with("[cfg(all(test,") {
+            return true;
+        }
+    }
+    false
 }
