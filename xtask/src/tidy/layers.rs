@@ -67,7 +67,7 @@ lsm-client              never lsm_log lsm_core lsm_raft
     calls.rs        L4
     attempts.rs     L3
     route.rs        L2
-    directory.rs    L1
+    address_book.rs L1
     node.rs         L0
     rpc.rs          L0
     sessions.rs     L0
@@ -87,7 +87,7 @@ lsm-server
     peer/           L2
     local/          L2
     admin/          L2
-    intake/         L2
+    admission/      L2
     convert.rs      L1
     framing.rs      L1
     fields.rs       L1
@@ -100,8 +100,8 @@ lsm-server
     exit.rs         L0
     pulse.rs        L0
     limits.rs       L0
-    gather.rs       L0
-    untaken.rs      L0
+    coalesce.rs     L0
+    slow_readers.rs L0
 ";
 
 pub(crate) struct Crate<'a> {
