@@ -99,7 +99,7 @@ fn write(db: &Db, data: &Data) {
         for n in first..first + 100 {
             batch.put(data.key(n), data.value(n));
         }
-        db.write(batch).unwrap();
+        db.write(&batch).unwrap();
     }
 }
 

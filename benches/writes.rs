@@ -61,7 +61,7 @@ fn batches(c: &mut Criterion) {
                     batch.put(data.key(n), data.value(n));
                     n += 1;
                 }
-                lsm.db.write(batch).unwrap()
+                lsm.db.write(&batch).unwrap()
             });
         });
     }

@@ -34,7 +34,7 @@ impl Counters {
         let mut batch = WriteBatch::new();
         batch.put("total", (count(&self.db, "total")? + 1).to_le_bytes());
         batch.put(&page, (count(&self.db, &page)? + 1).to_le_bytes());
-        self.db.write(batch)?;
+        self.db.write(&batch)?;
         Ok(())
     }
 

@@ -47,7 +47,7 @@ impl Series {
         }
         let mean = sum / batch.len() as f64;
         batch.put_in(&self.daily, key(sensor, start), mean.to_le_bytes());
-        self.db.write_with(batch, Durability::Sync)?;
+        self.db.write_with(&batch, Durability::Sync)?;
         Ok(())
     }
 
@@ -62,11 +62,11 @@ impl Series {
                 batch.delete_in(&self.raw, old.key().expect("the cursor stands on an entry"));
                 if batch.len() == DELETES_PER_BATCH {
                     deleted += batch.len();
-                    self.db.write(std::mem::take(&mut batch))?;
+                    self.db.write(&std::mem::take(&mut batch))?;
                 }
             }
             deleted += batch.len();
-            self.db.write(batch)?;
+            self.db.write(&batch)?;
         }
         // Deletes are entries too. Compaction drops them with what they hide in its own time;
         // asked for, it gives the space back now.

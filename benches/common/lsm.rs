@@ -94,7 +94,7 @@ pub(crate) fn fill(db: &Db, data: &Data) {
         for number in first..(first + BATCH).min(data.entries) {
             batch.put(data.key(number), data.value(number));
         }
-        db.write(batch).unwrap();
+        db.write(&batch).unwrap();
     }
     settle(db);
 }

@@ -19,7 +19,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     client.put("planet/earth", "one moon").await?;
     let mut batch = Batch::new();
     batch.put("planet/mars", "two moons").put("star/sun", "no moons");
-    client.write(batch).await?;
+    client.write(&batch).await?;
 
     let moons = client.get("planet/earth").await?;
     writeln!(out, "earth: {}", moons.as_deref().unwrap_or(b"unknown").escape_ascii())?;

@@ -105,7 +105,7 @@ impl Index {
         batch.put_in(&self.names, new.id.to_be_bytes(), path);
         batch.put_in(&self.contents, new.id.to_be_bytes(), contents);
         batch.put_in(&self.files, path, encode_record(new));
-        self.db.write(batch)?;
+        self.db.write(&batch)?;
         Ok(())
     }
 
@@ -124,11 +124,11 @@ impl Index {
         }
         match stamp {
             Some(stamp) => {
-                batch.put_in(&self.files, path, encode_record(Record { id: 0, words: 0, stamp }));
+                batch.put_in(&self.files, path, encode_record(Record { id: 0, words: 0, stamp }))
             }
             None => batch.delete_in(&self.files, path),
-        }
-        self.db.write(batch)?;
+        };
+        self.db.write(&batch)?;
         Ok(())
     }
 

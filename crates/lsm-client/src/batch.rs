@@ -39,7 +39,13 @@ impl Batch {
         self.writes.is_empty()
     }
 
-    pub(crate) fn into_request(self) -> v1::BatchWriteRequest {
-        v1::BatchWriteRequest { writes: self.writes, session: None }
+    /// Forgets all changes and keeps the memory.
+    pub fn clear(&mut self) {
+        self.writes.clear();
+    }
+
+    /// Shares keys and values with the batch.
+    pub(crate) fn to_request(&self) -> v1::BatchWriteRequest {
+        v1::BatchWriteRequest { writes: self.writes.clone(), session: None }
     }
 }

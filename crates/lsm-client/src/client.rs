@@ -129,11 +129,11 @@ impl Client {
 
     /// Makes all the changes of a batch, or none. Returns where in the replicated log they
     /// stand; 0 for an empty batch, for which no node is asked.
-    pub async fn write(&self, batch: Batch) -> Result<u64> {
+    pub async fn write(&self, batch: &Batch) -> Result<u64> {
         if batch.is_empty() {
             return Ok(0);
         }
-        Ok(self.shared.write(batch.into_request(), self.time).await?.index)
+        Ok(self.shared.write(batch.to_request(), self.time).await?.index)
     }
 
     /// The entries of a scan as they were at one moment, as a stream in bounded memory.

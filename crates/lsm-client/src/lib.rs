@@ -67,10 +67,10 @@ mod tests {
         shared::<NodeClient>();
         shared::<Error>();
         #[expect(dead_code, reason = "it compiles")]
-        fn futures(client: &Client, mut scan: ScanStream) {
+        fn futures(client: &Client, batch: &Batch, mut scan: ScanStream) {
             sent(client.get("k"));
             sent(client.put("k", "v"));
-            sent(client.write(Batch::new()));
+            sent(client.write(batch));
             sent(client.hash_check());
             sent(scan.next());
             sent(scan);

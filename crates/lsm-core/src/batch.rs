@@ -10,7 +10,7 @@ use std::fmt;
 
 use crate::key::{KeyspaceId, Kind, SEQ_MAX, SeqNo};
 use crate::options::{BATCH_BYTES_MAX, KEY_LEN_MAX, VALUE_LEN_MAX};
-use lsm_log::coding::{Decoder, put_varint};
+use lsm_log::coding::{Decoder, put_u32, put_u64, put_varint};
 use lsm_log::error::{Error, Result};
 
 const HEADER_LEN: usize = 12;
@@ -25,8 +25,10 @@ pub struct KeyspaceRef {
 /// Writes that take effect together or not at all, in order, across keyspaces.
 ///
 /// A later write to a key wins over an earlier one of the same batch. Limits are checked as the
-/// batch is built, and told when it is written, with the number of the write that broke one: keys up to [`KEY_LEN_MAX`], values up to [`VALUE_LEN_MAX`], the whole
-/// up to [`BATCH_BYTES_MAX`] bytes.
+/// batch is built, and told when it is written, with the number of the write that
+/// broke one: keys up to [`KEY_LEN_MAX`], values up to [`VALUE_LEN_MAX`], the whole up to
+/// [`BATCH_BYTES_MAX`] bytes. A batch that was written is as it was before: it can be written
+/// again, or [cleared](Self::clear) and filled anew.
 ///
 /// ```
 /// # fn main() -> lsm_core::Result<()> {
@@ -36,7 +38,7 @@ pub struct KeyspaceRef {
 /// batch.put("from", "90");
 /// batch.put("to", "110");
 /// batch.delete("pending");
-/// db.write(batch)?;
+/// db.write(&batch)?;
 /// # db.close()
 /// # }
 /// ```
@@ -44,7 +46,7 @@ pub struct KeyspaceRef {
 pub struct WriteBatch {
     encoded: Vec<u8>,
     count: u32,
-    /// The keyspaces named so far: each at least once.
+    /// The keyspaces named so far, in the order of their numbers.
     keyspaces: Vec<KeyspaceId>,
     /// The open database whose keyspaces the batch names.
     database: Option<u64>,
@@ -72,13 +74,15 @@ impl WriteBatch {
     }
 
     /// Sets `key` to `value` in the default keyspace.
-    pub fn put(&mut self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
+    pub fn put(&mut self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> &mut Self {
         self.push(Kind::Put, KeyspaceId::DEFAULT, key.as_ref(), value.as_ref());
+        self
     }
 
     /// Removes `key` from the default keyspace; fine if it is not there.
-    pub fn delete(&mut self, key: impl AsRef<[u8]>) {
+    pub fn delete(&mut self, key: impl AsRef<[u8]>) -> &mut Self {
         self.push(Kind::Delete, KeyspaceId::DEFAULT, key.as_ref(), &[]);
+        self
     }
 
     /// Sets `key` to `value` in `keyspace`.
@@ -87,15 +91,21 @@ impl WriteBatch {
         keyspace: &impl AsRef<KeyspaceRef>,
         key: impl AsRef<[u8]>,
         value: impl AsRef<[u8]>,
-    ) {
+    ) -> &mut Self {
         let id = self.enter(*keyspace.as_ref());
         self.push(Kind::Put, id, key.as_ref(), value.as_ref());
+        self
     }
 
     /// Removes `key` from `keyspace`; fine if it is not there.
-    pub fn delete_in(&mut self, keyspace: &impl AsRef<KeyspaceRef>, key: impl AsRef<[u8]>) {
+    pub fn delete_in(
+        &mut self,
+        keyspace: &impl AsRef<KeyspaceRef>,
+        key: impl AsRef<[u8]>,
+    ) -> &mut Self {
         let id = self.enter(*keyspace.as_ref());
         self.push(Kind::Delete, id, key.as_ref(), &[]);
+        self
     }
 
     /// How many writes the batch holds.
@@ -153,8 +163,8 @@ impl WriteBatch {
         out.extend_from_slice(key);
         out.extend_from_slice(value);
         self.count += 1;
-        if self.keyspaces.last() != Some(&keyspace) {
-            self.keyspaces.push(keyspace);
+        if let Err(at) = self.keyspaces.binary_search(&keyspace) {
+            self.keyspaces.insert(at, keyspace);
         }
         Ok(())
     }
@@ -184,19 +194,17 @@ impl WriteBatch {
         Ok(())
     }
 
-    /// Gives the writes their place in the write order: complete from here on.
-    pub(crate) fn stamp(&mut self, first: SeqNo) -> &[u8] {
-        self.encoded[..8].copy_from_slice(&first.0.to_le_bytes());
-        self.encoded[8..HEADER_LEN].copy_from_slice(&self.count.to_le_bytes());
-        &self.encoded
+    /// Appends the batch with its place in the write order, as the log holds it: as many bytes as
+    /// [`bytes`](Self::bytes) says.
+    #[inline]
+    pub(crate) fn encode(&self, first: SeqNo, out: &mut Vec<u8>) {
+        put_u64(out, first.0);
+        put_u32(out, self.count);
+        out.extend_from_slice(&self.encoded[HEADER_LEN..]);
     }
 
     /// The keyspaces that the batch names, in the order of their numbers, each once.
-    pub(crate) fn keyspaces(&mut self) -> &[KeyspaceId] {
-        if self.keyspaces.len() > 1 {
-            self.keyspaces.sort_unstable();
-            self.keyspaces.dedup();
-        }
+    pub(crate) fn keyspaces(&self) -> &[KeyspaceId] {
         &self.keyspaces
     }
 
@@ -325,6 +333,13 @@ mod tests {
     use super::*;
     use lsm_log::error::ErrorKind;
 
+    fn encoded(batch: &WriteBatch, first: u64) -> Vec<u8> {
+        let mut out = Vec::new();
+        batch.encode(SeqNo(first), &mut out);
+        assert_eq!(out.len(), batch.bytes());
+        out
+    }
+
     fn sample() -> WriteBatch {
         let mut batch = WriteBatch::new();
         batch.put("key", "value");
@@ -346,8 +361,8 @@ mod tests {
 
     #[test]
     fn operations_come_back_in_order() {
-        let mut batch = sample();
-        let encoded = batch.stamp(SeqNo(9)).to_vec();
+        let batch = sample();
+        let encoded = encoded(&batch, 9);
         let decoded = Batch::decode(&encoded).unwrap();
         assert_eq!((decoded.first, decoded.count, decoded.last()), (SeqNo(9), 3, SeqNo(11)));
         let found: Vec<_> =
@@ -378,8 +393,8 @@ mod tests {
 
     #[test]
     fn every_cut_is_refused_with_an_offset() {
-        let mut batch = sample();
-        let encoded = batch.stamp(SeqNo(1)).to_vec();
+        let batch = sample();
+        let encoded = encoded(&batch, 1);
         for len in 0..encoded.len() {
             let error = Batch::decode(&encoded[..len]).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Corrupt);
@@ -392,12 +407,12 @@ mod tests {
 
     #[test]
     fn numbers_out_of_range_are_refused() {
-        let mut batch = sample();
+        let batch = sample();
         for first in [0, SEQ_MAX.0 - 2, SEQ_MAX.0, u64::MAX] {
-            let error = Batch::decode(batch.stamp(SeqNo(first))).unwrap_err();
+            let error = Batch::decode(&encoded(&batch, first)).unwrap_err();
             assert_eq!((error.kind(), error.offset()), (ErrorKind::Corrupt, Some(0)), "{first}");
         }
-        let last = Batch::decode(batch.stamp(SeqNo(SEQ_MAX.0 - 3))).unwrap().last();
+        let last = Batch::decode(&encoded(&batch, SEQ_MAX.0 - 3)).unwrap().last();
         assert!(last < SEQ_MAX);
     }
 

@@ -60,7 +60,8 @@ fn batch() -> Vec<u8> {
     batch.put("key", "value");
     batch.delete("old");
     batch.put_in(&Users, "k", "");
-    let encoded = batch.stamp(SeqNo(9)).to_vec();
+    let mut encoded = Vec::new();
+    batch.encode(SeqNo(9), &mut encoded);
     assert_eq!(Batch::decode(&encoded).unwrap().last(), SeqNo(11));
     encoded
 }

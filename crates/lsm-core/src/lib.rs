@@ -19,7 +19,7 @@
 //! let mut batch = WriteBatch::new();
 //! batch.put_in(&users, "ada", "countess");
 //! batch.put("users/count", "1");
-//! db.write_with(batch, Durability::Sync)?; // all of it or nothing, and it survives power loss
+//! db.write_with(&batch, Durability::Sync)?; // all of it or nothing, and it survives power loss
 //!
 //! let snapshot = db.snapshot();
 //! users.delete("ada")?;

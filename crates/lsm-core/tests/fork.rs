@@ -92,8 +92,8 @@ fn try_everything(db: &Db, copy: &Path) {
         refused(db.delete_with(key(0), durability));
         let mut batch = WriteBatch::new();
         batch.put(key(1), "child");
-        refused(db.write_with(batch, durability));
-        refused(db.write_with(WriteBatch::new(), durability));
+        refused(db.write_with(&batch, durability));
+        refused(db.write_with(&WriteBatch::new(), durability));
     }
     refused(db.flush());
     refused(db.sync());

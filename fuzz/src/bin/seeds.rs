@@ -108,7 +108,7 @@ fn overwrite(db: &Db, variant: &Variant, key: &impl Fn(u32) -> String) -> Result
         batch.delete(key(i + 1));
         batch.put_in(&users, key(i), [i as u8; 300].get(..i as usize).unwrap_or_default());
         batch.delete_in(&users, "");
-        db.write(batch)?;
+        db.write(&batch)?;
     }
     Ok(())
 }

@@ -24,8 +24,8 @@ async fn puts_deletes_and_batches_arrive() {
     let mut batch = Batch::new();
     batch.put("c", "3").delete("b").put("c", "4");
     assert_eq!(batch.len(), 3);
-    assert_eq!(client.write(batch).await.unwrap(), 4);
-    assert_eq!(client.write(Batch::new()).await.unwrap(), 0);
+    assert_eq!(client.write(&batch).await.unwrap(), 4);
+    assert_eq!(client.write(&Batch::new()).await.unwrap(), 0);
     let data: Vec<_> = fake.world().data.clone().into_iter().collect();
     assert_eq!(data, [("c".into(), "4".into())]);
     let sequences: Vec<_> = fake.world().asked.iter().filter_map(|asked| asked.session).collect();

@@ -29,7 +29,7 @@ impl Stepped {
     fn put(&self, key: &str) {
         let mut batch = WriteBatch::new();
         batch.push(Kind::Put, self.tree.id, key.as_bytes(), b"value");
-        self.engine.write(&mut batch, Durability::Buffered).unwrap();
+        self.engine.write(&batch, Durability::Buffered).unwrap();
     }
 
     fn tables(&self) -> usize {
@@ -63,7 +63,7 @@ fn keyspaces_are_compacted_side_by_side() {
         let mut batch = WriteBatch::new();
         batch.push(Kind::Put, db.tree.id, b"key", b"value");
         batch.push(Kind::Put, other.id, b"key", b"value");
-        db.engine.write(&mut batch, Durability::Buffered).unwrap();
+        db.engine.write(&batch, Durability::Buffered).unwrap();
         db.engine.seal_all(&db.engine.commit.lock(), None);
         assert!(db.engine.flush_one().unwrap());
     }
@@ -105,7 +105,7 @@ fn the_keyspace_that_holds_writers_back_most_is_compacted_first() {
         if round < 2 {
             batch.push(Kind::Put, db.tree.id, b"key", b"value");
         }
-        db.engine.write(&mut batch, Durability::Buffered).unwrap();
+        db.engine.write(&batch, Durability::Buffered).unwrap();
         db.engine.seal_all(&db.engine.commit.lock(), None);
         assert!(db.engine.flush_one().unwrap());
     }

@@ -45,7 +45,7 @@ fn new_options_release_writers() {
     let put = || {
         let mut batch = WriteBatch::new();
         batch.push(Kind::Put, KeyspaceId::DEFAULT, b"key", b"value");
-        engine.write(&mut batch, Durability::Buffered)
+        engine.write(&batch, Durability::Buffered)
     };
     while !engine.pacing.is_stopped() {
         put().unwrap();
@@ -121,7 +121,7 @@ fn pressure_and_work_are_found_by_a_look_at_what_has_changed() {
                     let key = rng.u32(..40).to_be_bytes();
                     let value = vec![7; rng.usize(..10_000)];
                     batch.push(Kind::Put, tree.id, &key, &value);
-                    engine.write(&mut batch, Durability::Buffered).unwrap();
+                    engine.write(&batch, Durability::Buffered).unwrap();
                 }
             }
             check_nothing_is_missed(&engine, seed);
@@ -141,7 +141,7 @@ fn keyspaces_at_rest_are_not_looked_at() {
         let tree = engine.keyspace(&i.to_string(), KeyspaceOptions::default()).unwrap();
         let mut batch = WriteBatch::new();
         batch.push(Kind::Put, tree.id, b"key", b"value");
-        engine.write(&mut batch, Durability::Buffered).unwrap();
+        engine.write(&batch, Durability::Buffered).unwrap();
     }
     assert!(engine.pacing.watched() <= 1);
     engine.flush_all().unwrap();
@@ -158,7 +158,7 @@ fn the_flushed_number_stops_in_front_of_what_is_only_in_memory() {
     for id in [KeyspaceId::DEFAULT, other.id, KeyspaceId::DEFAULT] {
         let mut batch = WriteBatch::new();
         batch.push(Kind::Put, id, b"key", b"value");
-        engine.write(&mut batch, Durability::Buffered).unwrap();
+        engine.write(&batch, Durability::Buffered).unwrap();
     }
     engine.seal_now(&engine.commit.lock(), &[engine.default_tree()]);
     assert!(engine.flush_one().unwrap());

@@ -365,7 +365,7 @@ mod tests {
         for tree in &trees {
             batch.push(Kind::Put, tree.id, tree.name.as_bytes(), b"value");
         }
-        engine.write(&mut batch, Durability::Buffered).unwrap();
+        engine.write(&batch, Durability::Buffered).unwrap();
         engine.seal_all(&engine.commit.lock(), None);
         // None of them goes on before there are as many, or a while has passed.
         let arrived = Arc::new(AtomicUsize::new(0));

@@ -144,14 +144,14 @@ impl Db {
     /// As for [`Keyspace::put`]; `Invalid` also if the batch names a keyspace that was dropped
     /// or is of another database, or exceeds [`BATCH_BYTES_MAX`](crate::BATCH_BYTES_MAX). The text
     /// says which of its writes is refused, counted from 0.
-    pub fn write(&self, batch: WriteBatch) -> Result<SeqNo> {
+    pub fn write(&self, batch: &WriteBatch) -> Result<SeqNo> {
         self.write_with(batch, self.engine().options.durability)
     }
 
     /// [`write`](Self::write) with a durability of its own. An empty batch with
     /// [`Durability::Sync`] makes every write before it durable.
-    pub fn write_with(&self, mut batch: WriteBatch, durability: Durability) -> Result<SeqNo> {
-        self.engine().write(&mut batch, durability)
+    pub fn write_with(&self, batch: &WriteBatch, durability: Durability) -> Result<SeqNo> {
+        self.engine().write(batch, durability)
     }
 
     /// Pins the state of this moment, across all keyspaces.

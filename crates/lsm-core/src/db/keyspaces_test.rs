@@ -42,7 +42,7 @@ fn compacting_a_range_ends_when_the_keyspace_is_dropped() {
     for _ in 0..2 {
         let mut batch = WriteBatch::new();
         batch.push(Kind::Put, tree.id, b"key", b"value");
-        engine.write(&mut batch, Durability::Buffered).unwrap();
+        engine.write(&batch, Durability::Buffered).unwrap();
         engine.flush_all().unwrap();
     }
     // The merge takes so long that the drop comes first.

@@ -33,7 +33,7 @@ impl Engine {
     pub(super) fn append(
         &self,
         commit: &mut Commit,
-        batch: &mut WriteBatch,
+        batch: &WriteBatch,
         first: SeqNo,
         mode: WriteMode,
     ) -> Result<Lsn> {
@@ -47,9 +47,8 @@ impl Engine {
         })?;
         let log = commit.log.as_mut().expect("a writable database has a log");
         let last = first.0 + batch.len() as u64 - 1;
-        let payload = batch.stamp(first);
-        let fill = |out: &mut Vec<u8>| out.extend_from_slice(payload);
-        let appended = log.append_with(first.0, last, mode, payload.len(), fill);
+        let fill = |out: &mut Vec<u8>| batch.encode(first, out);
+        let appended = log.append_with(first.0, last, mode, batch.bytes(), fill);
         let end = appended.map_err(|error| self.fail(error))?;
         if log.wants_segment() {
             self.work.lock().segment_wanted = true;

@@ -13,12 +13,18 @@ use lsm_log::error::Result;
 pub trait Readable {
     /// See [`Db::get`](crate::Db::get).
     fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Value>>;
+    /// See [`Db::contains_key`](crate::Db::contains_key).
+    fn contains_key(&self, key: impl AsRef<[u8]>) -> Result<bool>;
     /// See [`Db::range`](crate::Db::range).
     fn range<K: AsRef<[u8]>>(&self, range: impl RangeBounds<K>) -> Range;
     /// See [`Db::prefix`](crate::Db::prefix).
     fn prefix(&self, prefix: impl AsRef<[u8]>) -> Range;
+    /// See [`Db::iter`](crate::Db::iter).
+    fn iter(&self) -> Range;
     /// See [`Db::cursor`](crate::Db::cursor).
     fn cursor(&self) -> Cursor;
+    /// See [`Db::cursor_in`](crate::Db::cursor_in).
+    fn cursor_in<K: AsRef<[u8]>>(&self, range: impl RangeBounds<K>) -> Cursor;
 }
 
 /// Implements the reading methods for a type with a method `read_point`.
@@ -106,8 +112,20 @@ macro_rules! readable {
             fn prefix(&self, prefix: impl AsRef<[u8]>) -> $crate::Range {
                 Self::prefix(self, prefix)
             }
+            fn contains_key(&self, key: impl AsRef<[u8]>) -> lsm_log::error::Result<bool> {
+                Self::contains_key(self, key)
+            }
+            fn iter(&self) -> $crate::Range {
+                Self::iter(self)
+            }
             fn cursor(&self) -> $crate::Cursor {
                 Self::cursor(self)
+            }
+            fn cursor_in<K: AsRef<[u8]>>(
+                &self,
+                range: impl std::ops::RangeBounds<K>,
+            ) -> $crate::Cursor {
+                Self::cursor_in(self, range)
             }
         }
     };

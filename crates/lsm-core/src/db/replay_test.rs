@@ -12,7 +12,9 @@ fn follows(first: u64, last: u64, flushed: u64) -> Result<()> {
     let mut batch = WriteBatch::new();
     batch.put("a", "1");
     batch.put("b", "2");
-    let (payload, file) = (batch.stamp(SeqNo(first)), Path::new("log"));
+    let mut payload = Vec::new();
+    batch.encode(SeqNo(first), &mut payload);
+    let (payload, file) = (&*payload, Path::new("log"));
     let record = LogRecord { sequence: first, payload, segment: FileNumber(1), file, offset: 48 };
     decode(&record, SeqNo(last), SeqNo(flushed)).map(drop)
 }

@@ -28,7 +28,7 @@ impl Quiet {
     fn write(&self, fill: impl FnOnce(&mut WriteBatch)) {
         let mut batch = WriteBatch::new();
         fill(&mut batch);
-        self.engine.write(&mut batch, Durability::Buffered).unwrap();
+        self.engine.write(&batch, Durability::Buffered).unwrap();
     }
 
     /// What threads do that wake up every half second.
@@ -212,7 +212,7 @@ fn the_end_of_a_snapshot_is_announced_if_something_waits_for_it() {
     let write = || {
         let mut batch = WriteBatch::new();
         (0..100).for_each(|i| batch.push(Kind::Put, ID, &key(i), b"value"));
-        engine.write(&mut batch, Durability::Buffered).unwrap();
+        engine.write(&batch, Durability::Buffered).unwrap();
         engine.flush_all().unwrap();
         while engine.step().unwrap() {}
     };

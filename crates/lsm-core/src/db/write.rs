@@ -30,7 +30,7 @@ type Targets = Vec<Arc<Memtable>>;
 
 impl Engine {
     /// Writes a batch; returns the sequence number of its last operation.
-    pub(crate) fn write(&self, batch: &mut WriteBatch, durability: Durability) -> Result<SeqNo> {
+    pub(crate) fn write(&self, batch: &WriteBatch, durability: Durability) -> Result<SeqNo> {
         self.lifecycle.check_writable()?;
         batch.check(self.token)?;
         if batch.is_empty() {
@@ -66,11 +66,7 @@ impl Engine {
     }
 
     /// The locked part: numbers the batch and appends it to the log.
-    fn commit(
-        &self,
-        batch: &mut WriteBatch,
-        durability: Durability,
-    ) -> Result<(Targets, SeqNo, Lsn)> {
+    fn commit(&self, batch: &WriteBatch, durability: Durability) -> Result<(Targets, SeqNo, Lsn)> {
         loop {
             let mut commit = match durability {
                 Durability::None => self.unlogged()?,
@@ -165,7 +161,7 @@ impl Engine {
         waited.map(|()| commit)
     }
 
-    fn trees_of(&self, batch: &mut WriteBatch) -> Result<Vec<Arc<Tree>>> {
+    fn trees_of(&self, batch: &WriteBatch) -> Result<Vec<Arc<Tree>>> {
         let trees: std::result::Result<Vec<_>, KeyspaceId> =
             batch.keyspaces().iter().map(|id| self.tree(*id).ok_or(*id)).collect();
         trees.map_err(|dropped| batch.names_dropped(dropped))

@@ -13,7 +13,7 @@ use lsm_log::wal::FullSegment;
 fn put(engine: &Engine, bytes: usize) {
     let mut batch = WriteBatch::new();
     batch.put("key", vec![7; bytes]);
-    engine.write(&mut batch, Durability::Buffered).unwrap();
+    engine.write(&batch, Durability::Buffered).unwrap();
 }
 
 /// The full segments of the log.
@@ -77,7 +77,7 @@ fn unflushed() -> Arc<Engine> {
 fn put_as(engine: &Engine, durability: Durability) -> SeqNo {
     let mut batch = WriteBatch::new();
     batch.put("key", "value");
-    engine.write(&mut batch, durability).unwrap()
+    engine.write(&batch, durability).unwrap()
 }
 
 fn wait_for_waiting(engine: &Engine, logged: usize, unlogged: usize) {
@@ -165,7 +165,7 @@ fn waiting_for_a_turn_ends_with_the_database() {
         let write = |durability| {
             let mut batch = WriteBatch::new();
             batch.put("key", "value");
-            engine.write(&mut batch, durability)
+            engine.write(&batch, durability)
         };
         // The first raises the barrier, behind which the others wait.
         let first = scope.spawn(move || write(Durability::Buffered));
@@ -202,7 +202,7 @@ fn the_memory_of_hundreds_of_keyspaces_keeps_to_its_limit() {
             let mut batch = WriteBatch::new();
             let tree = &trees[(i * i % 300) as usize];
             batch.push(Kind::Put, tree.id, &i.to_be_bytes(), &[7; 300]);
-            engine.write(&mut batch, durability).unwrap();
+            engine.write(&batch, durability).unwrap();
             most = most.max(engine.memory.bytes());
             if i % 1000 == 0 {
                 let bytes = engine.stats().memtable_bytes as usize;
@@ -224,7 +224,7 @@ fn writers_wait_when_flushes_do_not_keep_memory_within_its_limit() {
     for i in 0..30_000u64 {
         let mut batch = WriteBatch::new();
         batch.push(Kind::Put, trees[(i % 20) as usize].id, &i.to_be_bytes(), &[7; 300]);
-        engine.write(&mut batch, Durability::Buffered).unwrap();
+        engine.write(&batch, Durability::Buffered).unwrap();
         if engine.stats().stops > 0 {
             seen = engine.stats().stall_reason;
             break;
@@ -240,7 +240,7 @@ fn a_batch_larger_than_all_memory_is_taken() {
     for round in 0..5 {
         let mut batch = WriteBatch::new();
         batch.push(Kind::Put, trees[round % 2].id, b"key", &vec![7; 2 * BUDGET]);
-        engine.write(&mut batch, Durability::Buffered).unwrap();
+        engine.write(&batch, Durability::Buffered).unwrap();
     }
     assert!(engine.memory.bytes() < 6 * BUDGET, "{}", engine.memory.bytes());
 }
@@ -252,7 +252,7 @@ fn the_keyspaces_that_hold_most_are_flushed_for_memory() {
     let write = |tree: &Tree, i: u64, len: usize| {
         let mut batch = WriteBatch::new();
         batch.push(Kind::Put, tree.id, &i.to_be_bytes(), &vec![7; len]);
-        engine.write(&mut batch, Durability::Buffered).unwrap();
+        engine.write(&batch, Durability::Buffered).unwrap();
     };
     trees.iter().for_each(|tree| write(tree, 0, 100));
     let mut i = 0;
@@ -277,7 +277,7 @@ fn a_keyspace_that_holds_a_kilobyte_takes_kilobytes() {
         for key in 0..10u64 {
             let mut batch = WriteBatch::new();
             batch.push(Kind::Put, tree.id, &key.to_be_bytes(), &[7; 100]);
-            engine.write(&mut batch, Durability::Buffered).unwrap();
+            engine.write(&batch, Durability::Buffered).unwrap();
         }
     }
     let bytes = engine.stats().memtable_bytes / 100;
@@ -293,7 +293,7 @@ fn what_holds_the_oldest_segment_is_flushed_once_there_is_too_much_log() {
     let cold = engine.keyspace("cold", KeyspaceOptions::default()).unwrap();
     let mut batch = WriteBatch::new();
     batch.push(Kind::Put, cold.id, b"key", b"value");
-    engine.write(&mut batch, Durability::Buffered).unwrap();
+    engine.write(&batch, Durability::Buffered).unwrap();
     for _ in 0..500 {
         put(&engine, 4 << 10);
         while engine.step().unwrap() {}
@@ -313,7 +313,7 @@ fn a_log_is_kept_for_its_last_operation() {
     for id in [KeyspaceId::DEFAULT, other.id] {
         let mut batch = WriteBatch::new();
         batch.push(Kind::Put, id, b"key", b"value");
-        engine.write(&mut batch, Durability::Buffered).unwrap();
+        engine.write(&batch, Durability::Buffered).unwrap();
     }
     engine.make_log_room(&mut engine.commit.lock(), 1 << 20).unwrap();
     engine.seal_now(&engine.commit.lock(), &[engine.default_tree()]);

@@ -472,7 +472,9 @@ impl Generator {
 pub fn logged_put(sequence: u64, key: &str, value: &str) -> Vec<u8> {
     let mut batch = WriteBatch::new();
     batch.put(key, value);
-    batch.stamp(SeqNo(sequence)).to_vec()
+    let mut out = Vec::new();
+    batch.encode(SeqNo(sequence), &mut out);
+    out
 }
 
 #[cfg(test)]

@@ -279,7 +279,7 @@ impl Runner {
                 Some(value) => batch.put_in(keyspace, &write.key, value),
                 None if write.keyspace == 0 => batch.delete(&write.key),
                 None => batch.delete_in(keyspace, &write.key),
-            }
+            };
             let (key, value) = (write.key.clone(), write.value.clone());
             changes.push(Change { tree: *tree, key, value });
         }
@@ -290,7 +290,7 @@ impl Runner {
                 self.write_single(write, durability)?;
                 self.db().last_sequence()
             }
-            _ => self.db().write_with(batch, durability)?,
+            _ => self.db().write_with(&batch, durability)?,
         };
         assert_eq!(found.0, expected, "sequence number of the last write");
         if !(durability == Durability::Buffered && single.is_none()) {
@@ -414,7 +414,7 @@ impl Runner {
         batch.put("seen", "never");
         batch.put_in(&handle, "seen", "never");
         let refused =
-            [handle.get("k").map(drop), self.db().write_with(batch, Durability::None).map(drop)];
+            [handle.get("k").map(drop), self.db().write_with(&batch, Durability::None).map(drop)];
         let refused = refused.map(|result| result.unwrap_err().kind());
         assert_eq!(refused, [ErrorKind::Invalid; 2], "a dropped keyspace refuses");
         assert!(self.db().drop_keyspace(NAMES[keyspace]).is_err(), "it is gone");

@@ -82,7 +82,7 @@ fn keys_and_values_have_limits() {
     batch.put("k", &too_large);
     batch.put("b", "2");
     let words = ["write 1 of the batch, counted from 0", "value", &limit];
-    refused(db.write(batch), ErrorKind::Invalid, &words);
+    refused(db.write(&batch), ErrorKind::Invalid, &words);
     assert_eq!(db.iter().count(), 1, "nothing of a refused batch is written");
     let error = db.put("k", &too_large).unwrap_err().to_string();
     assert!(!error.contains("batch"), "one write is no batch: {error}");
@@ -90,7 +90,7 @@ fn keys_and_values_have_limits() {
     let mut batch = WriteBatch::new();
     batch.put(&too_long, "v");
     batch.delete(&too_long);
-    refused(db.write(batch), ErrorKind::Invalid, &["write 0 of", "key"]);
+    refused(db.write(&batch), ErrorKind::Invalid, &["write 0 of", "key"]);
     db.flush().unwrap();
     db.verify().unwrap();
     assert_eq!(db.get(&longest).unwrap().unwrap(), "v");
@@ -128,12 +128,12 @@ fn an_empty_batch_changes_nothing() {
     db.put("a", "1").unwrap();
     let before = db.last_sequence();
     for durability in [Durability::None, Durability::Buffered, Durability::Sync] {
-        assert_eq!(db.write_with(WriteBatch::new(), durability).unwrap(), before);
+        assert_eq!(db.write_with(&WriteBatch::new(), durability).unwrap(), before);
     }
     let mut cleared = WriteBatch::new();
     cleared.put("b", "2");
     cleared.clear();
-    assert_eq!(db.write(cleared).unwrap(), before);
+    assert_eq!(db.write(&cleared).unwrap(), before);
     assert_eq!(db.iter().count(), 1);
 }
 
@@ -144,11 +144,11 @@ fn batches_and_snapshots_belong_to_one_database() {
     let of_two = two.keyspace("users", KeyspaceOptions::default()).unwrap();
     let mut batch = WriteBatch::new();
     batch.put_in(&of_two, "k", "v");
-    refused(one.write(batch.clone()), ErrorKind::Invalid, &["another database"]);
-    two.write(batch.clone()).unwrap();
+    refused(one.write(&batch), ErrorKind::Invalid, &["another database"]);
+    two.write(&batch).unwrap();
     batch.delete_in(&of_one, "k");
-    refused(one.write(batch.clone()), ErrorKind::Invalid, &["two databases"]);
-    refused(two.write(batch), ErrorKind::Invalid, &["two databases"]);
+    refused(one.write(&batch), ErrorKind::Invalid, &["two databases"]);
+    refused(two.write(&batch), ErrorKind::Invalid, &["two databases"]);
     refused(one.snapshot().keyspace(&of_two), ErrorKind::Invalid, &["another database"]);
     assert!(of_two.get("k").unwrap().is_some());
 }
@@ -163,7 +163,7 @@ fn a_handle_of_an_earlier_opening_is_of_another_database() {
     let db = options().open(DIR).unwrap();
     let mut batch = WriteBatch::new();
     batch.put_in(&users, "k", "v");
-    refused(db.write(batch), ErrorKind::Invalid, &["another database"]);
+    refused(db.write(&batch), ErrorKind::Invalid, &["another database"]);
     refused(users.put("k", "v"), ErrorKind::Closed, &[]);
 }
 
@@ -338,7 +338,7 @@ fn media_that_cannot_be_written_can_be_read() {
     refused(users, ErrorKind::Invalid, &["users", "reader"]);
     refused(db.put("a", "b"), ErrorKind::Invalid, &["read only"]);
     refused(db.delete("a"), ErrorKind::Invalid, &["read only"]);
-    refused(db.write(WriteBatch::new()), ErrorKind::Invalid, &["read only"]);
+    refused(db.write(&WriteBatch::new()), ErrorKind::Invalid, &["read only"]);
     refused(db.flush(), ErrorKind::Invalid, &["read only"]);
     refused(db.sync(), ErrorKind::Invalid, &["read only"]);
     refused(db.compact_range::<&str>(..), ErrorKind::Invalid, &["read only"]);
@@ -499,10 +499,10 @@ fn every_call_after_close_is_refused() {
     closed(db.put("a", "b"));
     closed(db.put_with("a", "b", Durability::None));
     closed(db.delete("a"));
-    closed(db.write(WriteBatch::new()).map(drop));
+    closed(db.write(&WriteBatch::new()).map(drop));
     let mut batch = WriteBatch::new();
     batch.put("a", "b");
-    closed(db.write_with(batch, Durability::Sync).map(drop));
+    closed(db.write_with(&batch, Durability::Sync).map(drop));
     closed(db.keyspace("users", KeyspaceOptions::default()).map(drop));
     closed(db.keyspace("new", KeyspaceOptions::default()).map(drop));
     closed(db.drop_keyspace("users"));
@@ -573,7 +573,7 @@ fn a_dropped_keyspace_refuses_its_handles() {
     batch.put("a", "1");
     batch.put_in(&users, "u", "2");
     let words = ["write 1 of the batch, counted from 0", "dropped"];
-    refused(db.write(batch), ErrorKind::Invalid, &words);
+    refused(db.write(&batch), ErrorKind::Invalid, &words);
     refused(users.put("u", "2"), ErrorKind::Invalid, &["keyspace \"users\" was dropped"]);
     refused(users.delete("u"), ErrorKind::Invalid, &["keyspace \"users\" was dropped"]);
     refused(users.get("u"), ErrorKind::Invalid, &["users", "dropped"]);

@@ -60,7 +60,7 @@ fn batches_span_keyspaces_and_snapshots_stand_still() {
     let mut batch = WriteBatch::new();
     batch.put("count", "1");
     batch.put_in(&users, "ada", "countess");
-    let last = db.write_with(batch, Durability::Sync).unwrap();
+    let last = db.write_with(&batch, Durability::Sync).unwrap();
     assert_eq!(last, db.last_sequence());
     let snapshot = db.snapshot();
     users.delete("ada").unwrap();
@@ -192,7 +192,7 @@ fn a_flush_of_many_keyspaces_syncs_the_folder_once() {
         let keyspace = db.keyspace(&format!("{i}"), KeyspaceOptions::default()).unwrap();
         batch.put_in(&keyspace, "k", "v");
     }
-    db.write(batch).unwrap();
+    db.write(&batch).unwrap();
     while db.step().unwrap() {}
     let before = faults.count(Op::SyncDir);
     db.flush().unwrap();

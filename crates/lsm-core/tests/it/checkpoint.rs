@@ -31,7 +31,7 @@ fn write_round(db: &Db, twin: &lsm_core::Keyspace, n: u64) {
     batch.put_in(twin, &key, n.to_le_bytes());
     batch.put_in(twin, "last", n.to_le_bytes());
     batch.put_in(twin, "ballast", [n as u8; 700]);
-    db.write_with(batch, Durability::Buffered).unwrap();
+    db.write_with(&batch, Durability::Buffered).unwrap();
 }
 
 #[test]

@@ -69,13 +69,13 @@ impl Sample {
                 (true, false) => batch.delete(&key),
                 (false, true) => batch.put_in(&users, &key, value),
                 (false, false) => batch.put(&key, value),
-            }
+            };
             match value.is_empty() {
                 true => entries.remove(&key),
                 false => entries.insert(key, value.to_vec()),
             };
         }
-        self.db.write_with(batch, durability).unwrap();
+        self.db.write_with(&batch, durability).unwrap();
         self.states.push(state);
     }
 

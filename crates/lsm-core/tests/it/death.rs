@@ -145,7 +145,7 @@ fn a_flush_of_one_keyspace_keeps_batches_whole_in_all_of_them() {
             let mut batch = WriteBatch::new();
             batch.put(n.to_be_bytes(), [7; 1000]);
             batch.put_in(&twin, n.to_be_bytes(), [7]);
-            db.write_with(batch, durability).unwrap();
+            db.write_with(&batch, durability).unwrap();
             while db.step().unwrap() {}
         }
         let left = Options::default().fs(Arc::new(disk.image(CrashImage::Lost))).stepped(1);

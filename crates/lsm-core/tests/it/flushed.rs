@@ -30,8 +30,8 @@ fn write(db: &Db, other: &Keyspace, seq: u64, rng: &mut fastrand::Rng) {
     match rng.bool() {
         true => batch.put(key(seq), vec![0; VALUE_BYTES]),
         false => batch.put_in(other, key(seq), vec![0; VALUE_BYTES]),
-    }
-    assert_eq!(db.write_with(batch, Durability::None).unwrap().get(), seq);
+    };
+    assert_eq!(db.write_with(&batch, Durability::None).unwrap().get(), seq);
 }
 
 /// What power loss leaves of writes that are in no log is exactly what was said to be flushed.
@@ -113,7 +113,7 @@ fn a_table_ahead_of_what_came_back_is_named() {
         let mut batch = WriteBatch::new();
         batch.put([n], "part");
         batch.put_in(&other, [n], vec![n; 17 << 10]);
-        db.write(batch).unwrap();
+        db.write(&batch).unwrap();
     }
     let tables = |keyspace: &Keyspace| -> usize {
         keyspace.levels().iter().map(|level| level.tables.len()).sum()

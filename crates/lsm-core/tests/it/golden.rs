@@ -59,7 +59,7 @@ fn build() -> (Folder, Vec<String>) {
         let mut batch = WriteBatch::new();
         batch.put(format!("key{i:03}"), format!("first {i}"));
         batch.put_in(&users, format!("user{i:03}"), format!("name {i}, ").repeat(12));
-        db.write(batch).unwrap();
+        db.write(&batch).unwrap();
     }
     db.flush().unwrap();
     db.compact_range::<&str>(..).unwrap();
@@ -84,7 +84,7 @@ fn build() -> (Folder, Vec<String>) {
         batch.delete(format!("key{:03}", i + 50));
         batch.put_in(&users, format!("user{:03}", i * 7), "");
         let durability = if i == 2 { Durability::Sync } else { Durability::Buffered };
-        db.write_with(batch, durability).unwrap();
+        db.write_with(&batch, durability).unwrap();
     }
     let levels = users.levels();
     let packed = levels.iter().flat_map(|level| &level.tables);

@@ -95,9 +95,9 @@ impl World {
                     (Some((key, value)), _) => batch.put(key, value),
                     (None, Some(key)) => batch.delete(key),
                     (None, None) => panic!("neither key=value nor -key: {word}"),
-                }
+                };
             }
-            self.db().write_with(batch, durability)?;
+            self.db().write_with(&batch, durability)?;
         }
         Ok(String::new())
     }

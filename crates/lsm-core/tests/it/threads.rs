@@ -64,7 +64,7 @@ impl Shared {
                 1 => Durability::None,
                 _ => Durability::Buffered,
             };
-            self.db.write_with(batch, durability).unwrap();
+            self.db.write_with(&batch, durability).unwrap();
             self.rounds[writer as usize].store(round, Ordering::Release);
         }
     }
@@ -261,7 +261,7 @@ fn what_is_written_while_memtables_are_sealed_is_kept() {
                     for n in (0..BATCH).rev() {
                         batch.put(format!("{writer}/{round:03}/{n:04}"), n.to_le_bytes());
                     }
-                    db.write(batch).unwrap();
+                    db.write(&batch).unwrap();
                 }
             });
         }

@@ -144,10 +144,10 @@ impl Round {
                 match value {
                     Some(value) => batch.put_in(keyspace, key, value),
                     None => batch.delete_in(keyspace, key),
-                }
+                };
             }
             let durability = self.asked.durability(writer, &mut rng);
-            let last = self.db.write_with(batch, durability).unwrap().get();
+            let last = self.db.write_with(&batch, durability).unwrap().get();
             let promise = match durability {
                 Durability::None => None,
                 Durability::Buffered => Some(&self.promises.buffered),

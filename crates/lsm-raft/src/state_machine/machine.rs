@@ -195,7 +195,7 @@ impl StateMachine {
     fn commit(&mut self, mut batch: WriteBatch) -> Result<()> {
         let current = self.shared.current.load_full();
         self.book.write_rows(&current.rows, &mut batch);
-        let sequence = current.db.write_with(batch, Durability::None);
+        let sequence = current.db.write_with(&batch, Durability::None);
         let sequence = sequence.map_err(Error::storage("apply entries"))?;
         let index = self.applied().0;
         self.note_flushed(current.db.flushed_sequence());

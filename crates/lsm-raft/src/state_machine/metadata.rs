@@ -197,7 +197,7 @@ impl Metadata {
             match op {
                 Op::Put { key, value } => batch.put(key, value),
                 Op::Delete { key } => batch.delete(key),
-            }
+            };
         }
         if let Some(session) = session {
             self.sessions.applied(session, index);

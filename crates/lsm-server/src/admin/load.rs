@@ -37,7 +37,7 @@ pub(super) async fn load(from: impl BufRead, client: &Client) -> Result<u64, Fai
         }
         let goes_on = matches!(entry, Ok(Some(_)));
         if !goes_on || bytes >= BATCH_BYTES || batch.len() >= BATCH_ENTRIES {
-            client.write(std::mem::take(&mut batch)).await?;
+            client.write(&std::mem::take(&mut batch)).await?;
             bytes = 0;
         }
         match entry {

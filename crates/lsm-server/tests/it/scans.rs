@@ -34,7 +34,7 @@ async fn filled(count: usize, value_bytes: usize) -> Cluster {
         for number in first..count.min(first + batch_len) {
             batch.put(format!("{number:010}"), vec![b'v'; value_bytes]);
         }
-        client.write(batch).await.unwrap();
+        client.write(&batch).await.unwrap();
     }
     cluster.node(1).await.flush().await.unwrap();
     cluster
