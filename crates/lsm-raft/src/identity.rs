@@ -12,7 +12,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use lsm_log::coding::{Decoder, put_bytes, put_u32, put_u64};
-use lsm_log::fs::Fs;
+use lsm_log::fs::{Fs, replace_file};
 
 use crate::error::{Error, Result};
 
@@ -87,19 +87,10 @@ impl Identity {
     fn write(&self, fs: &dyn Fs, dir: &Path, path: &Path) -> Result<()> {
         let mut bytes = Vec::new();
         self.encode(&mut bytes);
-        let new = dir.join(FILE_NEW);
-        // A crash may have left one behind.
-        match fs.remove(&new) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            removed => removed.map_err(|error| failed("remove", &new, &error))?,
-        }
-        let written = fs.create(&new).and_then(|file| {
-            file.write_at(0, &bytes)?;
-            file.sync()?;
-            fs.rename(&new, path)?;
-            fs.sync_dir(dir)
-        });
-        written.map_err(|error| failed("write", path, &error))
+        replace_file(fs, &dir.join(FILE_NEW), path, &bytes).map_err(|error| {
+            let reason = format!("cannot write the identity of the node: {error}");
+            Error::Folder { dir: dir.to_owned(), reason }
+        })
     }
 
     fn encode(&self, out: &mut Vec<u8>) {

@@ -10,3 +10,4 @@ pub use internal::SeqNo;
 pub(crate) use internal::{Kind, SEQ_MAX, Tag, compare};
 pub use keyspace_id::KeyspaceId;
 pub(crate) use range::KeyRange;
+pub use range::prefix_end;

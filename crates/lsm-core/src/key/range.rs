@@ -50,8 +50,15 @@ impl KeyRange {
     }
 }
 
-/// The first key behind all that start with `prefix`; unbounded if there is none.
-pub(crate) fn prefix_end(prefix: &[u8]) -> Bound<Vec<u8>> {
+/// The end of the range of all keys that start with `prefix`: the first key behind them, or
+/// unbounded if there is none.
+///
+/// ```
+/// use std::ops::Bound;
+/// assert_eq!(lsm_core::prefix_end(b"user/"), Bound::Excluded(b"user0".to_vec()));
+/// assert_eq!(lsm_core::prefix_end(&[0xff]), Bound::Unbounded);
+/// ```
+pub fn prefix_end(prefix: &[u8]) -> Bound<Vec<u8>> {
     match prefix.iter().rposition(|&byte| byte != 0xff) {
         None => Bound::Unbounded,
         Some(last) => {

@@ -24,7 +24,7 @@ use super::edit::Edit;
 use lsm_log::checksum::checksum;
 use lsm_log::error::{Error, Result};
 use lsm_log::file_name::{FileName, FileNumber};
-use lsm_log::fs::{Fs, WriteFile};
+use lsm_log::fs::{Fs, WriteFile, remove_left_over, switch_file, write_new_file};
 use lsm_log::wal::{
     self, FileBase, Format, FoundNonce, HEADER_LEN, Header, Lsn, Nonce, PAYLOAD_LEN_MAX,
     RecordPlace, Records, find_nonce, find_witness, read_whole,
@@ -92,23 +92,19 @@ impl Manifest {
             return Err(Error::invalid("this manifest is in force already").in_file(&path));
         }
         // One that is not in force was left behind by a crash right here.
-        remove_if_there(fs, &path)?;
+        remove_left_over(fs, &path)?;
         let file = fs.create(&path).map_err(|e| Error::io("create the manifest", &path, e))?;
         let (synced, failure) = (Lsn(0), None);
         let mut manifest = Self { number, nonce, path, file, end: 0, synced, sequence: 0, failure };
         manifest.begin(snapshot)?;
-        prepare_current(fs, dir, number)?;
+        write_new_file(fs, &FileName::CurrentNew.in_dir(dir), encode_current(number).as_bytes())?;
         Ok(manifest)
     }
 
     /// Has `CURRENT` name this manifest, which was prepared right before. After a failure it is
     /// unknown which one is in force.
     pub(crate) fn put_in_force(&self, fs: &dyn Fs, dir: &Path) -> Result<()> {
-        let sync_dir = || fs.sync_dir(dir).map_err(|e| Error::io("sync the folder", dir, e));
-        let (new, current) = (FileName::CurrentNew.in_dir(dir), FileName::Current.in_dir(dir));
-        sync_dir()?;
-        fs.rename(&new, &current).map_err(|e| Error::io("rename", &new, e))?;
-        sync_dir()
+        switch_file(fs, &FileName::CurrentNew.in_dir(dir), &FileName::Current.in_dir(dir))
     }
 
     /// Writes header and snapshot.
@@ -288,25 +284,6 @@ fn decode_current(bytes: &[u8]) -> Option<FileNumber> {
         // Comparing with what would have been written checks every byte.
         FileName::Manifest(number) if encode_current(number) == text => Some(number),
         _ => None,
-    }
-}
-
-/// Writes what `CURRENT` is to be, under another name.
-fn prepare_current(fs: &dyn Fs, dir: &Path, number: FileNumber) -> Result<()> {
-    let new = FileName::CurrentNew.in_dir(dir);
-    remove_if_there(fs, &new)?;
-    let file = fs.create(&new).map_err(|e| Error::io("create", &new, e))?;
-    file.write_at(0, encode_current(number).as_bytes())
-        .and_then(|()| file.sync())
-        .map_err(|e| Error::io("write", &new, e))
-}
-
-fn remove_if_there(fs: &dyn Fs, path: &Path) -> Result<()> {
-    match fs.remove(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(Error::io("remove the left-over", path, error))
-        }
-        _ => Ok(()),
     }
 }
 

@@ -21,6 +21,7 @@ mod linux;
 mod mem;
 mod names;
 mod os;
+mod replace;
 mod traits;
 
 #[cfg(feature = "testkit")]
@@ -32,4 +33,5 @@ pub use fault_plan::{Fault, Op};
 pub use linux::ProcessMark;
 pub use mem::MemFs;
 pub use os::OsFs;
+pub use replace::{remove_left_over, replace_file, switch_file, write_new_file};
 pub use traits::{Access, Fs, Lock, LockMode, Mapping, ReadFile, Space, WriteFile};

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use lsm_log::fs::Fs;
+use lsm_log::fs::{Fs, replace_file};
 
 use crate::error::{Error, Result};
 use crate::snapshot::remove_folder;
@@ -129,19 +129,10 @@ fn read_pointer(fs: &dyn Fs, dir: &Path) -> Result<Option<String>> {
     name.map(Some).ok_or_else(damaged)
 }
 
-/// Writes the pointer: new file, sync, rename, sync of the folder.
 fn write_pointer(fs: &dyn Fs, dir: &Path, name: &str) -> Result<()> {
-    let (new, path) = (dir.join(CURRENT_NEW), dir.join(CURRENT));
-    let failed = || Error::file("write the pointer to the state", &new);
-    match fs.remove(&new) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        removed => removed.map_err(failed())?,
-    }
-    let file = fs.create(&new).map_err(failed())?;
-    file.write_at(0, encode_pointer(name).as_bytes()).map_err(failed())?;
-    file.sync().map_err(failed())?;
-    fs.rename(&new, &path).map_err(Error::file("switch the pointer to the state", &path))?;
-    fs.sync_dir(dir).map_err(Error::file("sync the folder", dir))
+    let bytes = encode_pointer(name);
+    replace_file(fs, &dir.join(CURRENT_NEW), &dir.join(CURRENT), bytes.as_bytes())
+        .map_err(Error::storage("switch the pointer to the state"))
 }
 
 fn encode_pointer(name: &str) -> String {

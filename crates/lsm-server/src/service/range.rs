@@ -3,6 +3,7 @@
 use std::ops::Bound;
 
 use bytes::Bytes;
+use lsm_core::prefix_end;
 use lsm_proto::v1;
 
 use crate::limits::{Limits, STREAM_PAGE_BYTES_MAX};
@@ -45,10 +46,10 @@ impl KeyRange {
 
 /// The least key behind all that begin with `prefix`, if there is one.
 fn behind(prefix: &Bytes) -> Option<Bytes> {
-    let last = prefix.iter().rposition(|&byte| byte != 0xff)?;
-    let mut end = prefix[..=last].to_vec();
-    end[last] += 1;
-    Some(end.into())
+    match prefix_end(prefix) {
+        Bound::Excluded(end) => Some(end.into()),
+        _ => None,
+    }
 }
 
 /// How much a page may hold.
