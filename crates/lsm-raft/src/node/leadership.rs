@@ -133,9 +133,26 @@ impl<S: NodeStorage, W> Node<S, W> {
         }
     }
 
+    /// Lets a request in by `enqueue`, or refuses it: the node has failed, nobody leads who could
+    /// serve it, or too many wait.
+    pub(super) fn admit(
+        &mut self,
+        is_led: bool,
+        waiter: W,
+        enqueue: impl FnOnce(&mut Self, W) -> std::result::Result<(), (W, Refusal)>,
+    ) {
+        let admitted = match &self.failed {
+            Some(reason) => Err((waiter, Refusal::Stopped(reason.clone()))),
+            None if is_led => enqueue(self, waiter),
+            None => Err((waiter, Refusal::NotLeader { leader: self.leader() })),
+        };
+        if let Err((waiter, refusal)) = admitted {
+            self.refuse(waiter, refusal);
+        }
+    }
+
     pub(super) fn refuse_as_follower(&mut self, waiter: W) {
-        let leader = Some(self.raw.raft.leader_id).filter(|&id| id != raft::INVALID_ID);
-        self.refuse(waiter, Refusal::NotLeader { leader });
+        self.refuse(waiter, Refusal::NotLeader { leader: self.leader() });
     }
 
     /// What becomes of them is for others to decide.
@@ -143,13 +160,6 @@ impl<S: NodeStorage, W> Node<S, W> {
         let undecided = self.proposals.take_in_flight().chain(self.changes.take_proposed());
         let refuse = |waiter| Output::Refuse { waiter, refusal: Refusal::Unknown };
         self.outputs.extend(undecided.map(refuse));
-    }
-
-    /// Refuses who comes to a node that has failed.
-    pub(super) fn unless_failed(&mut self, waiter: W) -> Option<W> {
-        let Some(reason) = &self.failed else { return Some(waiter) };
-        self.refuse(waiter, Refusal::Stopped(reason.clone()));
-        None
     }
 
     pub(super) fn refuse(&mut self, waiter: W, refusal: Refusal) {

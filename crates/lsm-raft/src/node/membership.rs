@@ -5,19 +5,10 @@ use raft::eraftpb::{ConfChangeV2, ConfState, Entry};
 use super::io::{NodeStorage, Output};
 use super::step::Node;
 use crate::error::Result;
-use crate::members::{Change, decode_changes, encode_changes, to_raft};
+use crate::members::{decode_changes, encode_changes, to_raft};
 use crate::outcome::Refusal;
 
 impl<S: NodeStorage, W> Node<S, W> {
-    pub(super) fn change(&mut self, changes: Vec<Change>, waiter: W) {
-        let Some(waiter) = self.unless_failed(waiter) else { return };
-        if !self.leads() {
-            self.refuse_as_follower(waiter);
-        } else if let Err((waiter, refusal)) = self.changes.push(changes, waiter) {
-            self.refuse(waiter, refusal);
-        }
-    }
-
     pub(super) fn send_changes(&mut self) -> Result<()> {
         while let Some(changes) = self.changes.next() {
             if !self.leads() || self.raw.raft.has_pending_conf() || self.is_joint() {

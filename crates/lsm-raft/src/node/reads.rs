@@ -14,6 +14,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::config::Config;
+use crate::outcome::Refusal;
 
 /// Election timeouts after which those who wait are sent away. Far longer than a round trip may
 /// take, and than callers wait: this is for callers that have gone.
@@ -45,17 +46,23 @@ impl<W> Reads<W> {
         Self { nonce, begun: 0, waiting, rounds, ticks: 0, lease_end: None }
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.waiting.len() + self.rounds.iter().map(|round| round.waiters.len()).sum::<usize>()
-    }
-
     /// Whether a read that came now would be asked for at once.
     pub(super) fn may_begin(&self, config: &Config) -> bool {
         self.is_quiet_for(config.heartbeat_ticks)
     }
 
-    pub(super) fn push(&mut self, waiter: W) {
+    /// Queues a read, or gives the waiter back with the reason.
+    pub(super) fn push(&mut self, waiter: W, config: &Config) -> Result<(), (W, Refusal)> {
+        let count = self.len();
+        if count >= config.pending_reads_max {
+            return Err((waiter, Refusal::Busy { what: format!("{count} reads are waiting") }));
+        }
         self.waiting.push(waiter);
+        Ok(())
+    }
+
+    fn len(&self) -> usize {
+        self.waiting.len() + self.rounds.iter().map(|round| round.waiters.len()).sum::<usize>()
     }
 
     /// Begins a round for those who wait, if one is due: the context to ask the quorum with.
@@ -143,9 +150,9 @@ mod tests {
     #[test]
     fn reads_that_come_during_a_round_wait_for_the_next() {
         let (mut reads, config) = reads();
-        reads.push(1);
+        reads.push(1, &config).unwrap();
         let first = reads.begin(NOW, &config).unwrap();
-        reads.push(2);
+        reads.push(2, &config).unwrap();
         assert_eq!(reads.begin(NOW, &config), None);
         assert_eq!(reads.answered(b"other", None), None);
         assert_eq!(reads.answered(&first, None), Some(vec![1]));
@@ -159,12 +166,12 @@ mod tests {
     fn any_answer_to_a_question_that_was_repeated_serves_those_who_waited_before_it() {
         for answered in 0..3 {
             let (mut reads, config) = reads();
-            reads.push(1);
+            reads.push(1, &config).unwrap();
             let mut asked = vec![reads.begin(NOW, &config).unwrap()];
             asked.push(tick(&mut reads, &config));
-            reads.push(2);
+            reads.push(2, &config).unwrap();
             asked.push(tick(&mut reads, &config));
-            reads.push(3);
+            reads.push(3, &config).unwrap();
             let served = if answered < 2 { vec![1] } else { vec![1, 2] };
             assert_eq!(reads.answered(&asked[answered], None), Some(served));
             for old in &asked[..=answered] {
@@ -179,10 +186,10 @@ mod tests {
     #[test]
     fn a_long_round_trip_does_not_hold_up_those_who_come_later() {
         let (mut reads, config) = reads();
-        reads.push(1);
+        reads.push(1, &config).unwrap();
         let mut asked = vec![reads.begin(NOW, &config).unwrap()];
         for waiter in 2..6 {
-            reads.push(waiter);
+            reads.push(waiter, &config).unwrap();
             assert!(!reads.may_begin(&config) && reads.begin(NOW, &config).is_none());
             for _ in 0..config.heartbeat_ticks {
                 assert_eq!(reads.tick(NOW, &config), None);
@@ -198,7 +205,7 @@ mod tests {
     #[test]
     fn nobody_waits_for_ever_and_questions_do_not_pile_up() {
         let (mut reads, config) = reads();
-        reads.push(1);
+        reads.push(1, &config).unwrap();
         reads.begin(NOW, &config).unwrap();
         let patience = TIMEOUTS_MAX * config.election_ticks_min;
         for tick in 0..10 * patience {
@@ -213,7 +220,7 @@ mod tests {
     #[test]
     fn a_lease_counts_from_the_begin_of_its_round() {
         let (mut reads, config) = reads();
-        reads.push(1);
+        reads.push(1, &config).unwrap();
         let context = reads.begin(NOW, &config).unwrap();
         while reads.tick(NOW + Duration::from_secs(1), &config).is_none() {}
         reads.answered(&context, Some(Duration::from_millis(720)));

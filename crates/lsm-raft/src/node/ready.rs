@@ -37,7 +37,7 @@ impl<S: NodeStorage, W> Node<S, W> {
         // A leader's messages need not wait for its own disk, but for its term: a lone voter leads
         // at once, and after a crash it might lead that term again, with other entries.
         // A snapshot is of what is committed, and so durable.
-        if self.promising.is_some() || self.is_promise(&self.raw.raft.hard_state()) {
+        if !self.is_term_durable() {
             let is_snapshot =
                 |message: &Message| message.get_msg_type() == MessageType::MsgSnapshot;
             late.splice(0..0, messages.extract_if(.., |message| !is_snapshot(message)));
@@ -103,7 +103,7 @@ impl<S: NodeStorage, W> Node<S, W> {
         if promises {
             self.note_promise(ready, &hard_state);
         }
-        if self.promising.is_none() {
+        if self.is_term_durable() {
             let early: Vec<_> =
                 messages.extract_if(.., |message| guard::is_early(message)).collect();
             if !early.is_empty() {
@@ -128,7 +128,12 @@ impl<S: NodeStorage, W> Node<S, W> {
         false
     }
 
-    pub(super) fn is_promise(&self, hard_state: &HardState) -> bool {
+    /// Whether all that this node has promised by its term and vote is durable.
+    pub(super) fn is_term_durable(&self) -> bool {
+        self.promising.is_none() && !self.is_promise(&self.raw.raft.hard_state())
+    }
+
+    fn is_promise(&self, hard_state: &HardState) -> bool {
         (hard_state.term, hard_state.vote) != self.promised
     }
 

@@ -5,9 +5,13 @@ use raft::{ProgressState, Raft};
 use super::heard::Heard;
 use super::io::{NodeStatus, NodeStorage, PeerStatus};
 
+pub(super) fn leader<S: NodeStorage>(raft: &Raft<S>) -> Option<u64> {
+    Some(raft.leader_id).filter(|&id| id != raft::INVALID_ID)
+}
+
 pub(super) fn read<S: NodeStorage>(raft: &Raft<S>, heard: &Heard, flushed: u64) -> NodeStatus {
     let log = &raft.raft_log;
-    let leader = Some(raft.leader_id).filter(|&id| id != raft::INVALID_ID);
+    let leader = leader(raft);
     NodeStatus {
         node: raft.id,
         leader,

@@ -151,9 +151,19 @@ impl<S: NodeStorage, W> Node<S, W> {
         match input {
             Input::Tick => self.tick(now)?,
             Input::Message(message) => self.receive(message, now)?,
-            Input::Propose { command, waiter } => self.propose(command, waiter),
-            Input::ChangeMembers { changes, waiter } => self.change(changes, waiter),
-            Input::Read { waiter } => self.read(waiter, now),
+            Input::Propose { command, waiter } => {
+                self.admit(self.leads(), waiter, |node, waiter| {
+                    node.proposals.push(command, waiter, &node.config)
+                });
+            }
+            Input::ChangeMembers { changes, waiter } => {
+                self.admit(self.leads(), waiter, |node, waiter| node.changes.push(changes, waiter));
+            }
+            Input::Read { waiter } => {
+                self.admit(self.leader().is_some(), waiter, |node, waiter| {
+                    node.reads.push(waiter, &node.config)
+                });
+            }
             Input::Persisted { ready } => self.persisted(ready, now),
             // News from before a restore may come after it.
             Input::Applied { index } => {
@@ -227,6 +237,11 @@ impl<S: NodeStorage, W> Node<S, W> {
         self.raw.raft.state == StateRole::Leader
     }
 
+    /// Who leads, as far as this node knows.
+    pub(super) fn leader(&self) -> Option<u64> {
+        status::leader(&self.raw.raft)
+    }
+
     fn tick(&mut self, now: Duration) -> Result<()> {
         self.ticks += 1;
         self.status_due |= self.ticks.is_multiple_of(STATUS_TICKS);
@@ -291,7 +306,7 @@ impl<S: NodeStorage, W> Node<S, W> {
             self.take_ready(now)?;
         }
         // Its term is news that must be durable first; then another heartbeat comes.
-        if is_lost && !self.is_promise(&self.raw.raft.hard_state()) && self.promising.is_none() {
+        if is_lost && self.is_term_durable() {
             self.outputs
                 .extend(losses::admission(&self.raw.raft).map(|told| Output::Send(vec![told])));
         }
@@ -311,15 +326,6 @@ impl<S: NodeStorage, W> Node<S, W> {
 
     fn lacks_entries(&mut self) -> bool {
         self.losses.remain(self.raw.raft.raft_log.last_index())
-    }
-
-    fn propose(&mut self, command: Vec<u8>, waiter: W) {
-        let Some(waiter) = self.unless_failed(waiter) else { return };
-        if !self.leads() {
-            self.refuse_as_follower(waiter);
-        } else if let Err((waiter, refusal)) = self.proposals.push(command, waiter, &self.config) {
-            self.refuse(waiter, refusal);
-        }
     }
 
     fn send_proposals(&mut self) -> Result<()> {
@@ -345,21 +351,6 @@ impl<S: NodeStorage, W> Node<S, W> {
             }
         }
         Ok(())
-    }
-
-    fn read(&mut self, waiter: W, now: Duration) {
-        let Some(waiter) = self.unless_failed(waiter) else { return };
-        if self.raw.raft.leader_id == raft::INVALID_ID {
-            self.refuse_as_follower(waiter);
-        } else if self.may_answer_alone(now) {
-            let index = self.raw.raft.raft_log.committed;
-            self.outputs.push(Output::Read { index, waiters: vec![waiter] });
-        } else if self.reads.len() >= self.config.pending_reads_max {
-            let what = format!("{} reads are waiting", self.reads.len());
-            self.refuse(waiter, Refusal::Busy { what });
-        } else {
-            self.reads.push(waiter);
-        }
     }
 
     /// A lease from before may have rested on other times.
