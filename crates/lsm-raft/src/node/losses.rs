@@ -91,7 +91,3 @@ pub(super) fn believe<S: Storage>(raft: &mut Raft<S>, message: &Message) {
     progress.become_probe();
     raft.send_append(message.from);
 }
-
-#[cfg(test)]
-#[path = "losses_test.rs"]
-mod tests;

@@ -31,12 +31,16 @@ mod membership;
 mod proposals;
 mod reads;
 mod ready;
+#[cfg(test)]
+mod script_test;
 mod status;
 mod step;
 #[cfg(test)]
 mod step_test;
 #[cfg(test)]
 mod test_group;
+#[cfg(test)]
+mod test_trace;
 mod truncation;
 
 pub use io::{Apply, Input, NodeStatus, NodeStorage, Output, PeerStatus, Persist, Restore, Wants};

@@ -1,42 +1,41 @@
 //! Nodes over raft's storage in memory, and what is on its way between them, carried out by hand.
+//! What each node does is noted as a line of text.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
+use std::fmt::Write as _;
 use std::time::Duration;
 
-use raft::eraftpb::{ConfState, Entry, Message, Snapshot};
+use raft::eraftpb::{ConfState, Entry, HardState, Message, MessageType, Snapshot};
 use raft::storage::MemStorage;
 use raft::{GetEntriesContext, RaftState, Storage, StorageError};
 
-use super::{Input, Node, NodeStatus, NodeStorage, Output};
-use crate::command::Command;
-use crate::config::{Config, Timing};
+use super::test_trace::{describe_entries, describe_leader, describe_members, describe_message};
+use super::{Apply, Input, Node, NodeStatus, NodeStorage, Output, Persist};
+use crate::command::{Command, Op};
+use crate::config::Config;
 use crate::error::Error;
-use crate::members::{Change, Member, Members, Role};
-use crate::outcome::Refusal;
+use crate::members::{Member, Members, Role};
 
-pub(super) const NOW: Duration = Duration::from_secs(1);
-
-pub(super) struct Memory {
-    pub(super) log: MemStorage,
+pub(super) struct TestStorage {
+    log: MemStorage,
     /// Entries cannot be read; see [`NodeStorage::take_read_error`].
     pub(super) is_unreadable: Cell<bool>,
-    pub(super) read_error: Cell<bool>,
+    read_error: Cell<bool>,
     /// Index and term of the last entry that was cut.
-    pub(super) truncated: (u64, u64),
+    truncated: (u64, u64),
     /// See [`NodeStorage::lost_through`].
-    pub(super) lost_through: u64,
+    lost_through: u64,
     /// See [`NodeStorage::snapshot_index`].
     pub(super) snapshot_index: Cell<Option<u64>>,
 }
 
-impl Memory {
-    pub(super) fn new(log: MemStorage) -> Self {
-        let (is_unreadable, read_error) = (Cell::new(false), Cell::new(false));
+impl TestStorage {
+    fn new(conf_state: ConfState) -> Self {
         Self {
-            log,
-            is_unreadable,
-            read_error,
+            log: MemStorage::new_with_conf_state(conf_state),
+            is_unreadable: Cell::new(false),
+            read_error: Cell::new(false),
             truncated: (0, 0),
             lost_through: 0,
             snapshot_index: Cell::new(None),
@@ -44,7 +43,7 @@ impl Memory {
     }
 }
 
-impl Storage for Memory {
+impl Storage for TestStorage {
     fn initial_state(&self) -> raft::Result<RaftState> {
         self.log.initial_state()
     }
@@ -85,7 +84,7 @@ impl Storage for Memory {
     }
 }
 
-impl NodeStorage for Memory {
+impl NodeStorage for TestStorage {
     fn append(&mut self, entries: &[Entry]) {
         self.log.wl().append(entries).unwrap();
     }
@@ -94,7 +93,7 @@ impl NodeStorage for Memory {
         self.log.wl().compact(index + 1).unwrap();
     }
     fn reset(&mut self, _: u64, _: u64) {
-        unreachable!("these tests send no snapshot")
+        unreachable!("these tests deliver no snapshot")
     }
     fn take_snapshot_wanted(&mut self, _: u64) -> bool {
         false
@@ -114,88 +113,93 @@ impl NodeStorage for Memory {
     }
 }
 
-/// Of each peer: its number, what it holds, whether it answered lately.
-pub(super) fn peers(status: &NodeStatus) -> Vec<(u64, u64, bool)> {
-    status.peers.iter().map(|peer| (peer.node, peer.matched, peer.active)).collect()
-}
-
-/// Some nodes, and what is on its way between them.
-pub(super) struct Group {
-    pub(super) nodes: Vec<Node<Memory, u32>>,
-    /// Readies that are not persisted yet, by node.
-    pub(super) unsynced: Vec<VecDeque<(u64, Vec<Message>)>>,
-    pub(super) applied: Vec<Vec<(u64, Vec<u32>)>>,
-    pub(super) entries: Vec<u64>,
-    pub(super) readable: Vec<(u64, Vec<u32>)>,
-    pub(super) refused: Vec<(u32, Refusal)>,
-    /// Nodes whose disk does not answer.
-    pub(super) slow: Vec<u64>,
-    /// Nodes that apply nothing.
-    pub(super) idle: Vec<u64>,
-    /// Messages that get lost, beside all from and to these nodes.
-    pub(super) lost: fn(&Message) -> bool,
-    pub(super) cut: Vec<u64>,
-    /// Where node 1 cut its log, and what it told of itself last.
-    pub(super) cuts: Vec<u64>,
+/// A node, and what is around it.
+pub(super) struct TestNode {
+    /// Who waits for an answer has a name.
+    pub(super) node: Node<TestStorage, String>,
+    pub(super) config: Config,
+    /// What it gave out to be persisted, and is not yet.
+    unsynced: VecDeque<Persist>,
+    /// Term and vote that are durable.
+    vote: (u64, u64),
+    /// What it gave out to be applied.
+    pub(super) applied: u64,
+    /// What it told of itself last.
     pub(super) told: NodeStatus,
-    /// Nodes that hand over because of their log, and those that ended; with the reason.
-    pub(super) failed: Vec<(u64, String)>,
-    pub(super) ended: Vec<(u64, String)>,
+    /// What was noted of that last.
+    leader: String,
+    /// It failed, and does nothing more.
+    pub(super) ended: bool,
+    pub(super) disk_stalls: bool,
+    pub(super) apply_stalls: bool,
+    /// It is cut off from the others.
+    pub(super) is_cut: bool,
 }
 
-impl Group {
-    pub(super) fn new(count: u64, change: impl Fn(&mut Config)) -> Self {
-        let ids: Vec<u64> = (1..=count).collect();
+/// Some nodes, of which each has the number of its place, from 1.
+pub(super) struct TestGroup {
+    nodes: Vec<TestNode>,
+    pub(super) now: Duration,
+    /// Messages of these kinds are lost, if they are for this node.
+    pub(super) lost: Vec<MessageType>,
+    pub(super) lost_to: Option<u64>,
+    /// What the nodes did.
+    pub(super) trace: Vec<String>,
+    /// Whose reads were answered.
+    pub(super) readable: Vec<String>,
+}
+
+impl TestGroup {
+    /// Of so many voters and learners.
+    pub(super) fn new(voters: u64, learners: u64, change: impl Fn(&mut Config)) -> Self {
+        let ids: Vec<u64> = (1..=voters + learners).collect();
+        let (voters, learners) = ids.split_at(voters as usize);
+        let conf_state = ConfState::from((voters.to_vec(), learners.to_vec()));
         let nodes = ids.iter().map(|&id| {
             let mut config = Config { election_ticks_min: 10 + id as usize, ..Config::new(id) };
             config.election_ticks_max = config.election_ticks_min + 1;
             change(&mut config);
-            let storage = MemStorage::new_with_conf_state(ConfState::from((ids.clone(), vec![])));
-            Node::new(config, Memory::new(storage), 0, members(&ids), id * 100).unwrap()
+            TestNode::new(config, TestStorage::new(conf_state.clone()), 0, 0)
         });
-        let nodes: Vec<_> = nodes.collect();
-        let n = nodes.len();
         Self {
-            nodes,
-            unsynced: vec![VecDeque::new(); n],
-            applied: vec![Vec::new(); n],
-            entries: vec![0; n],
+            nodes: nodes.collect(),
+            now: Duration::from_secs(1),
+            lost: Vec::new(),
+            lost_to: None,
+            trace: Vec::new(),
             readable: Vec::new(),
-            refused: Vec::new(),
-            slow: Vec::new(),
-            idle: Vec::new(),
-            lost: |_| false,
-            cut: Vec::new(),
-            cuts: Vec::new(),
-            told: NodeStatus::default(),
-            failed: Vec::new(),
-            ended: Vec::new(),
         }
     }
 
-    pub(super) fn with_leader(count: u64, change: impl Fn(&mut Config)) -> Self {
-        let mut group = Self::new(count, change);
-        group.input(1, Input::Campaign);
-        assert!(group.nodes[0].status().leads());
-        group
+    /// What the nodes did so far is not news.
+    pub(super) fn forget(&mut self) {
+        self.trace.clear();
+        for node in &mut self.nodes {
+            node.leader = describe_leader(&node.node.status());
+        }
     }
 
-    pub(super) fn node(&mut self, id: u64) -> &mut Node<Memory, u32> {
+    pub(super) fn ids(&self) -> std::ops::RangeInclusive<u64> {
+        1..=self.nodes.len() as u64
+    }
+
+    pub(super) fn node(&mut self, id: u64) -> &mut TestNode {
         &mut self.nodes[id as usize - 1]
     }
 
     /// Steps one node, and then all until nothing moves.
-    pub(super) fn input(&mut self, id: u64, input: Input<u32>) {
-        let mut messages = self.step(id, input);
+    pub(super) fn input(&mut self, id: u64, input: Input<String>) {
+        let messages = self.step(id, input);
+        self.settle(messages);
+    }
+
+    /// Lets all nodes go on until nothing moves.
+    pub(super) fn settle(&mut self, mut messages: Vec<Message>) {
         loop {
             for message in std::mem::take(&mut messages) {
-                let is_cut = |id| self.cut.contains(id);
-                if (self.lost)(&message) || [message.from, message.to].iter().any(is_cut) {
-                    continue;
-                }
                 messages.extend(self.step(message.to, Input::Message(message)));
             }
-            for id in 1..=self.nodes.len() as u64 {
+            for id in self.ids() {
                 messages.extend(self.sync(id));
             }
             if messages.is_empty() {
@@ -204,116 +208,161 @@ impl Group {
         }
     }
 
-    pub(super) fn step(&mut self, id: u64, input: Input<u32>) -> Vec<Message> {
-        if self.ended.iter().any(|&(ended, _)| ended == id) {
+    /// Steps one node. Returns what it sent, without what gets lost.
+    pub(super) fn step(&mut self, id: u64, input: Input<String>) -> Vec<Message> {
+        let now = self.now;
+        let node = self.node(id);
+        if node.ended {
             return Vec::new();
         }
-        match self.node(id).step(input, NOW) {
-            Ok(()) => self.carry_out(id),
+        match node.node.step(input, now).and_then(|()| node.node.outputs(now)) {
+            Ok(outputs) => outputs.into_iter().flat_map(|o| self.carry_out(id, o)).collect(),
             Err(error) => {
-                self.ended.push((id, error.to_string()));
+                node.ended = true;
+                self.note(id, &format!("ends: {error}"));
                 Vec::new()
             }
         }
     }
 
+    /// Makes durable what waits for it.
     pub(super) fn sync(&mut self, id: u64) -> Vec<Message> {
         let mut messages = Vec::new();
-        while !self.slow.contains(&id) {
-            let Some((ready, late)) = self.unsynced[id as usize - 1].pop_front() else { break };
-            messages.extend(late);
+        while !self.node(id).disk_stalls
+            && let Some(persist) = self.node(id).unsynced.pop_front()
+        {
+            let Persist { ready, hard_state, entries, messages: late } = persist;
+            if let Some(HardState { term, vote, .. }) = hard_state {
+                let before = std::mem::replace(&mut self.node(id).vote, (term, vote));
+                let vote = (before != (term, vote)).then(|| format!(" Term:{term} Vote:{vote}"));
+                let text = vote.unwrap_or_default() + &describe_entries(&entries);
+                self.note(id, &format!("persists{text}"));
+            }
+            messages.extend(self.send(late));
             messages.extend(self.step(id, Input::Persisted { ready }));
         }
         messages
     }
 
-    pub(super) fn carry_out(&mut self, id: u64) -> Vec<Message> {
-        let at = id as usize - 1;
-        let mut sent = Vec::new();
-        let outputs = self.nodes[at].outputs(NOW).unwrap_or_else(|error| {
-            self.ended.push((id, error.to_string()));
-            Vec::new()
-        });
-        for output in outputs {
-            match output {
-                Output::Send(messages) => sent.extend(messages),
-                Output::Persist(persist) => {
-                    self.unsynced[at].push_back((persist.ready, persist.messages));
-                }
-                Output::Apply(apply) => {
-                    self.entries[at] = apply.through;
-                    self.applied[at].extend(apply.waiters);
-                    if self.idle.contains(&id) {
-                        continue;
-                    }
-                    let index = apply.through;
-                    self.nodes[at].step(Input::Applied { index }, NOW).unwrap();
-                }
-                Output::Read { index, waiters } => self.readable.push((index, waiters)),
-                Output::Refuse { waiter, refusal } => self.refused.push((waiter, refusal)),
-                Output::Status(status) if id == 1 => self.told = status,
-                Output::Truncate { index, .. } if id == 1 => self.cuts.push(index),
-                Output::Failed(error) => self.failed.push((id, error.to_string())),
-                _ => {}
+    fn carry_out(&mut self, id: u64, output: Output<String>) -> Vec<Message> {
+        match output {
+            Output::Send(messages) => return self.send(messages),
+            Output::Persist(persist) => self.node(id).unsynced.push_back(persist),
+            Output::Apply(apply) => self.apply(id, &apply),
+            Output::Read { index, waiters } => {
+                self.note(id, &format!("answers {}: read at {index}", waiters.join(" ")));
+                self.readable.extend(waiters);
             }
+            Output::Refuse { waiter, refusal } => {
+                self.note(id, &format!("refuses {waiter}: {refusal}"));
+            }
+            Output::Status(status) => {
+                let leader = describe_leader(&status);
+                self.node(id).told = status;
+                if leader != self.node(id).leader {
+                    self.node(id).leader.clone_from(&leader);
+                    self.note(id, &leader);
+                }
+            }
+            Output::Truncate { index, .. } => self.note(id, &format!("truncates through {index}")),
+            Output::Failed(error) => self.note(id, &format!("fails: {error}")),
+            Output::Removed => self.note(id, "is removed"),
+            Output::MakeSnapshot | Output::Restore(_) => unreachable!("there are no snapshots"),
         }
-        sent
+        Vec::new()
     }
 
-    /// The nodes that are not cut off elect a leader, if need be.
-    pub(super) fn elect(&mut self) -> u64 {
-        let there: Vec<_> =
-            (1..=self.nodes.len() as u64).filter(|id| !self.cut.contains(id)).collect();
-        let leader = (0..100).find_map(|_| {
-            there.iter().for_each(|&id| self.input(id, Input::Tick));
-            there.iter().copied().find(|&id| self.node(id).status().leads())
-        });
-        leader.expect("somebody leads in the end")
-    }
-
-    /// Each node hears the times of the others, as `change`d.
-    pub(super) fn tell_times(&mut self, change: fn(u64, Timing) -> Timing) {
-        for to in 1..=self.nodes.len() as u64 {
-            for node in (1..=self.nodes.len() as u64).filter(|&node| node != to) {
-                let election_ticks_min = 10 + node as usize;
-                let config = Config { election_ticks_min, lease_reads: true, ..Config::new(node) };
-                let timing = change(node, config.timing());
-                self.input(to, Input::Timing { node, timing });
-            }
+    fn apply(&mut self, id: u64, apply: &Apply<String>) {
+        let Apply { through, conf, waiters } = apply;
+        let from = self.node(id).applied + 1;
+        self.node(id).applied = *through;
+        let mut text = if from == *through {
+            format!("applies {through}")
+        } else {
+            format!("applies {from}..{through}")
+        };
+        for (_, conf_state) in conf {
+            text += &describe_members(conf_state);
+        }
+        let waiters: Vec<_> = waiters.iter().flat_map(|(_, waiters)| waiters.clone()).collect();
+        if !waiters.is_empty() {
+            let _ = write!(text, ", answers {}", waiters.join(" "));
+        }
+        self.note(id, &text);
+        if !self.node(id).apply_stalls {
+            let (input, now) = (Input::Applied { index: *through }, self.now);
+            self.node(id).node.step(input, now).unwrap();
         }
     }
 
-    /// Whether a leader that a quorum has just confirmed answers a read at this time on its own.
-    pub(super) fn answers_alone(&mut self, leader: u64, after: Duration) -> bool {
-        // What was lost of an earlier question is asked again.
-        (0..5).for_each(|_| self.input(leader, Input::Tick));
-        self.input(leader, Input::Read { waiter: 1 });
-        let now = NOW + after;
-        self.node(leader).step(Input::Read { waiter: 2 }, now).unwrap();
-        let outputs = self.node(leader).outputs(now).unwrap();
-        outputs.iter().any(|output| matches!(output, Output::Read { .. }))
+    /// Those that do not get lost.
+    fn send(&mut self, mut messages: Vec<Message>) -> Vec<Message> {
+        messages.retain(|message| {
+            let is_for = self.lost_to.is_none_or(|to| to == message.to);
+            let ends = [message.from, message.to].map(|id| &self.nodes[id as usize - 1]);
+            let is_lost = (is_for && self.lost.contains(&message.get_msg_type()))
+                || ends.iter().any(|node| node.is_cut);
+            if let Some(text) = describe_message(message) {
+                self.trace.push(if is_lost { format!("{text} (lost)") } else { text });
+            }
+            !is_lost
+        });
+        messages
     }
 
-    pub(super) fn propose(&mut self, id: u64, waiter: u32) {
-        self.input(id, Input::Propose { command: Command::Hash.to_bytes(), waiter });
+    fn note(&mut self, id: u64, text: &str) {
+        self.trace.push(format!("{id} {text}"));
     }
 }
 
-pub(super) fn remove(node: u64) -> Vec<Change> {
-    vec![Change::Remove { node }]
+impl TestNode {
+    /// One whose state machine has applied through there.
+    fn new(config: Config, storage: TestStorage, applied: u64, restarts: u64) -> Self {
+        let members = members(&storage.log.initial_state().unwrap().conf_state);
+        let nonce = config.node * 100 + restarts;
+        let node = Node::new(config.clone(), storage, applied, members, nonce).unwrap();
+        Self {
+            leader: describe_leader(&node.status()),
+            told: node.status(),
+            node,
+            config,
+            unsynced: VecDeque::new(),
+            vote: (0, 0),
+            applied,
+            ended: false,
+            disk_stalls: false,
+            apply_stalls: false,
+            is_cut: false,
+        }
+    }
+
+    /// Starts anew with a log that ends at `last`, although there was more that was durable.
+    pub(super) fn restart_with_loss(&mut self, last: u64) {
+        let log = &self.node.storage().log;
+        let kept = log.entries(1, last + 1, None, GetEntriesContext::empty(false)).unwrap();
+        let mut storage = TestStorage::new(log.initial_state().unwrap().conf_state);
+        storage.lost_through = self.node.status().last;
+        storage.append(&kept);
+        let (term, vote) = self.vote;
+        let hard_state = HardState { term, vote, commit: last, ..HardState::default() };
+        storage.log.wl().set_hardstate(hard_state);
+        *self = Self { vote: self.vote, ..Self::new(self.config.clone(), storage, last, 1) };
+    }
 }
 
-pub(super) fn add(node: u64) -> Vec<Change> {
-    let address = format!("node{node}");
-    vec![Change::AddLearner { node, peer_address: address.clone(), client_address: address }]
+/// A command that is found in traces by this name.
+pub(super) fn command(name: &str, bytes: usize) -> Vec<u8> {
+    let op = Op::Put { key: name.as_bytes(), value: &vec![0; bytes] };
+    Command::Write { session: None, ops: vec![op] }.to_bytes()
 }
 
-pub(super) fn members(ids: &[u64]) -> Members {
-    let member = |&id: &u64| {
+fn members(conf_state: &ConfState) -> Members {
+    let member = |id: u64, role| {
         let address = format!("node{id}");
         let (peer_address, client_address) = (address.clone(), address);
-        let role = Role::Voter;
         (id, Member { role, peer_address, client_address, incarnation: None })
     };
-    Members { nodes: ids.iter().map(member).collect(), ..Members::default() }
+    let voters = conf_state.voters.iter().map(|&id| member(id, Role::Voter));
+    let learners = conf_state.learners.iter().map(|&id| member(id, Role::Learner));
+    Members { nodes: voters.chain(learners).collect(), ..Members::default() }
 }
