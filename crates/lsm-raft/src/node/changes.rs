@@ -16,11 +16,11 @@ const WAITING_MAX: usize = 16;
 #[derive(Debug)]
 pub(super) struct Changes<W> {
     waiting: VecDeque<(Vec<Change>, W)>,
-    proposed: VecDeque<Proposed<W>>,
+    proposed: VecDeque<ProposedChange<W>>,
 }
 
 #[derive(Debug)]
-struct Proposed<W> {
+struct ProposedChange<W> {
     index: u64,
     term: u64,
     waiter: W,
@@ -53,7 +53,7 @@ impl<W> Changes<W> {
     /// The next one is in the log, there.
     pub(super) fn proposed(&mut self, index: u64, term: u64) {
         if let Some((_, waiter)) = self.waiting.pop_front() {
-            self.proposed.push_back(Proposed { index, term, waiter });
+            self.proposed.push_back(ProposedChange { index, term, waiter });
         }
     }
 
@@ -76,7 +76,7 @@ impl<W> Changes<W> {
             .into_iter()
             .partition(|change| is_there(change.index, change.term));
         self.proposed = kept;
-        VecDeque::into_iter(replaced).map(|change: Proposed<W>| change.waiter).collect()
+        VecDeque::into_iter(replaced).map(|change: ProposedChange<W>| change.waiter).collect()
     }
 
     /// What becomes of the entries through there will not be known here.

@@ -32,7 +32,7 @@ const DEAD_TIMEOUTS: usize = 30;
 
 /// What is to be done about the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum DiskHealth {
     /// Nothing.
     Fine,
     /// A leader hands over: the disk is much slower than those of the others.
@@ -46,7 +46,7 @@ pub(super) enum Verdict {
 #[derive(Debug, Default)]
 pub(super) struct Disk {
     /// What was given out to be persisted, the oldest first.
-    writes: VecDeque<Write>,
+    writes: VecDeque<PendingWrite>,
     ticks: usize,
     window: Window,
     slow_windows: u32,
@@ -54,7 +54,7 @@ pub(super) struct Disk {
 }
 
 #[derive(Debug)]
-struct Write {
+struct PendingWrite {
     ready: u64,
     tick: usize,
     began: Duration,
@@ -73,12 +73,18 @@ struct Window {
 impl Disk {
     /// Something is to be persisted. `last` is the last entry in it, if this node leads.
     pub(super) fn begin(&mut self, ready: u64, last: Option<u64>, now: Duration) {
-        self.writes.push_back(Write { ready, tick: self.ticks, began: now, last, others: None });
+        self.writes.push_back(PendingWrite {
+            ready,
+            tick: self.ticks,
+            began: now,
+            last,
+            others: None,
+        });
     }
 
     /// The entries through `index` are committed.
     pub(super) fn committed(&mut self, index: u64, now: Duration) {
-        let waits = |write: &&mut Write| write.others.is_none();
+        let waits = |write: &&mut PendingWrite| write.others.is_none();
         for write in self.writes.iter_mut().filter(waits) {
             if write.last.is_some_and(|last| last <= index) {
                 write.others = Some(now.saturating_sub(write.began));
@@ -109,15 +115,15 @@ impl Disk {
     }
 
     /// Counts a tick.
-    pub(super) fn tick(&mut self, config: &Config) -> Verdict {
+    pub(super) fn tick(&mut self, config: &Config) -> DiskHealth {
         self.ticks += 1;
         if self.ticks.is_multiple_of(config.election_ticks_min) && self.end_window() {
-            return Verdict::Slow;
+            return DiskHealth::Slow;
         }
         match self.silent_ticks() {
-            ticks if ticks >= DEAD_TIMEOUTS * config.election_ticks_min => Verdict::Dead,
-            ticks if ticks >= config.election_ticks_min => Verdict::Silent,
-            _ => Verdict::Fine,
+            ticks if ticks >= DEAD_TIMEOUTS * config.election_ticks_min => DiskHealth::Dead,
+            ticks if ticks >= config.election_ticks_min => DiskHealth::Silent,
+            _ => DiskHealth::Fine,
         }
     }
 
@@ -168,7 +174,7 @@ mod tests {
             Self { disk: Disk::default(), now: Duration::ZERO, next: 0 }
         }
 
-        fn write(&mut self, own: u32, others: u32) -> Verdict {
+        fn write(&mut self, own: u32, others: u32) -> DiskHealth {
             self.next += 1;
             self.now += 100 * MS;
             self.disk.begin(self.next, Some(self.next), self.now);
@@ -186,10 +192,10 @@ mod tests {
         let windows = 1 + SLOW_WINDOWS as usize;
         let ticks = Config::new(1).election_ticks_min;
         let mut leader = Leader::new();
-        let found = (0..1000).find(|_| leader.write(200, 10) == Verdict::Slow).unwrap();
+        let found = (0..1000).find(|_| leader.write(200, 10) == DiskHealth::Slow).unwrap();
         assert!((ticks * (windows - 1)..=ticks * windows).contains(&(found + 1)), "{found}");
         // Then there is time to see what came of it.
-        let again = (0..10_000).find(|_| leader.write(200, 10) == Verdict::Slow).unwrap();
+        let again = (0..10_000).find(|_| leader.write(200, 10) == DiskHealth::Slow).unwrap();
         assert!(again >= ticks * REST_WINDOWS as usize, "{again}");
     }
 
@@ -197,17 +203,17 @@ mod tests {
     fn what_is_slow_everywhere_now_and_then_or_by_little_is_not_acted_on() {
         for (own, others) in [(200, 150), (200, 1000), (40, 1), (1, 1)] {
             let mut leader = Leader::new();
-            let all_fine = (0..1000).all(|_| leader.write(own, others) == Verdict::Fine);
+            let all_fine = (0..1000).all(|_| leader.write(own, others) == DiskHealth::Fine);
             assert!(all_fine, "{own} ms and {others} ms");
         }
         let mut leader = Leader::new();
         let ticks = Config::new(1).election_ticks_min as u64;
         let own = |n: u64| if n / ticks % 3 == 2 { 5 } else { 200 };
-        assert!((0..1000).all(|n| leader.write(own(n), 5) == Verdict::Fine));
+        assert!((0..1000).all(|n| leader.write(own(n), 5) == DiskHealth::Fine));
         // What a follower writes is not compared with anything.
         let mut leader = Leader::new();
         for _ in 0..1000 {
-            assert_eq!(leader.write(200, 10), Verdict::Fine);
+            assert_eq!(leader.write(200, 10), DiskHealth::Fine);
             leader.disk.forget();
         }
     }
@@ -215,22 +221,22 @@ mod tests {
     #[test]
     fn silence_is_counted_from_the_oldest_write() {
         let (config, mut disk) = (Config::new(1), Disk::default());
-        (0..50).for_each(|_| assert_eq!(disk.tick(&config), Verdict::Fine));
+        (0..50).for_each(|_| assert_eq!(disk.tick(&config), DiskHealth::Fine));
         disk.begin(1, None, Duration::ZERO);
         disk.begin(2, None, Duration::ZERO);
         disk.begin(3, None, Duration::ZERO);
         for n in 1..config.election_ticks_min {
-            assert_eq!(disk.tick(&config), Verdict::Fine);
+            assert_eq!(disk.tick(&config), DiskHealth::Fine);
             assert_eq!(disk.silent_ticks(), n);
         }
-        assert_eq!(disk.tick(&config), Verdict::Silent);
+        assert_eq!(disk.tick(&config), DiskHealth::Silent);
         disk.begin(4, None, Duration::ZERO);
         disk.done(3, Duration::ZERO);
-        assert_eq!(disk.tick(&config), Verdict::Fine, "it answers");
+        assert_eq!(disk.tick(&config), DiskHealth::Fine, "it answers");
         let dead = DEAD_TIMEOUTS * config.election_ticks_min;
-        let until = (2..).find(|_| disk.tick(&config) == Verdict::Dead);
+        let until = (2..).find(|_| disk.tick(&config) == DiskHealth::Dead);
         assert_eq!(until, Some(dead));
         disk.done(4, Duration::ZERO);
-        assert_eq!(disk.tick(&config), Verdict::Fine);
+        assert_eq!(disk.tick(&config), DiskHealth::Fine);
     }
 }

@@ -2,7 +2,7 @@
 
 use raft::Progress;
 
-use super::disk;
+use super::disk::DiskHealth;
 use super::io::{NodeStorage, Output};
 use super::step::Node;
 use crate::error::{Error, Result};
@@ -10,22 +10,22 @@ use crate::outcome::Refusal;
 
 impl<S: NodeStorage, W> Node<S, W> {
     pub(super) fn watch_disk(&mut self) -> Result<()> {
-        let verdict = self.disk.tick(&self.config);
+        let health = self.disk.tick(&self.config);
         let silent = self.config.tick * self.disk.silent_ticks() as u32;
-        match verdict {
-            disk::Verdict::Fine => {}
-            disk::Verdict::Slow if self.leads() => {
+        match health {
+            DiskHealth::Fine => {}
+            DiskHealth::Slow if self.leads() => {
                 tracing::warn!("the disk is much slower than those of others; handing over");
                 self.transfer(None);
             }
-            disk::Verdict::Silent if self.leads() => {
+            DiskHealth::Silent if self.leads() => {
                 if self.raw.raft.lead_transferee.is_none() {
                     tracing::warn!(?silent, "the disk does not answer; handing over");
                 }
                 self.transfer(None);
             }
-            disk::Verdict::Slow | disk::Verdict::Silent => {}
-            disk::Verdict::Dead => return Err(Error::Silent { time: silent }),
+            DiskHealth::Slow | DiskHealth::Silent => {}
+            DiskHealth::Dead => return Err(Error::Silent { time: silent }),
         }
         Ok(())
     }
@@ -42,7 +42,7 @@ impl<S: NodeStorage, W> Node<S, W> {
             let voters = prs.iter().filter(|&(id, _)| prs.conf().voters().contains(*id));
             let others = voters.filter(|&(&id, _)| id != own);
             let rank = |id: u64, progress: &Progress| {
-                (progress.recent_active || self.heard.has(id), progress.matched, id)
+                (self.last_contact.is_active(id, progress), progress.matched, id)
             };
             others.max_by_key(|&(&id, progress)| rank(id, progress)).map(|(&id, _)| id)
         };

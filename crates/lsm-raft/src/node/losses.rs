@@ -38,7 +38,7 @@ impl Losses {
 
 /// Takes from a message what only a log without losses can. True if its sender is to be told where
 /// this log ends.
-pub(super) fn soften(message: &mut Message, last: u64) -> bool {
+pub(super) fn clamp(message: &mut Message, last: u64) -> bool {
     match message.get_msg_type() {
         MessageType::MsgHeartbeat if message.commit > last => {
             message.commit = last;
@@ -50,7 +50,7 @@ pub(super) fn soften(message: &mut Message, last: u64) -> bool {
 }
 
 /// What the leader is told.
-pub(super) fn admission<S: Storage>(raft: &Raft<S>) -> Option<Message> {
+pub(super) fn report<S: Storage>(raft: &Raft<S>) -> Option<Message> {
     if raft.leader_id == raft::INVALID_ID || raft.leader_id == raft.id {
         return None;
     }
@@ -64,14 +64,14 @@ pub(super) fn admission<S: Storage>(raft: &Raft<S>) -> Option<Message> {
 }
 
 /// Whether this is what a node that lost entries says.
-pub(super) fn is_admission(message: &Message) -> bool {
+pub(super) fn is_report(message: &Message) -> bool {
     message.get_msg_type() == MessageType::MsgAppendResponse
         && message.reject
         && message.context == LOST
 }
 
 /// Takes back, in the leader's books, that a node holds more than it says.
-pub(super) fn believe<S: Storage>(raft: &mut Raft<S>, message: &Message) {
+pub(super) fn rewind_progress<S: Storage>(raft: &mut Raft<S>, message: &Message) {
     if message.term != raft.term {
         return;
     }

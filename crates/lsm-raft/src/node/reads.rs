@@ -27,13 +27,13 @@ pub(super) struct Reads<W> {
     begun: u64,
     waiting: Vec<W>,
     /// On their way, the oldest first.
-    rounds: VecDeque<Round<W>>,
+    rounds: VecDeque<ReadRound<W>>,
     ticks: usize,
     lease_end: Option<Duration>,
 }
 
 #[derive(Debug)]
-struct Round<W> {
+struct ReadRound<W> {
     context: [u8; 16],
     began: Duration,
     tick: usize,
@@ -88,13 +88,13 @@ impl<W> Reads<W> {
     }
 
     /// Gives up on rounds that are on their way for too long.
-    pub(super) fn take_hopeless(&mut self, config: &Config) -> Vec<W> {
-        let mut hopeless = Vec::new();
+    pub(super) fn take_expired(&mut self, config: &Config) -> Vec<W> {
+        let mut expired = Vec::new();
         let ticks_max = TIMEOUTS_MAX * config.election_ticks_min;
         while self.rounds.front().is_some_and(|round| self.ticks - round.tick > ticks_max) {
-            hopeless.extend(self.rounds.pop_front().into_iter().flat_map(|round| round.waiters));
+            expired.extend(self.rounds.pop_front().into_iter().flat_map(|round| round.waiters));
         }
-        hopeless
+        expired
     }
 
     /// Everyone who waits.
@@ -127,7 +127,7 @@ impl<W> Reads<W> {
         context[..8].copy_from_slice(&self.nonce.to_le_bytes());
         context[8..].copy_from_slice(&self.begun.to_le_bytes());
         let waiters = std::mem::take(&mut self.waiting);
-        self.rounds.push_back(Round { context, began: now, tick: self.ticks, waiters });
+        self.rounds.push_back(ReadRound { context, began: now, tick: self.ticks, waiters });
         context.to_vec()
     }
 }
@@ -211,7 +211,7 @@ mod tests {
         for tick in 0..10 * patience {
             reads.tick(NOW, &config);
             let expected = if tick == patience { vec![1] } else { vec![] };
-            assert_eq!(reads.take_hopeless(&config), expected, "{tick}");
+            assert_eq!(reads.take_expired(&config), expected, "{tick}");
             assert!(reads.rounds.len() <= 2 + patience / (2 * config.heartbeat_ticks));
         }
         assert_eq!(reads.len(), 0);

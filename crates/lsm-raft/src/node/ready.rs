@@ -14,11 +14,11 @@ use crate::outcome::Refusal;
 impl<S: NodeStorage, W> Node<S, W> {
     pub(super) fn persisted(&mut self, ready: u64, now: Duration) {
         self.disk.done(ready, now);
-        self.promising.take_if(|promise| *promise <= ready);
+        self.term_vote_ready.take_if(|of| *of <= ready);
         self.raw.on_persist_ready(ready);
     }
 
-    pub(super) fn take_ready(&mut self, now: Duration) -> Result<()> {
+    pub(super) fn handle_ready(&mut self, now: Duration) -> Result<()> {
         let mut ready = self.raw.ready();
         let number = ready.number();
         let mut messages = ready.take_messages();
@@ -78,7 +78,7 @@ impl<S: NodeStorage, W> Node<S, W> {
             self.refuse(waiter, Refusal::Unknown);
         }
         let hard_state = self.raw.raft.hard_state();
-        self.note_promise(ready, &hard_state);
+        self.note_term_vote(ready, &hard_state);
         self.disk.begin(ready, None, now);
         let conf_state = metadata.get_conf_state().clone();
         let restore = Restore { ready, index, term, conf_state, hard_state, messages };
@@ -96,12 +96,12 @@ impl<S: NodeStorage, W> Node<S, W> {
         let hard_state = self.raw.raft.hard_state();
         // A commit index alone is not worth a write: it is found again from what is applied,
         // or from the leader.
-        let promises = self.is_promise(&hard_state);
+        let is_new_vote = self.is_new_vote(&hard_state);
         if !entries.is_empty() {
             self.raw.mut_store().append(&entries);
         }
-        if promises {
-            self.note_promise(ready, &hard_state);
+        if is_new_vote {
+            self.note_term_vote(ready, &hard_state);
         }
         if self.is_term_durable() {
             let early: Vec<_> =
@@ -110,7 +110,7 @@ impl<S: NodeStorage, W> Node<S, W> {
                 self.outputs.push(Output::Send(early));
             }
         }
-        let writes = promises || !entries.is_empty();
+        let writes = is_new_vote || !entries.is_empty();
         if !writes && self.disk.is_idle() {
             if !messages.is_empty() {
                 self.outputs.push(Output::Send(messages));
@@ -128,18 +128,18 @@ impl<S: NodeStorage, W> Node<S, W> {
         false
     }
 
-    /// Whether all that this node has promised by its term and vote is durable.
+    /// Whether term and vote are durable as they are now.
     pub(super) fn is_term_durable(&self) -> bool {
-        self.promising.is_none() && !self.is_promise(&self.raw.raft.hard_state())
+        self.term_vote_ready.is_none() && !self.is_new_vote(&self.raw.raft.hard_state())
     }
 
-    fn is_promise(&self, hard_state: &HardState) -> bool {
-        (hard_state.term, hard_state.vote) != self.promised
+    fn is_new_vote(&self, hard_state: &HardState) -> bool {
+        (hard_state.term, hard_state.vote) != self.term_vote
     }
 
-    fn note_promise(&mut self, ready: u64, hard_state: &HardState) {
-        self.promised = (hard_state.term, hard_state.vote);
-        self.promising = Some(ready);
+    fn note_term_vote(&mut self, ready: u64, hard_state: &HardState) {
+        self.term_vote = (hard_state.term, hard_state.vote);
+        self.term_vote_ready = Some(ready);
     }
 
     fn commit(&mut self, entries: &[Entry]) -> Result<()> {

@@ -5,13 +5,13 @@ use std::time::Duration;
 use raft::eraftpb::{Message, MessageType};
 use raft::{RawNode, StateRole};
 
-use super::catching_up::{CatchingUp, Seen};
+use super::catching_up::{CatchingUp, PeerProgress};
 use super::changes::Changes;
 use super::disk::Disk;
 use super::elections;
 use super::guard::{self, Verdict};
-use super::heard::Heard;
 use super::io::{Input, NodeStatus, NodeStorage, Output, Wants};
+use super::last_contact::LastContact;
 use super::leases::Leases;
 use super::losses::{self, Losses};
 use super::proposals::Proposals;
@@ -43,7 +43,7 @@ pub struct Node<S: NodeStorage, W> {
     pub(super) status: NodeStatus,
     /// To be told even if nothing but the small things changed.
     pub(super) status_due: bool,
-    pub(super) heard: Heard,
+    pub(super) last_contact: LastContact,
     pub(super) catching_up: CatchingUp,
     /// The last term in which a hand-over was begun.
     pub(super) hand_over_term: u64,
@@ -51,10 +51,10 @@ pub struct Node<S: NodeStorage, W> {
     pub(super) flushed: u64,
     /// What was given out to be persisted and is not yet done.
     pub(super) disk: Disk,
-    /// The last of those that changes the term or vote.
-    pub(super) promising: Option<u64>,
     /// Term and vote as last given out to be persisted.
-    pub(super) promised: (u64, u64),
+    pub(super) term_vote: (u64, u64),
+    /// The ready that they stand in, until they are durable.
+    pub(super) term_vote_ready: Option<u64>,
     pub(super) failed: Option<String>,
     pub(super) losses: Losses,
 }
@@ -93,14 +93,14 @@ impl<S: NodeStorage, W> Node<S, W> {
             outputs: Vec::new(),
             status: NodeStatus { node: config.node, ..NodeStatus::default() },
             status_due: false,
-            heard: Heard::default(),
+            last_contact: LastContact::default(),
             catching_up: CatchingUp::default(),
             hand_over_term: 0,
             ticks: 0,
             flushed: 0,
             disk: Disk::default(),
-            promising: None,
-            promised: (0, 0),
+            term_vote: (0, 0),
+            term_vote_ready: None,
             failed: None,
             losses,
             config,
@@ -108,14 +108,14 @@ impl<S: NodeStorage, W> Node<S, W> {
         };
         elections::draw_timeout(&mut node.raw.raft, &node.config, nonce);
         let hard_state = node.raw.raft.hard_state();
-        node.promised = (hard_state.term, hard_state.vote);
+        node.term_vote = (hard_state.term, hard_state.vote);
         node.status = node.status();
         Ok(node)
     }
 
     /// What the node knows of itself, as of now.
     pub fn status(&self) -> NodeStatus {
-        status::read(&self.raw.raft, &self.heard, self.flushed)
+        status::read(&self.raw.raft, &self.last_contact, self.flushed)
     }
 
     /// Where its log lives.
@@ -129,7 +129,9 @@ impl<S: NodeStorage, W> Node<S, W> {
         Wants {
             proposal_bytes: if self.leads() { self.proposals.missing(&self.config) } else { 0 },
             reads: self.config.lease_reads || self.reads.may_begin(&self.config),
-            persisted: self.leads() || log.committed > log.persisted || self.promising.is_some(),
+            persisted: self.leads()
+                || log.committed > log.persisted
+                || self.term_vote_ready.is_some(),
         }
     }
 
@@ -142,12 +144,12 @@ impl<S: NodeStorage, W> Node<S, W> {
     /// used on.
     pub fn step(&mut self, input: Input<W>, now: Duration) -> Result<()> {
         let led = self.leads();
-        self.take(input, now)?;
+        self.handle(input, now)?;
         elections::draw_timeout(&mut self.raw.raft, &self.config, self.nonce);
         self.watch(led)
     }
 
-    fn take(&mut self, input: Input<W>, now: Duration) -> Result<()> {
+    fn handle(&mut self, input: Input<W>, now: Duration) -> Result<()> {
         match input {
             Input::Tick => self.tick(now)?,
             Input::Message(message) => self.receive(message, now)?,
@@ -217,7 +219,7 @@ impl<S: NodeStorage, W> Node<S, W> {
                 break;
             }
             let (led, before) = (self.leads(), self.outputs.len());
-            self.take_ready(now)?;
+            self.handle_ready(now)?;
             self.watch(led)?;
             // Entries that cannot be read are ready for ever.
             if self.failed.is_some() && self.outputs.len() == before {
@@ -245,7 +247,7 @@ impl<S: NodeStorage, W> Node<S, W> {
     fn tick(&mut self, now: Duration) -> Result<()> {
         self.ticks += 1;
         self.status_due |= self.ticks.is_multiple_of(STATUS_TICKS);
-        self.note_heard();
+        self.record_contacts();
         if self.lacks_entries() {
             // It must not campaign either.
             self.raw.raft.election_elapsed = 0;
@@ -254,7 +256,7 @@ impl<S: NodeStorage, W> Node<S, W> {
         if let Some(context) = self.reads.tick(now, &self.config) {
             self.raw.read_index(context);
         }
-        for waiter in self.reads.take_hopeless(&self.config) {
+        for waiter in self.reads.take_expired(&self.config) {
             self.refuse_as_follower(waiter);
         }
         self.watch_disk()?;
@@ -265,18 +267,18 @@ impl<S: NodeStorage, W> Node<S, W> {
         Ok(())
     }
 
-    fn note_heard(&mut self) {
+    fn record_contacts(&mut self) {
         if !self.leads() {
-            return self.heard.clear();
+            return self.last_contact.clear();
         }
         let active = self.raw.raft.prs().iter().filter(|(_, progress)| progress.recent_active);
         let ticks_max = self.config.election_ticks_min as u64;
-        self.heard.note(self.ticks, ticks_max, active.map(|(&id, _)| id));
+        self.last_contact.record(self.ticks, ticks_max, active.map(|(&id, _)| id));
     }
 
     fn receive(&mut self, mut message: Message, now: Duration) -> Result<()> {
         let last = self.raw.raft.raft_log.last_index();
-        let is_lost = self.losses.remain(last) && losses::soften(&mut message, last);
+        let is_lost = self.losses.remain(last) && losses::clamp(&mut message, last);
         if self.failed.is_some() && message.get_msg_type() == MessageType::MsgSnapshot {
             return Ok(());
         }
@@ -290,8 +292,8 @@ impl<S: NodeStorage, W> Node<S, W> {
             }
             Verdict::Step => {}
         }
-        if self.leads() && losses::is_admission(&message) {
-            losses::believe(&mut self.raw.raft, &message);
+        if self.leads() && losses::is_report(&message) {
+            losses::rewind_progress(&mut self.raw.raft, &message);
             return Ok(());
         }
         let is_snapshot = message.get_msg_type() == MessageType::MsgSnapshot;
@@ -303,12 +305,12 @@ impl<S: NodeStorage, W> Node<S, W> {
         }
         // A snapshot stands alone in its ready: what follows it comes after the switch.
         if is_snapshot && self.raw.has_ready() {
-            self.take_ready(now)?;
+            self.handle_ready(now)?;
         }
         // Its term is news that must be durable first; then another heartbeat comes.
         if is_lost && self.is_term_durable() {
             self.outputs
-                .extend(losses::admission(&self.raw.raft).map(|told| Output::Send(vec![told])));
+                .extend(losses::report(&self.raw.raft).map(|told| Output::Send(vec![told])));
         }
         Ok(())
     }
@@ -393,13 +395,13 @@ impl<S: NodeStorage, W> Node<S, W> {
         if !self.leads() {
             self.catching_up.clear();
         }
-        let (prs, heard) = (self.raw.raft.prs(), &self.heard);
+        let (prs, contact) = (self.raw.raft.prs(), &self.last_contact);
         let (spare, catching_up) = (self.catching_up.spare_bytes, &mut self.catching_up);
         let needed = |near| {
             catching_up.look(near, |node| {
                 let progress = prs.get(node)?;
-                let active = progress.recent_active || heard.has(node);
-                Some(Seen { matched: progress.matched, active })
+                let active = contact.is_active(node, progress);
+                Some(PeerProgress { matched: progress.matched, active })
             })
         };
         let cut = truncation::cut(&self.raw.raft, &self.config, self.flushed, spare, needed);
