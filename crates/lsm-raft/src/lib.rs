@@ -10,25 +10,27 @@
 //!
 //! **Requests and answers**
 //! * [`command`] encodes what is proposed. A [`Reply`] is an [`Outcome`] of the state machine or
-//!   a [`Refusal`] before it. [`StateReader`] reads the state; [`SESSIONS_MAX`] sessions are
-//!   remembered.
+//!   a [`Refusal`] before it. [`StateReader`] reads the state.
 //!
 //! **Members**
 //! * [`Members`] are all nodes, each a [`Member`] with its [`Role`]; a [`Change`] is one step of a
-//!   membership change, and [`encode_changes`] its form in the log. [`Origin`] tells groups of one
+//!   membership change. [`Origin`] tells groups of one
 //!   name apart. [`Identity`] is whose folder it is.
 //!
 //! **Snapshots**
 //! * [`Outgoing`] reads the state of a node in [`Pieces`] for one that is far behind, which
 //!   collects them in [`Incoming`] until they are [`Staged`]. [`Header`] and [`SnapshotFile`]
 //!   describe it.
-//!
-//! **The parts of a node**, for simulations and tests that drive them step by step
-//! * [`Node`] decides: an [`Input`] gives an [`Output`], such as [`Persist`] and [`Apply`]. It writes
-//!   nothing, and has neither clock nor threads. [`NodeStorage`] is what it reads;
-//!   [`GroupStorage`] with its [`SnapshotSlot`] is the real one.
-//! * [`LogStore`] keeps the log and [`LogWriter`] writes it; [`StateMachine`] applies it.
-//! * [`Stepper`] runs a whole node by hand.
+
+#![cfg_attr(
+    not(feature = "testkit"),
+    allow(
+        dead_code,
+        unreachable_pub,
+        unused_imports,
+        reason = "the parts that only tests drive by hand"
+    )
+)]
 
 pub mod command;
 mod config;
@@ -60,24 +62,27 @@ pub use transport::Transport;
 
 // Requests and answers.
 pub use outcome::{Outcome, Refusal, Reply};
-pub use state_machine::{Checked, HashJob, SESSIONS_MAX, StateReader};
+pub use state_machine::StateReader;
 
 // Members.
 pub use identity::{CLUSTER_LEN_MAX, Identity};
-pub use members::{
-    ADDRESS_LEN_MAX, Change, MEMBERS_MAX, Member, Members, Origin, Role, decode_changes,
-    encode_changes,
-};
+pub use members::{ADDRESS_LEN_MAX, Change, MEMBERS_MAX, Member, Members, Origin, Role};
 
 // Snapshots.
 pub use snapshot::{
     FILES_MAX, Header, Incoming, Outgoing, PIECE_BYTES_MAX, Piece, Pieces, SnapshotFile, Staged,
 };
-pub use storage::snapshot_message;
 
-// The parts of a node.
+// The parts of a node, for simulations and tests that drive them step by step: see `testkit`.
+#[cfg(feature = "testkit")]
 pub use log_store::{LogOptions, LogStore, LogWriter};
+#[cfg(feature = "testkit")]
+pub use members::{decode_changes, encode_changes};
+#[cfg(feature = "testkit")]
 pub use node::{Apply, Input, Node, NodeStorage, Output, Persist, Restore, Wants};
+#[cfg(feature = "testkit")]
 pub use runtime::{Opened, Stepper};
-pub use state_machine::{StateMachine, StateOptions};
-pub use storage::{GroupStorage, SnapshotSlot};
+#[cfg(feature = "testkit")]
+pub use state_machine::{Checked, HashJob, SESSIONS_MAX, StateMachine, StateOptions};
+#[cfg(feature = "testkit")]
+pub use storage::{GroupStorage, SnapshotSlot, snapshot_message};

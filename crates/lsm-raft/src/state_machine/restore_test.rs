@@ -184,8 +184,12 @@ fn after_a_failed_switch_only_the_disk_knows() {
         let fs = FaultFs::new(Arc::new(in_memory()));
         let mut receiver = founder(&fs, 1);
         let staged = send(&outgoing, &receiver).unwrap();
-        let suffix = if op == Op::SyncDir { DIR } else { "state/CURRENT.new" };
-        fs.inject(Fault::error(op, std::io::ErrorKind::Other).on(suffix));
+        let fault = Fault::error(op, std::io::ErrorKind::Other);
+        // The second sync of the folder is the one behind the rename.
+        fs.inject(match op {
+            Op::SyncDir => fault.on(DIR).after(1),
+            _ => fault.on("state/CURRENT.new"),
+        });
         restore(&mut receiver, staged).unwrap_err();
         assert!(receiver.apply(&log.entries, &log.conf).is_err(), "{op:?}");
         drop(receiver);
