@@ -7,6 +7,8 @@
 use std::cmp::Ordering;
 use std::fmt;
 
+use xxhash_rust::xxh3::xxh3_64;
+
 /// A position in the write order of a database. Every put and delete gets the next one; zero
 /// is before the first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -106,6 +108,38 @@ impl fmt::Debug for Tag {
 #[inline]
 pub(crate) fn compare(a: (&[u8], Tag), b: (&[u8], Tag)) -> Ordering {
     a.0.cmp(b.0).then_with(|| b.1.cmp(&a.1))
+}
+
+/// The number of a keyspace within its database; never used twice. Zero is the default one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyspaceId(pub(crate) u32);
+
+impl KeyspaceId {
+    /// The keyspace that `Db` itself reads and writes.
+    pub(crate) const DEFAULT: Self = Self(0);
+
+    /// The number.
+    pub fn get(self) -> u32 {
+        self.0
+    }
+}
+
+impl fmt::Display for KeyspaceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A hash of a user key, computed once a lookup and used by every filter it meets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct KeyHash(pub(crate) u64);
+
+impl KeyHash {
+    /// Part of the file format: filters on disk depend on it.
+    #[inline]
+    pub(crate) fn of(key: &[u8]) -> Self {
+        Self(xxh3_64(key))
+    }
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::edit::{Edit, KeyspaceEdit};
 use super::obsolete::ObsoleteFiles;
 use super::table_file::TableFile;
-use super::table_meta::TableMeta;
+use super::table_file::TableMeta;
 use super::version::Version;
 use crate::key::{KeyspaceId, SeqNo};
 use lsm_log::error::{Error, Result};

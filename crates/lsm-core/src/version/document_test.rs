@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::edit::{Edit, KeyspaceEdit, LEVEL_MAX, TAG_OPTIONAL};
 use super::manifest::{CURRENT_LEN_MAX, MANIFEST, Manifest, encode_current};
-use super::table_meta::TableMeta;
+use super::table_file::TableMeta;
 use super::table_salt;
 use crate::key::{KeyspaceId, SeqNo};
 use crate::sstable::Shadowed;

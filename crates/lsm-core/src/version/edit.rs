@@ -9,7 +9,7 @@
 
 use std::collections::HashMap;
 
-use super::table_meta::TableMeta;
+use super::table_file::TableMeta;
 use crate::key::{KeyspaceId, SEQ_MAX, SeqNo};
 use crate::options::{KEY_LEN_MAX, KEYSPACE_NAME_LEN_MAX};
 use crate::sstable::Shadowed;

@@ -10,7 +10,6 @@ mod manifest;
 mod obsolete;
 mod set;
 mod table_file;
-mod table_meta;
 #[allow(clippy::module_inception, reason = "the file is about versions")]
 mod version;
 
@@ -18,6 +17,5 @@ pub(crate) use catalog::{Catalog, KeyspaceState, table_salt};
 pub(crate) use edit::{Edit, KeyspaceEdit};
 pub(crate) use manifest::Manifest;
 pub(crate) use set::{SNAPSHOT_PIECE_BYTES, VersionSet};
-pub(crate) use table_file::TableFile;
-pub(crate) use table_meta::TableMeta;
+pub(crate) use table_file::{TableFile, TableMeta};
 pub(crate) use version::{LEVELS, Version};

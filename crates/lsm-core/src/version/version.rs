@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::table_file::TableFile;
-use super::table_meta::TableMeta;
+use super::table_file::TableMeta;
 use crate::key::KeyRange;
 use lsm_log::error::{Error, Result};
 use lsm_log::file_name::FileNumber;

@@ -2,7 +2,10 @@
 //! that it goes on in, and files kept to be recycled.
 //!
 //! Leaves to others: what records mean, which segments are still needed, and who makes the next
-//! one (see [`SegmentJob`]).
+//! one. Its zeros and their sync take as long as hundreds of appends, which would all wait: so the
+//! owner takes a [`SegmentJob`] out of the log ahead of need, has it run anywhere, and leaves a
+//! [`SegmentPromise`], which is waited for when the log goes on. After a crash a segment made ahead
+//! is one that was never started: the next open removes it.
 //!
 //! Invariants:
 //! * Segments are entered in the order of their numbers.
@@ -11,13 +14,14 @@
 //! Threads: one owner, which may append under a lock. Others wait in the [`Syncer`].
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::ahead::{Ahead, SegmentJob, SegmentPromise};
 use super::nonce::Nonce;
 use super::record::{HEADER_LEN, Lsn};
-use super::segment::Segment;
+use super::segment::{Segment, prepare};
+use super::segment_state::segment_path;
 use super::syncer::Syncer;
 use super::writer::{WriteMode, Writer};
 use crate::error::Result;
@@ -262,6 +266,57 @@ impl Log {
     /// Keeps the file of a segment that was given up, to be recycled.
     pub fn keep_spare(&mut self, number: FileNumber) {
         self.spares.push(number);
+    }
+}
+
+/// A segment to be made.
+#[derive(Debug)]
+pub struct SegmentJob {
+    fs: Arc<dyn Fs>,
+    dir: PathBuf,
+    /// The number that its name will have.
+    pub number: FileNumber,
+    nonce: Nonce,
+    bytes: u64,
+    /// Whose file is used again.
+    pub recycled: Option<FileNumber>,
+    zero: bool,
+}
+
+impl SegmentJob {
+    /// Where it will be.
+    pub fn path(&self) -> PathBuf {
+        segment_path(&self.dir, self.number)
+    }
+
+    /// Makes the segment, durable when it returns.
+    ///
+    /// # Errors
+    ///
+    /// As of [`prepare`].
+    pub fn run(self) -> Result<Segment> {
+        let Self { fs, dir, number, nonce, bytes, recycled, zero } = self;
+        prepare(&*fs, &dir, number, nonce, bytes, recycled, zero)
+    }
+
+    /// Makes the segment now, in this thread.
+    pub fn at_once(self) -> SegmentPromise {
+        let made = self.run();
+        Box::new(|| made)
+    }
+}
+
+/// Waits for a segment. A promise that is dropped must leave nobody behind who still makes the
+/// segment.
+pub type SegmentPromise = Box<dyn FnOnce() -> Result<Segment> + Send>;
+
+/// The promise of a segment with this number, or none.
+#[derive(Default)]
+struct Ahead(Option<(FileNumber, SegmentPromise)>);
+
+impl fmt::Debug for Ahead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Ahead").field(&self.0.as_ref().map(|(number, _)| number)).finish()
     }
 }
 

@@ -23,7 +23,6 @@
 //! Threads: one writer, under the caller's lock; any number of threads wait for durability
 //! in [`Syncer`]. No lock is held over I/O.
 
-mod ahead;
 #[cfg(test)]
 mod damage_test;
 mod log;
@@ -40,8 +39,7 @@ mod syncer;
 mod test_log;
 mod writer;
 
-pub use ahead::{SegmentJob, SegmentPromise};
-pub use log::{FullSegment, Log, LogConfig};
+pub use log::{FullSegment, Log, LogConfig, SegmentJob, SegmentPromise};
 pub use nonce::{FoundNonce, Nonce, Nonces};
 pub use reader::{
     Damage, LogRecord, Replayed, SegmentInfo, StartedSegment, read_whole, replay, replay_to_damage,
