@@ -1,10 +1,8 @@
-//! What the process exits with. Scripts and supervisors act on it.
+//! What nodes exit with; commands have `lsm_admin::Failure::exit_code`. Scripts and supervisors act
+//! on it.
 
-/// A node or a local cluster: it could not start, or could not go on. A command: the answer is
-/// no.
+/// A node or a local cluster: it could not start, or could not go on.
 pub(crate) const FAILED: u8 = 1;
-/// A command: there is no answer, or not from all that were asked.
-pub(crate) const NO_ANSWER: u8 = 2;
 /// A node: it cannot be started like this, and somebody has to change that first. The parser of
 /// flags exits with the same.
 pub(crate) const SETTINGS: u8 = 2;

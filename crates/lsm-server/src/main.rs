@@ -1,6 +1,5 @@
-//! One binary: a node of the cluster, or five of them on one machine.
+//! One binary: a node of the cluster, five of them on one machine, and the commands for operators.
 
-mod admin;
 mod admission;
 mod coalesce;
 mod config;
@@ -28,7 +27,6 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::admin::AdminCommand;
 use crate::config::{Settings, StartArgs};
 use crate::local::LocalArgs;
 
@@ -57,14 +55,16 @@ enum Command {
     /// Runs a whole cluster on this machine, for trying it out
     Local(LocalArgs),
     #[command(flatten)]
-    Admin(AdminCommand),
+    Admin(lsm_admin::Command),
 }
 
 fn main() -> ExitCode {
     let ended = match Cli::parse().command {
         Command::Start(args) => start(*args),
         Command::Local(args) => local::run(&args).map_err(|message| (message, exit::FAILED)),
-        Command::Admin(command) => admin::run(&command),
+        Command::Admin(command) => {
+            lsm_admin::run(&command).map_err(|failure| (failure.to_string(), failure.exit_code()))
+        }
     };
     let Err((message, code)) = ended else { return ExitCode::SUCCESS };
     // Not a panic, as eprintln! would: there may be nobody who reads it.

@@ -19,11 +19,12 @@ const SILENCE_MAX: Duration = Duration::from_secs(150);
 const MEMORY_MAX: u32 = 12 << 20;
 
 /// Crates whose tests run a crate in earnest, beside its own.
-const TESTED_BESIDE: [(&str, &str); 4] = [
+const TESTED_BESIDE: [(&str, &str); 5] = [
     ("lsm-log", "lsm-core"),
     ("lsm-proto", "lsm-client"),
     ("lsm-raft", "lsm-server"),
     ("lsm-client", "lsm-server"),
+    ("lsm-admin", "lsm-server"),
 ];
 /// Compiles the examples anew, and finds nothing by it.
 const LEFT_OUT: &str = "examples";

@@ -80,13 +80,27 @@ lsm-client              never lsm_log lsm_core lsm_raft
     tls.rs          L0
     error.rs        L0
 
+lsm-args
+    pem.rs          L0
+    units.rs        L0
+
+lsm-admin               never lsm_log lsm_core lsm_raft
+    command.rs      L3
+    storage.rs      L2
+    load.rs         L2
+    status.rs       L1
+    group.rs        L1
+    keys.rs         L1
+    to.rs           L1
+    failure.rs      L0
+    escape.rs       L0
+
 lsm-server
     node.rs         L4
     sim/            L4
     service/        L3
     peer/           L2
     local/          L2
-    admin/          L2
     admission/      L2
     convert.rs      L1
     framing.rs      L1

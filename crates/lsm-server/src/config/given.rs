@@ -3,11 +3,11 @@
 
 use std::path::{Path, PathBuf};
 
+use lsm_args::{Bytes, Time};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::error::Error;
 use super::nodes::{Address, Listen};
-use super::units::{Bytes, Time};
 
 /// Runs one node of a cluster.
 #[derive(Clone, Debug, clap::Args)]

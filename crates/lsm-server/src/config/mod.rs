@@ -13,10 +13,7 @@ mod given;
 mod nodes;
 mod settings;
 mod tls;
-mod units;
 
 pub(crate) use given::{LogFormat, StartArgs};
 pub(crate) use nodes::Address;
 pub(crate) use settings::{Log, Settings};
-pub(crate) use tls::read_pem;
-pub(crate) use units::Time;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lsm_args::{Bytes, Time};
 use lsm_core::{Compression as Packing, Options};
 use lsm_raft::{Config, Members};
 
@@ -13,7 +14,6 @@ use super::filter;
 use super::given::{Compression, Given, LogFormat, StartArgs, address};
 use super::nodes::{Address, Listen, parse_members};
 use super::tls::tls;
-use super::units::{Bytes, Time};
 use crate::limits::{BATCH_BYTES_MOST, Limits};
 use crate::tls::Tls;
 

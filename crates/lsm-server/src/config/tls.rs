@@ -1,18 +1,14 @@
 //! The files with the certificates of a node.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
+use lsm_args::read_pem;
 use rustls::pki_types::UnixTime;
 
 use super::error::Error;
 use super::given::Given;
 use super::nodes::Address;
 use crate::tls::{Part, Pem, Tls};
-
-/// Longest file of certificates or a key, in bytes: a chain has a few thousand.
-const PEM_BYTES_MAX: u64 = 1 << 20;
 
 /// The certificates that were given, if any were, for a node that others reach at these
 /// addresses.
@@ -66,25 +62,6 @@ fn paths(given: &Given, client_auth: bool) -> Result<Option<[&Path; 3]>, Error> 
             format!("there is no CA that clients' certificates could be checked against; {reason}"),
         )),
         None => Ok(None),
-    }
-}
-
-/// Reads a file that should hold PEM.
-///
-/// # Errors
-///
-/// The operating system's, or that the file is too long to be one.
-#[expect(clippy::disallowed_methods, reason = "settings are read before there is an engine")]
-pub(crate) fn read_pem(path: &Path) -> Result<Vec<u8>, String> {
-    let mut bytes = Vec::new();
-    let read =
-        File::open(path).and_then(|file| file.take(PEM_BYTES_MAX + 1).read_to_end(&mut bytes));
-    match read {
-        Ok(read) if read as u64 > PEM_BYTES_MAX => {
-            Err(format!("it has more than {PEM_BYTES_MAX} bytes; that is no certificate or key"))
-        }
-        Ok(_) => Ok(bytes),
-        Err(error) => Err(error.to_string()),
     }
 }
 

@@ -11,7 +11,7 @@ const BYTE_UNITS: [(&str, u64); 5] =
 
 /// A number of bytes: `1048576`, `1MiB`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Bytes(pub(crate) u64);
+pub struct Bytes(pub u64);
 
 impl FromStr for Bytes {
     type Err = String;
@@ -43,10 +43,11 @@ impl fmt::Display for Bytes {
 /// A span of time: `250ms`, `10s`, `2m`. The unit is never left out: a bare number would be
 /// taken for seconds by one reader and for milliseconds by the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Time(pub(crate) Duration);
+pub struct Time(pub Duration);
 
 impl Time {
-    pub(crate) const fn millis(millis: u64) -> Self {
+    /// So many milliseconds.
+    pub const fn millis(millis: u64) -> Self {
         Self(Duration::from_millis(millis))
     }
 }

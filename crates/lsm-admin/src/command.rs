@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use lsm_client::Scan;
 
-use super::failure::Failure;
-use super::keys::{self, Escapes, Form, Value};
-use super::load::load;
-use super::storage::StorageCommand;
-use super::to::To;
-use super::{group, status};
+use crate::failure::Failure;
+use crate::keys::{self, Escapes, Form, Value};
+use crate::load::load;
+use crate::storage::StorageCommand;
+use crate::to::To;
+use crate::{group, status};
 
 /// Longest wait for an answer, unless told otherwise.
 const TIME: Duration = Duration::from_secs(10);
@@ -23,7 +23,8 @@ const HASH_TIME: Duration = Duration::from_secs(600);
 
 /// A command to a running cluster.
 #[derive(Clone, Debug, clap::Subcommand)]
-pub(crate) enum AdminCommand {
+#[expect(missing_docs, reason = "what is flattened is described by its type")]
+pub enum Command {
     /// What each of the nodes knows of the group and of its log
     Status {
         #[command(flatten)]
@@ -157,19 +158,20 @@ fn parse_limit(text: &str) -> Result<u64, String> {
     limit.ok_or_else(|| "write a number from 1 up; without --limit all are printed".to_owned())
 }
 
-/// Runs one command. Returns why it did not do what it should, and what to exit with: 1 if the
-/// answer is no (there is no such key, the hashes differ), 2 if there is no answer, or not from
-/// all that were asked.
-pub(crate) fn run(command: &AdminCommand) -> Result<(), (String, u8)> {
+/// Runs one command, and prints what it says.
+///
+/// # Errors
+///
+/// Why it did not do what it should. That whoever read the output has seen enough is none.
+pub fn run(command: &Command) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let ended = match runtime {
-        Ok(runtime) => runtime.block_on(command.run(&mut io::stdout())),
-        Err(error) => Err(Failure::System(error)),
-    };
-    ended.or_else(|failure| failure.told().map_or(Ok(()), Err))
+    match runtime.map_err(Failure::System)?.block_on(command.run(&mut io::stdout())) {
+        Err(failure) if failure.is_unheard() => Ok(()),
+        ended => ended,
+    }
 }
 
-impl AdminCommand {
+impl Command {
     async fn run(&self, out: &mut impl Write) -> Result<(), Failure> {
         match self {
             Self::Status { to } => {

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use lsm_client::{NodeClient, StorageStats};
 
-use super::failure::Failure;
-use super::keys::Escapes;
-use super::to::To;
+use crate::failure::Failure;
+use crate::keys::Escapes;
+use crate::to::To;
 
 /// Longest wait for an answer, and for a compaction, unless told otherwise.
 const TIME: Duration = Duration::from_secs(10);
@@ -17,7 +17,8 @@ const COMPACT_TIME: Duration = Duration::from_secs(600);
 
 /// A command to the engines of the nodes that `--to` names.
 #[derive(Clone, Debug, clap::Subcommand)]
-pub(crate) enum StorageCommand {
+#[expect(missing_docs, reason = "what is flattened is described by its type")]
+pub enum StorageCommand {
     /// Turns what is in memory into tables
     Flush {
         #[command(flatten)]
@@ -50,7 +51,7 @@ pub(crate) enum StorageCommand {
 
 impl StorageCommand {
     /// One node after the other: what a compaction costs is not asked of all at once.
-    pub(super) async fn run(&self, out: &mut impl Write) -> Result<(), Failure> {
+    pub(crate) async fn run(&self, out: &mut impl Write) -> Result<(), Failure> {
         let (to, time) = match self {
             Self::Flush { to } | Self::Levels { to } | Self::Stats { to } => (to, TIME),
             Self::Compact { to, .. } => (to, COMPACT_TIME),

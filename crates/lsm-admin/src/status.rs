@@ -7,13 +7,13 @@ use std::time::Duration;
 use lsm_client::{Client, Member, Progress, Role, Status};
 use tokio::task::JoinSet;
 
-use super::failure::Failure;
+use crate::failure::Failure;
 
 /// What a node said at an address, or why it said nothing.
 type Answers = BTreeMap<String, Result<Status, lsm_client::Error>>;
 
 /// Asks every node that is known; one that does not answer is part of the answer.
-pub(super) async fn print_status(
+pub(crate) async fn print_status(
     out: &mut impl Write,
     client: &Client,
     time: Duration,

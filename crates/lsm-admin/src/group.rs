@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use lsm_client::{Client, ErrorKind, Member, Role};
 
-use super::failure::Failure;
+use crate::failure::Failure;
 
 /// How long a leader is looked for before a node is asked what it knows by itself.
 const LEADER_TIME_MAX: Duration = Duration::from_secs(4);
 
 /// Prints the members; those that some node knows of if nobody leads.
-pub(super) async fn print_known_members(
+pub(crate) async fn print_known_members(
     out: &mut impl Write,
     client: &Client,
     time: Duration,
@@ -33,7 +33,7 @@ pub(super) async fn print_known_members(
     Ok(())
 }
 
-pub(super) fn print_members(out: &mut impl Write, members: &[Member]) -> Result<(), Failure> {
+pub(crate) fn print_members(out: &mut impl Write, members: &[Member]) -> Result<(), Failure> {
     writeln!(out, "node  role     nodes                  clients")?;
     for member in members {
         let role = if member.role() == Role::Voter { "voter" } else { "learner" };
@@ -43,7 +43,7 @@ pub(super) fn print_members(out: &mut impl Write, members: &[Member]) -> Result<
     Ok(())
 }
 
-pub(super) async fn print_hashes(out: &mut impl Write, client: &Client) -> Result<(), Failure> {
+pub(crate) async fn print_hashes(out: &mut impl Write, client: &Client) -> Result<(), Failure> {
     let check = client.hash_check().await?;
     writeln!(out, "at index {}", check.index)?;
     for hash in &check.hashes {

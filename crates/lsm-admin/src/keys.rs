@@ -8,24 +8,24 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use lsm_client::ScanStream;
 
-use super::escape::{escape, unescape};
-use super::failure::Failure;
+use crate::escape::{escape, unescape};
+use crate::failure::Failure;
 
 /// Longest value that is read: no node can be set to take a longer one.
-pub(super) const VALUE_BYTES_MAX: u64 = 64 << 20;
+pub(crate) const VALUE_BYTES_MAX: u64 = 64 << 20;
 
 /// How keys and values are written on the command line.
 #[derive(Clone, Copy, Debug, clap::Args)]
-pub(crate) struct Escapes {
+pub struct Escapes {
     /// Keys and values are written as `scan` prints them: \n, \r, \t, \\ and \xHH stand for
     /// bytes. Without, they are taken as they are
     #[arg(long)]
-    pub(super) escaped: bool,
+    pub(crate) escaped: bool,
 }
 
 impl Escapes {
     /// The bytes of an argument.
-    pub(super) fn bytes(self, argument: &OsStr) -> Result<Vec<u8>, Failure> {
+    pub(crate) fn bytes(self, argument: &OsStr) -> Result<Vec<u8>, Failure> {
         // On Unix, as they were given.
         let bytes = argument.as_encoded_bytes();
         if !self.escaped {
@@ -39,7 +39,7 @@ impl Escapes {
 /// The value of a put.
 #[derive(Clone, Debug, clap::Args)]
 #[group(required = true, multiple = false)]
-pub(crate) struct Value {
+pub struct Value {
     /// The value; `-` reads it from standard input, to the end and as it is
     value: Option<OsString>,
     /// Reads the value from a file, as it is
@@ -49,7 +49,7 @@ pub(crate) struct Value {
 
 impl Value {
     #[expect(clippy::disallowed_methods, reason = "a command has no engine")]
-    pub(super) fn read(&self, escapes: Escapes) -> Result<Vec<u8>, Failure> {
+    pub(crate) fn read(&self, escapes: Escapes) -> Result<Vec<u8>, Failure> {
         let (name, read) = match (&self.value, &self.file) {
             (_, Some(path)) => (path.as_path(), File::open(path).and_then(read)),
             (Some(value), None) if value == "-" => {
@@ -76,7 +76,7 @@ fn read(from: impl Read) -> std::io::Result<Vec<u8>> {
 
 /// How a value is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
+pub(crate) enum Form {
     /// Nothing before or behind it.
     Raw,
     /// A line's end behind it.
@@ -86,7 +86,7 @@ pub(super) enum Form {
 }
 
 /// Prints the value of a key.
-pub(super) fn print_value(
+pub(crate) fn print_value(
     out: &mut impl Write,
     value: Option<Bytes>,
     form: Form,
@@ -101,7 +101,7 @@ pub(super) fn print_value(
 }
 
 /// Prints so many entries, or all, one a line. Returns whether there are more.
-pub(super) async fn print_entries(
+pub(crate) async fn print_entries(
     out: &mut impl Write,
     mut entries: ScanStream,
     limit: Option<u64>,

@@ -13,7 +13,7 @@
 use std::fmt::Write;
 
 /// The bytes as text.
-pub(super) fn escape(bytes: &[u8]) -> String {
+pub(crate) fn escape(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         for c in chunk.valid().chars() {
@@ -48,7 +48,7 @@ fn push_hex(text: &mut String, bytes: &[u8]) {
 /// # Errors
 ///
 /// A sentence about a backslash that nothing known follows.
-pub(super) fn unescape(text: &[u8]) -> Result<Vec<u8>, String> {
+pub(crate) fn unescape(text: &[u8]) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text;
     while let Some((&byte, behind)) = rest.split_first() {

@@ -4,9 +4,9 @@ use std::io::{BufRead, Read};
 
 use lsm_client::{Batch, Client};
 
-use super::escape::unescape;
-use super::failure::Failure;
-use super::keys::VALUE_BYTES_MAX;
+use crate::escape::unescape;
+use crate::failure::Failure;
+use crate::keys::VALUE_BYTES_MAX;
 
 /// A batch is sent once it holds so much: far less than any cluster takes unless it was told to
 /// take little.
@@ -26,7 +26,7 @@ struct Lines<R> {
 
 /// Puts the entries of all lines; returns how many. They are put in order, some at a time: if
 /// it fails, those of the lines before were put.
-pub(super) async fn load(from: impl BufRead, client: &Client) -> Result<u64, Failure> {
+pub(crate) async fn load(from: impl BufRead, client: &Client) -> Result<u64, Failure> {
     let mut lines = Lines { from, number: 0 };
     let (mut batch, mut bytes) = (Batch::new(), 0);
     loop {

@@ -6,10 +6,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use lsm_args::{Time, read_pem};
 use lsm_client::{Client, ClientOptions, NodeClient, Tls};
 
-use super::failure::Failure;
-use crate::config::{Time, read_pem};
+use crate::failure::Failure;
 
 /// How long a node is looked for that answers, unless told otherwise; and how long where nothing
 /// listens.
@@ -18,7 +18,7 @@ const OPEN_TIME_FIRST: Duration = Duration::from_secs(1);
 
 /// Where to find the cluster.
 #[derive(Clone, Debug, clap::Args)]
-pub(crate) struct To {
+pub struct To {
     /// One node or several, with commas between; the others are learned from it
     #[arg(
         long,
@@ -45,27 +45,27 @@ pub(crate) struct To {
 
 impl To {
     /// The nodes that were named.
-    pub(super) fn nodes(&self) -> &[String] {
+    pub(crate) fn nodes(&self) -> &[String] {
         &self.to
     }
 
     /// How long to wait if nothing else was said.
-    pub(super) fn time_or(&self, time: Duration) -> Duration {
+    pub(crate) fn time_or(&self, time: Duration) -> Duration {
         self.timeout.map_or(time, |given| given.0)
     }
 
     /// A client whose calls take no longer than `time`, if nothing else was said.
-    pub(super) async fn connect(&self, time: Duration) -> Result<Client, Failure> {
+    pub(crate) async fn connect(&self, time: Duration) -> Result<Client, Failure> {
         self.open(&self.to, time).await
     }
 
     /// The node that was named first, in the same way.
-    pub(super) async fn first(&self, time: Duration) -> Result<NodeClient, Failure> {
+    pub(crate) async fn first(&self, time: Duration) -> Result<NodeClient, Failure> {
         self.node(&self.to[0], time).await
     }
 
     /// One node, in the same way.
-    pub(super) async fn node(&self, address: &str, time: Duration) -> Result<NodeClient, Failure> {
+    pub(crate) async fn node(&self, address: &str, time: Duration) -> Result<NodeClient, Failure> {
         let client = self.open(&[address.to_owned()], time).await?;
         Ok(client.node(address)?)
     }
