@@ -10,9 +10,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::sleep;
 
-use super::closed_loop::in_time;
 use super::data::Data;
-use super::target::Client;
+use super::target::{Client, in_time};
 
 /// Reads of one key until it counts as unreadable.
 const TRIES_MAX: u32 = 20;

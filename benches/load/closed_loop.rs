@@ -10,16 +10,14 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tonic::Status;
 
 use super::args::Mode;
 use super::check::{Checked, Ledger};
 use super::data::Data;
-use super::target::{Client, Connection, Target};
+use super::target::{Client, Connection, Target, in_time};
 
-/// For one answer.
-const ANSWER_TIME: Duration = Duration::from_secs(10);
 /// After a request that failed, so that a cluster without a leader is not flooded.
 const FAILED_PAUSE: Duration = Duration::from_millis(20);
 /// Clients that write the keys which gets are to find.
@@ -142,9 +140,10 @@ async fn clients<T: Target>(
 ) -> Result<Vec<T::Client>, String> {
     let mut opened = Vec::new();
     for connection in connections.iter().cycle().take(count as usize) {
-        let client = timeout(ANSWER_TIME, T::client(connection.clone(), sessions)).await;
-        let client = client.map_err(|_| format!("{}: a client cannot begin in time", T::NAME))?;
-        opened.push(client.map_err(|status| format!("{}: {}", T::NAME, kind(&status)))?);
+        let client = in_time(T::client(connection.clone(), sessions)).await;
+        let client = client
+            .map_err(|status| format!("{}: a client cannot begin: {}", T::NAME, kind(&status)))?;
+        opened.push(client);
     }
     Ok(opened)
 }
@@ -226,16 +225,6 @@ pub(crate) async fn fill<T: Target>(
         filled.map_err(|status| format!("{}: while filling: {}", T::NAME, kind(&status)))?;
     }
     Ok(())
-}
-
-/// Waits for an answer, but not for ever.
-pub(crate) async fn in_time<A>(
-    answer: impl Future<Output = Result<A, Status>>,
-) -> Result<A, Status> {
-    match timeout(ANSWER_TIME, answer).await {
-        Ok(answer) => answer,
-        Err(_) => Err(Status::deadline_exceeded("no answer in time")),
-    }
 }
 
 /// What errors are counted by.

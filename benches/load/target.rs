@@ -3,18 +3,22 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use h2::client::{Builder, ResponseFuture, SendRequest};
 use http::{Method, Request, Uri};
 use prost::Message;
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tonic::{Code, Status};
 
 use super::coalesce::CoalescingStream;
 
 /// Bytes of answers on their way, on a stream and on the connection.
 const WINDOW_BYTES: u32 = 4 << 20;
+/// For one answer.
+const ANSWER_TIME: Duration = Duration::from_secs(10);
 /// In front of a message: whether it is packed, and its length.
 const FRAME_HEAD_LEN: usize = 5;
 
@@ -105,6 +109,16 @@ pub(crate) trait Client: Send + Sized + 'static {
 
     /// Linearizable.
     fn get(&mut self, key: Bytes) -> impl Future<Output = Result<Option<Bytes>, Status>> + Send;
+}
+
+/// Waits for an answer, but not for ever.
+pub(crate) async fn in_time<A>(
+    answer: impl Future<Output = Result<A, Status>>,
+) -> Result<A, Status> {
+    match timeout(ANSWER_TIME, answer).await {
+        Ok(answer) => answer,
+        Err(_) => Err(Status::deadline_exceeded("no answer in time")),
+    }
 }
 
 /// Where a node of a cluster listens, as `host:port`.
