@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use bytes::Bytes;
 use http::Uri;
+use lsm_proto::rpc::Rpc;
 use lsm_proto::v1::{
     Consistency, GetRequest, GetResponse, OpenSessionRequest, OpenSessionResponse, PutRequest,
     PutResponse, Session, StatusRequest, StatusResponse,
@@ -38,7 +39,7 @@ impl Target for Lsm {
     }
 
     async fn standing(mut connection: Connection) -> Result<Standing, Status> {
-        let method = connection.method("/lsm.v1.ClusterService/Status");
+        let method = connection.method(StatusRequest::PATH);
         let status: StatusResponse = connection.call(method, &StatusRequest {}).await?;
         Ok(Standing { node: status.node, leader: status.leader })
     }
@@ -46,13 +47,13 @@ impl Target for Lsm {
     async fn client(mut connection: Connection, sessions: bool) -> Result<LsmClient, Status> {
         let mut session = None;
         if sessions {
-            let method = connection.method("/lsm.v1.SessionService/OpenSession");
+            let method = connection.method(OpenSessionRequest::PATH);
             let opened: OpenSessionResponse =
                 connection.call(method, &OpenSessionRequest {}).await?;
             session = Some(Session { id: opened.id, sequence: 0 });
         }
-        let put = connection.method("/lsm.v1.KVService/Put");
-        let get = connection.method("/lsm.v1.KVService/Get");
+        let put = connection.method(PutRequest::PATH);
+        let get = connection.method(GetRequest::PATH);
         Ok(LsmClient { connection, put, get, session })
     }
 }

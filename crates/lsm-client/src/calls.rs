@@ -21,9 +21,11 @@ use crate::failure::{Failure, Next};
 use crate::node::{self, Node, TryTime};
 use crate::options::ClientOptions;
 use crate::route::{Route, To};
-use crate::rpc::{Rpc, Write};
 use crate::sessions::{Lease, Permit, SESSIONS_MAX, Sessions};
-use lsm_proto::v1::{Header, MembersRequest, OpenSessionRequest, ScanRequest, ScanResponse};
+use lsm_proto::rpc::{Rpc, Write};
+use lsm_proto::v1::{
+    Header, MembersRequest, OpenSessionRequest, OpenSessionResponse, ScanRequest, ScanResponse,
+};
 
 /// The members are asked for again after so long, since all of them may be replaced in time.
 const MEMBERS_AGE_MAX: Duration = Duration::from_secs(60);
@@ -94,6 +96,26 @@ impl Ask for BeginScan<'_> {
 
     fn header((page, _): &Self::Answer) -> Option<&Header> {
         page.as_ref()?.header.as_ref()
+    }
+}
+
+/// A new session. One that nobody comes to use does no harm: the cluster forgets it.
+struct OpenSession;
+
+impl Ask for OpenSession {
+    type Answer = OpenSessionResponse;
+    const CHANGES: bool = false;
+
+    fn ask(
+        &self,
+        node: &Node,
+        time: TryTime,
+    ) -> impl Future<Output = Result<OpenSessionResponse, Status>> + Send {
+        node.call(OpenSessionRequest {}, time)
+    }
+
+    fn header(answer: &OpenSessionResponse) -> Option<&Header> {
+        answer.header.as_ref()
     }
 }
 
@@ -205,9 +227,8 @@ impl Shared {
         permit: Permit<'a>,
         attempts: &Attempts,
     ) -> Result<Lease<'a>> {
-        // If an answer is lost there is a session that nobody uses; the cluster forgets those.
         let mut opening = attempts.inner();
-        let answer = self.run(&OpenSessionRequest {}, &To::Leader, &mut opening).await?;
+        let answer = self.run(&OpenSession, &To::Leader, &mut opening).await?;
         Ok(permit.begin(answer.id))
     }
 

@@ -14,9 +14,9 @@ use crate::into_bytes::IntoBytes;
 use crate::node_client::NodeClient;
 use crate::options::{ClientOptions, validate_time};
 use crate::route::To;
-use crate::rpc::Rpc;
 use crate::scan::{Page, Scan};
 use crate::scan_stream::ScanStream;
+use lsm_proto::rpc::Rpc;
 use lsm_proto::v1::*;
 
 /// A client of one cluster.

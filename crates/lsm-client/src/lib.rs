@@ -35,7 +35,6 @@ mod node;
 mod node_client;
 mod options;
 mod route;
-mod rpc;
 mod scan;
 mod scan_stream;
 mod sessions;

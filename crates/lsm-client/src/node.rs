@@ -10,15 +10,14 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::{Instant, timeout_at};
 use tonic::client::Grpc;
-use tonic::codegen::http::uri::{Authority, PathAndQuery};
+use tonic::codegen::http::uri::Authority;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Request, Response, Status, Streaming};
-use tonic_prost::ProstCodec;
+use tonic::{Request, Status, Streaming};
 
 use crate::error::{Error, Result};
 use crate::options::ClientOptions;
-use crate::rpc::{Rpc, SCAN_STREAM_PATH};
+use lsm_proto::rpc::{self, Rpc};
 use lsm_proto::v1::{ScanRequest, ScanResponse};
 
 /// A connection on which nothing came for so long is asked whether it lives.
@@ -112,13 +111,7 @@ impl Node {
             Some(told) => drop(request.metadata_mut().insert("grpc-timeout", told)),
             None => request.set_timeout(time.until.saturating_duration_since(Instant::now())),
         }
-        let path = PathAndQuery::from_static(R::PATH);
-        let answer = async {
-            let mut grpc = self.grpc();
-            grpc.ready().await.map_err(|error| Status::from_error(error.into()))?;
-            grpc.unary(request, path, ProstCodec::<R, R::Answer>::default()).await
-        };
-        in_time(time.until, answer).await.map(Response::into_inner)
+        in_time(time.until, rpc::call(self.grpc(), request)).await
     }
 
     /// Begins a scan, and waits for its first page; none if there is none at all. The node is
@@ -128,13 +121,8 @@ impl Node {
         request: ScanRequest,
         until: Instant,
     ) -> Result<(Option<ScanResponse>, Streaming<ScanResponse>), Status> {
-        let path = PathAndQuery::from_static(SCAN_STREAM_PATH);
         let begin = async {
-            let mut grpc = self.grpc();
-            grpc.ready().await.map_err(|error| Status::from_error(error.into()))?;
-            let codec = ProstCodec::<ScanRequest, ScanResponse>::default();
-            let stream = grpc.server_streaming(Request::new(request), path, codec).await?;
-            let mut stream = stream.into_inner();
+            let mut stream = rpc::scan_stream(self.grpc(), Request::new(request)).await?;
             Ok((stream.message().await?, stream))
         };
         in_time(until, begin).await

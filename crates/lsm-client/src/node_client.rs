@@ -12,9 +12,9 @@ use crate::error::Result;
 use crate::into_bytes::IntoBytes;
 use crate::node::Node;
 use crate::route::To;
-use crate::rpc::Rpc;
 use crate::scan::Scan;
 use crate::scan_stream::ScanStream;
+use lsm_proto::rpc::Rpc;
 use lsm_proto::v1::*;
 
 /// One node, asked for itself; made by [`Client::node`](crate::Client::node). Requests go

@@ -56,6 +56,7 @@ lsm-raft                never std::fs lsm_client
     testkit/        any
 
 lsm-proto               never lsm_log lsm_core lsm_raft
+    rpc.rs          L2
     generated.rs    L1
     codec.rs        L1
     words.rs        L0
@@ -69,7 +70,6 @@ lsm-client              never lsm_log lsm_core lsm_raft
     route.rs        L2
     address_book.rs L1
     node.rs         L0
-    rpc.rs          L0
     sessions.rs     L0
     failure.rs      L0
     backoff.rs      L0

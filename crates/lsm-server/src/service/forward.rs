@@ -1,4 +1,4 @@
-//! Connections to the other nodes' client ports, and how each request travels over them.
+//! Connections to the other nodes' client ports.
 //!
 //! One connection a member (`line`), made when it is first needed; those of nodes that are no longer
 //! members, or have moved, are dropped when the next is asked for.
@@ -9,19 +9,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lsm_proto::v1::cluster_service_client::ClusterServiceClient;
-use lsm_proto::v1::kv_service_client::KvServiceClient;
-use lsm_proto::v1::session_service_client::SessionServiceClient;
-use lsm_proto::v1::{
-    AddLearnerRequest, BatchWriteRequest, BatchWriteResponse, ChangeResponse, DeleteRequest,
-    DeleteResponse, HashCheckRequest, HashCheckResponse, MembersRequest, MembersResponse,
-    OpenSessionRequest, OpenSessionResponse, PromoteRequest, PutRequest, PutResponse,
-    RemoveRequest, TransferLeadershipRequest, TransferLeadershipResponse,
-};
 use lsm_raft::Members;
 use parking_lot::Mutex;
-use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Request, Response, Status};
+use tonic::transport::Endpoint;
+use tonic::{Code, Status};
 
 use super::line::{Dialer, Line};
 use crate::convert;
@@ -101,53 +92,6 @@ impl Forward {
             .http2_keep_alive_interval(self.limits.keepalive_interval)
             .keep_alive_timeout(self.limits.keepalive_timeout))
     }
-}
-
-/// A request that can be passed on to another node.
-pub(super) trait ForwardedRpc: Send + Sized + 'static {
-    type Answer: Send;
-    /// Whether it may leave something behind.
-    const CHANGES: bool;
-
-    /// Sends it. Answers of more than `bytes_max` bytes are refused.
-    fn pass(
-        channel: Channel,
-        bytes_max: usize,
-        request: Request<Self>,
-    ) -> impl Future<Output = Result<Response<Self::Answer>, Status>> + Send;
-}
-
-macro_rules! forwarded_rpcs {
-    ($($request:ident -> $answer:ident: $client:ident.$method:ident, changes: $changes:literal;)*) => {
-        $(impl ForwardedRpc for $request {
-            type Answer = $answer;
-            const CHANGES: bool = $changes;
-
-            async fn pass(
-                channel: Channel,
-                bytes_max: usize,
-                request: Request<Self>,
-            ) -> Result<Response<$answer>, Status> {
-                let client = $client::new(channel);
-                let client = client.max_decoding_message_size(bytes_max);
-                client.max_encoding_message_size(bytes_max).$method(request).await
-            }
-        })*
-    };
-}
-
-forwarded_rpcs! {
-    PutRequest -> PutResponse: KvServiceClient.put, changes: true;
-    DeleteRequest -> DeleteResponse: KvServiceClient.delete, changes: true;
-    BatchWriteRequest -> BatchWriteResponse: KvServiceClient.batch_write, changes: true;
-    OpenSessionRequest -> OpenSessionResponse: SessionServiceClient.open_session, changes: true;
-    MembersRequest -> MembersResponse: ClusterServiceClient.members, changes: false;
-    AddLearnerRequest -> ChangeResponse: ClusterServiceClient.add_learner, changes: true;
-    PromoteRequest -> ChangeResponse: ClusterServiceClient.promote, changes: true;
-    RemoveRequest -> ChangeResponse: ClusterServiceClient.remove, changes: true;
-    TransferLeadershipRequest -> TransferLeadershipResponse:
-        ClusterServiceClient.transfer_leadership, changes: true;
-    HashCheckRequest -> HashCheckResponse: ClusterServiceClient.hash_check, changes: false;
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use lsm_core::Value;
 use lsm_proto::v1::kv_service_server::KvService;
 use lsm_proto::v1::{
     BatchWriteRequest, BatchWriteResponse, DeleteRequest, DeleteResponse, GetRequest, GetResponse,
-    Header, PutRequest, PutResponse, ScanRequest, ScanResponse,
+    PutRequest, PutResponse, ScanRequest, ScanResponse,
 };
 use lsm_raft::command::Op;
 use tonic::{Request, Response, Status};
@@ -82,10 +82,6 @@ impl Context {
 }
 
 impl LeaderCall for PutRequest {
-    fn may_repeat(&self) -> bool {
-        self.session.is_some()
-    }
-
     fn check(&self, limits: &Limits) -> Result<(), Status> {
         convert::session(self.session.as_ref())?;
         convert::check_put(&self.key, &self.value, limits)
@@ -100,17 +96,9 @@ impl LeaderCall for PutRequest {
         let index = context.write(convert::session(self.session.as_ref())?, ops).await?;
         Ok(PutResponse { header: Some(context.leader_header()), index })
     }
-
-    fn set_header(answer: &mut PutResponse, header: Header) {
-        answer.header = Some(header);
-    }
 }
 
 impl LeaderCall for DeleteRequest {
-    fn may_repeat(&self) -> bool {
-        self.session.is_some()
-    }
-
     fn check(&self, limits: &Limits) -> Result<(), Status> {
         convert::session(self.session.as_ref())?;
         convert::check_key(&self.key, limits)
@@ -125,17 +113,9 @@ impl LeaderCall for DeleteRequest {
         let index = context.write(convert::session(self.session.as_ref())?, ops).await?;
         Ok(DeleteResponse { header: Some(context.leader_header()), index })
     }
-
-    fn set_header(answer: &mut DeleteResponse, header: Header) {
-        answer.header = Some(header);
-    }
 }
 
 impl LeaderCall for BatchWriteRequest {
-    fn may_repeat(&self) -> bool {
-        self.session.is_some()
-    }
-
     fn check(&self, limits: &Limits) -> Result<(), Status> {
         convert::session(self.session.as_ref())?;
         convert::check_batch(&self.writes, limits)
@@ -149,9 +129,5 @@ impl LeaderCall for BatchWriteRequest {
         let ops = convert::ops(&self.writes);
         let index = context.write(convert::session(self.session.as_ref())?, ops).await?;
         Ok(BatchWriteResponse { header: Some(context.leader_header()), index })
-    }
-
-    fn set_header(answer: &mut BatchWriteResponse, header: Header) {
-        answer.header = Some(header);
     }
 }

@@ -3,15 +3,15 @@
 
 use std::time::Duration;
 
-use lsm_proto::v1::Header;
+use lsm_proto::rpc::{self, Rpc};
 use lsm_raft::command::{Command, Op, Session};
 use lsm_raft::{Outcome, Refusal, Room};
 use tokio::time::{sleep, timeout_at};
+use tonic::client::Grpc;
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
 use super::context::{Backoff, Context, RequestDeadline};
-use super::forward::ForwardedRpc;
 use crate::convert;
 use crate::limits::{Limits, MAINTENANCE_TIME_MAX};
 
@@ -54,14 +54,9 @@ impl From<Refusal> for ForwardError {
 }
 
 /// A request that only the leader serves.
-pub(super) trait LeaderCall: ForwardedRpc + Clone + Sync {
+pub(super) trait LeaderCall: Rpc {
     /// Whether it is an operator's, and takes as long as it takes.
     const IS_MAINTENANCE: bool = false;
-
-    /// Whether it does no harm to serve it twice.
-    fn may_repeat(&self) -> bool {
-        !Self::CHANGES
-    }
 
     /// Judges what can be judged anywhere.
     fn check(&self, _limits: &Limits) -> Result<(), Status> {
@@ -74,9 +69,6 @@ pub(super) trait LeaderCall: ForwardedRpc + Clone + Sync {
         context: &Context,
         asked: &RequestDeadline,
     ) -> impl Future<Output = Result<Self::Answer, ForwardError>> + Send;
-
-    /// Writes into the answer of another node who was asked here.
-    fn set_header(_answer: &mut Self::Answer, _header: Header) {}
 }
 
 impl Context {
@@ -121,7 +113,7 @@ impl Context {
                 Err(ForwardError::Final(status)) => return Err(status),
                 Err(ForwardError::Lost(why)) => {
                     tries.lost = Some(why);
-                    if !call.may_repeat() {
+                    if C::CHANGES && call.session().is_none() {
                         break;
                     }
                 }
@@ -170,6 +162,7 @@ impl Context {
         let answer = answer.map_err(|why| ForwardError::Lost(format!("node {leader} {why}")))?;
         match answer {
             Ok(mut answer) => {
+                // Of this node, which was asked.
                 C::set_header(&mut answer, self.header());
                 Ok(answer)
             }
@@ -228,5 +221,8 @@ async fn call_of<C: LeaderCall>(
     request: Request<C>,
 ) -> Result<C::Answer, Status> {
     let bytes_max = context.limits.message_bytes_max();
-    Ok(C::pass(channel, bytes_max, request).await?.into_inner())
+    let connection = Grpc::new(channel)
+        .max_decoding_message_size(bytes_max)
+        .max_encoding_message_size(bytes_max);
+    rpc::call(connection, request).await
 }

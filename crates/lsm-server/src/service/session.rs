@@ -1,7 +1,7 @@
 //! SessionService: what makes retries safe.
 
 use lsm_proto::v1::session_service_server::SessionService;
-use lsm_proto::v1::{Header, OpenSessionRequest, OpenSessionResponse};
+use lsm_proto::v1::{OpenSessionRequest, OpenSessionResponse};
 use lsm_raft::Outcome;
 use lsm_raft::command::Command;
 use tonic::{Request, Response, Status};
@@ -34,9 +34,5 @@ impl LeaderCall for OpenSessionRequest {
             }
             other => Err(convert::unexpected(&other).into()),
         }
-    }
-
-    fn set_header(answer: &mut OpenSessionResponse, header: Header) {
-        answer.header = Some(header);
     }
 }
