@@ -6,8 +6,8 @@
 pub mod fuzzing;
 #[path = "../../crates/lsm-server/src/peer/handshake.rs"]
 mod handshake;
-#[path = "../../crates/lsm-server/src/peer/hello.rs"]
-mod hello;
+#[path = "../../crates/lsm-server/src/peer/headers.rs"]
+mod headers;
 #[path = "../../crates/lsm-server/src/peer/refused.rs"]
 mod refused;
 #[path = "../../crates/lsm-server/src/peer/wire.rs"]
