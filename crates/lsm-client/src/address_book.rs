@@ -8,12 +8,12 @@
 
 use std::sync::Arc;
 
+use lsm_proto::v1::{Header, Member};
 use parking_lot::RwLock;
 
 use crate::error::{Error, Result};
 use crate::node::Node;
 use crate::options::ClientOptions;
-use lsm_proto::v1::{Header, Member};
 
 /// Nodes that a client knows; what comes beyond is not looked at.
 const NODES_MAX: usize = 256;

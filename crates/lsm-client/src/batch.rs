@@ -1,7 +1,8 @@
 //! Several changes that take effect together.
 
-use crate::into_bytes::IntoBytes;
 use lsm_proto::v1::{self, write};
+
+use crate::into_bytes::IntoBytes;
 
 /// Puts and deletes that take effect all or none, in order: a later one of the same key wins.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -10,6 +10,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use lsm_proto::rpc::{Rpc, Write};
+use lsm_proto::v1::{
+    Header, MembersRequest, OpenSessionRequest, OpenSessionResponse, ScanRequest, ScanResponse,
+};
 use tokio::time::{Instant, sleep};
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::{Status, Streaming};
@@ -22,10 +26,6 @@ use crate::node::{self, Node, TryTime};
 use crate::options::ClientOptions;
 use crate::route::{Route, To};
 use crate::sessions::{Lease, Permit, SESSIONS_MAX, Sessions};
-use lsm_proto::rpc::{Rpc, Write};
-use lsm_proto::v1::{
-    Header, MembersRequest, OpenSessionRequest, OpenSessionResponse, ScanRequest, ScanResponse,
-};
 
 /// The members are asked for again after so long, since all of them may be replaced in time.
 const MEMBERS_AGE_MAX: Duration = Duration::from_secs(60);

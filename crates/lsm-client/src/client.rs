@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use lsm_proto::rpc::Rpc;
+use lsm_proto::v1::*;
 
 use crate::address_book::AddressBook;
 use crate::attempts::Repeat;
@@ -16,8 +18,6 @@ use crate::options::{ClientOptions, validate_time};
 use crate::route::To;
 use crate::scan::{Page, Scan};
 use crate::scan_stream::ScanStream;
-use lsm_proto::rpc::Rpc;
-use lsm_proto::v1::*;
 
 /// A client of one cluster.
 ///

@@ -7,9 +7,8 @@
 
 use std::error::Error as StdError;
 
-use tonic::{Code, ConnectError, Status, TimeoutExpired};
-
 use lsm_proto::words::{self, ERROR_KEY, LEADER_KEY};
+use tonic::{Code, ConnectError, Status, TimeoutExpired};
 
 use crate::error::ErrorKind;
 

@@ -7,6 +7,8 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use lsm_proto::rpc::{self, Rpc};
+use lsm_proto::v1::{ScanRequest, ScanResponse};
 use parking_lot::Mutex;
 use tokio::time::{Instant, timeout_at};
 use tonic::client::Grpc;
@@ -17,8 +19,6 @@ use tonic::{Request, Status, Streaming};
 
 use crate::error::{Error, Result};
 use crate::options::ClientOptions;
-use lsm_proto::rpc::{self, Rpc};
-use lsm_proto::v1::{ScanRequest, ScanResponse};
 
 /// A connection on which nothing came for so long is asked whether it lives.
 const PING_AFTER: Duration = Duration::from_secs(10);

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use lsm_proto::rpc::Rpc;
+use lsm_proto::v1::*;
 
 use crate::attempts::Repeat;
 use crate::calls::Shared;
@@ -14,8 +16,6 @@ use crate::node::Node;
 use crate::route::To;
 use crate::scan::Scan;
 use crate::scan_stream::ScanStream;
-use lsm_proto::rpc::Rpc;
-use lsm_proto::v1::*;
 
 /// One node, asked for itself; made by [`Client::node`](crate::Client::node). Requests go
 /// nowhere else, and are tried until the client's time is over.

@@ -3,9 +3,9 @@
 use std::ops::{Bound, RangeBounds};
 
 use bytes::{Bytes, BytesMut};
+use lsm_proto::v1::{self, Consistency, Entry, ScanRequest};
 
 use crate::into_bytes::IntoBytes;
-use lsm_proto::v1::{self, Consistency, Entry, ScanRequest};
 
 /// Which entries to read, and in which order. Ascending by key unless [reversed](Self::reverse).
 ///

@@ -13,6 +13,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use std::vec;
 
+use lsm_proto::v1::{Entry, ScanResponse};
 use tokio::time::Instant;
 use tokio_stream::Stream;
 use tonic::{Status, Streaming};
@@ -24,7 +25,6 @@ use crate::failure::{Failure, Next};
 use crate::node;
 use crate::route::To;
 use crate::scan::Scan;
-use lsm_proto::v1::{Entry, ScanResponse};
 
 /// The entries of a [`Scan`], in its order; made by [`Client::scan`](crate::Client::scan).
 ///

@@ -8,11 +8,10 @@
 
 use std::fmt;
 
+use lsm_proto::v1;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout_at};
-
-use lsm_proto::v1;
 
 /// Sessions that a client uses at a time, and so its writes under way; more wait.
 pub(crate) const SESSIONS_MAX: usize = 1024;

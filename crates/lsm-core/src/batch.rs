@@ -8,10 +8,11 @@
 
 use std::fmt;
 
-use crate::key::{KeyspaceId, Kind, SEQ_MAX, SeqNo};
-use crate::options::{BATCH_BYTES_MAX, KEY_LEN_MAX, VALUE_LEN_MAX};
 use lsm_log::coding::{Decoder, put_u32, put_u64, put_varint};
 use lsm_log::error::{Error, Result};
+
+use crate::key::{KeyspaceId, Kind, SEQ_MAX, SeqNo};
+use crate::options::{BATCH_BYTES_MAX, KEY_LEN_MAX, VALUE_LEN_MAX};
 
 const HEADER_LEN: usize = 12;
 

@@ -7,11 +7,12 @@
 
 use std::collections::BTreeMap;
 
+use lsm_log::checksum::checksum;
+
 use crate::batch::{Batch, KeyspaceRef, WriteBatch};
 use crate::key::{KeyHash, KeyspaceId, Kind, SEQ_MAX, SeqNo, Tag};
 use crate::options;
 use crate::{sstable, version};
-use lsm_log::checksum::checksum;
 
 const DOCUMENT: &str = include_str!("../../../docs/format.md");
 

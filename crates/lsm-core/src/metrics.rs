@@ -14,7 +14,6 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_utils::CachePadded;
-
 use parking_lot::Mutex;
 
 /// A sum that can only grow, for what is counted seldom. Reads see some recent value, not a

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::clock::{Clock, SystemClock};
-use crate::event::{Event, Listener};
 use lsm_log::error::{Error, Result};
 use lsm_log::fs::{Fs, OsFs};
+
+use crate::clock::{Clock, SystemClock};
+use crate::event::{Event, Listener};
 
 /// The longest key, in bytes.
 pub const KEY_LEN_MAX: usize = (64 << 10) - 1;

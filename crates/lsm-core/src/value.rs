@@ -5,7 +5,6 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use bytes::Bytes;
-
 use lsm_log::fs::Mapping;
 
 /// A value read from the database: dereferences to its bytes, clones in constant time.

@@ -2,9 +2,10 @@
 
 use std::collections::HashSet;
 
+use lsm_log::file_name::FileNumber;
+
 use super::plan::Plan;
 use crate::version::TableFile;
-use lsm_log::file_name::FileNumber;
 
 /// The tables and the output ranges of the compactions that are running on one keyspace.
 ///

@@ -8,6 +8,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use lsm_log::error::{Error, Result};
+use lsm_log::file_name::{FileName, FileNumber};
+use lsm_log::fs::Fs;
+
 use super::drop_policy::{DropPolicy, VersionFate};
 use super::plan::{Deeper, Plan};
 use super::{codec_for, output_splitter::OutputSplitter};
@@ -17,9 +21,6 @@ use crate::memtable::Memtable;
 use crate::options::KeyspaceOptions;
 use crate::sstable::{OpenTables, TableBuilder, TableHandle, TableOptions, TableScan};
 use crate::version::{TableFile, TableMeta, Version, VersionSet, table_salt};
-use lsm_log::error::{Error, Result};
-use lsm_log::file_name::{FileName, FileNumber};
-use lsm_log::fs::Fs;
 
 /// Bytes between two looks at the stop flag.
 const STOP_CHECK_BYTES: usize = 1 << 20;

@@ -1,12 +1,13 @@
+use lsm_log::error::ErrorKind;
+use lsm_log::fs::MemFs;
+use lsm_log::wal::Nonces;
+
 use super::*;
 use crate::cache::BlockCache;
 use crate::memtable::Insert;
 use crate::options::{TableAccess, Verification};
 use crate::sstable::ReadOptions;
 use crate::version::Catalog;
-use lsm_log::error::ErrorKind;
-use lsm_log::fs::MemFs;
-use lsm_log::wal::Nonces;
 
 /// A memtable with so many values of this length.
 fn memtable(count: u64, len: usize) -> Arc<Memtable> {

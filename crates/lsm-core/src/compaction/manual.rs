@@ -15,6 +15,8 @@
 //! sweep reached it. Tables made by the sweep itself are not written anew: their versions went
 //! through retention already.
 
+use lsm_log::file_name::FileNumber;
+
 use super::busy::BusyTables;
 use super::levels::Targets;
 use super::picker::Picker;
@@ -22,7 +24,6 @@ use super::plan::{Plan, PlanKind, Reason, group};
 use crate::key::{KeyRange, SEQ_MAX};
 use crate::options::KeyspaceOptions;
 use crate::version::{LEVELS, TableFile, Version};
-use lsm_log::file_name::FileNumber;
 
 /// How many tables' worth of bytes one step takes from its level.
 const STEP_TABLES_MAX: u64 = 25;

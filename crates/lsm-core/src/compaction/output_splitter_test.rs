@@ -1,10 +1,11 @@
 //! Scripts: `merge table_bytes=…`, a line of grandparents, a line of entries.
 
+use lsm_log::file_name::FileNumber;
+
 use super::*;
 use crate::key::SeqNo;
 use crate::testkit::script;
 use crate::version::TableMeta;
-use lsm_log::file_name::FileNumber;
 
 /// `c-f` or `c-f:30`: a table and its bytes.
 fn grandparent(word: &str) -> Arc<TableFile> {

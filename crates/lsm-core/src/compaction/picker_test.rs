@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use lsm_log::file_name::FileNumber;
+
 use super::*;
 use crate::compaction::effort::Effort;
 use crate::compaction::levels::debt;
@@ -11,7 +13,6 @@ use crate::key::{KeyRange, SEQ_MAX};
 use crate::sstable::Shadowed;
 use crate::testkit::script::{self, Block};
 use crate::version::TableMeta;
-use lsm_log::file_name::FileNumber;
 
 /// Picks in a script before it is taken to run for ever.
 const STEPS_MAX: usize = 200;

@@ -1,12 +1,13 @@
 //! What lies under the outputs of a plan, what its job takes from others, and which plans a request
 //! makes.
 
+use lsm_log::file_name::FileNumber;
+
 use super::*;
 use crate::compaction::busy::BusyTables;
 use crate::compaction::manual::{ManualCompaction, ManualStep};
 use crate::key::{KeyRange, SeqNo};
 use crate::version::TableMeta;
-use lsm_log::file_name::FileNumber;
 
 fn table(number: u64, smallest: &str, largest: &str) -> Arc<TableFile> {
     let meta = TableMeta {

@@ -14,6 +14,8 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 
+use lsm_log::error::Result;
+
 use super::busy::BusyTables;
 use super::effort::{Amount, Effort};
 use super::levels::Targets;
@@ -24,7 +26,6 @@ use crate::key::{Kind, SeqNo};
 use crate::memtable::{Memtable, MemtableCursor};
 use crate::options::KeyspaceOptions;
 use crate::version::{TableFile, Version};
-use lsm_log::error::Result;
 
 /// The next step to rest, and what it takes; `None` if the tables are there, but for what running
 /// compactions hold. `oldest_snapshot` is as for [`pick`](super::pick).

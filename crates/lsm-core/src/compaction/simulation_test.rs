@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
 
+use lsm_log::file_name::FileNumber;
+
 use super::drop_policy::{DropPolicy, VersionFate};
 use super::levels::Targets;
 use super::plan::{Plan, PlanKind};
@@ -16,7 +18,6 @@ use crate::key::{KeyRange, Kind, SEQ_MAX, SeqNo, Tag, compare};
 use crate::options::{Compression, KeyspaceOptions};
 use crate::sstable::Shadowed;
 use crate::version::{LEVELS, TableFile, TableMeta, Version};
-use lsm_log::file_name::FileNumber;
 
 /// A version of a key; a put's value is the sequence number it was written under.
 #[derive(Clone, Debug)]

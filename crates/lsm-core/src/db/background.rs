@@ -10,11 +10,12 @@
 //! again (see `retry`), and so has one whose edit found no room. Any other failure of the edit, of
 //! the log or of the folder's names fails the database.
 
+use lsm_log::error::{Error, Result};
+
 use super::engine::Engine;
 use super::retry::{Failure, is_given_up};
 use crate::event::{BackgroundJob, Event};
 use crate::options::Background;
-use lsm_log::error::{Error, Result};
 
 impl Engine {
     /// Does one piece of background work; false if there is none left, and none will be before

@@ -8,15 +8,16 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::engine::Engine;
-use super::open::{folder_error, locate};
-use crate::event::BackgroundJob;
-use crate::version::{Catalog, Manifest, SNAPSHOT_PIECE_BYTES};
 use lsm_log::error::{Error, Result};
 use lsm_log::file_name::{FileName, FileNumber};
 use lsm_log::fs::{Access, Fs};
 use lsm_log::wal::{Lsn, Nonces};
 use parking_lot::Mutex;
+
+use super::engine::Engine;
+use super::open::{folder_error, locate};
+use crate::event::BackgroundJob;
+use crate::version::{Catalog, Manifest, SNAPSHOT_PIECE_BYTES};
 
 /// Bytes copied at once where a link cannot be made.
 const COPY_BYTES: usize = 1 << 20;

@@ -5,6 +5,8 @@
 use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 
+use lsm_log::error::{ErrorKind, Result};
+
 use super::engine::Engine;
 use super::retry::{Ended, Failure, is_given_up};
 use super::tree::Tree;
@@ -14,7 +16,6 @@ use crate::event::BackgroundJob;
 use crate::key::KeyRange;
 use crate::options::Background;
 use crate::version::{Edit, KeyspaceEdit, TableMeta};
-use lsm_log::error::{ErrorKind, Result};
 
 impl Engine {
     pub(crate) fn compact_range(&self, tree: &Arc<Tree>, range: KeyRange) -> Result<()> {

@@ -2,13 +2,14 @@
 
 use std::path::Path;
 
+use lsm_log::fs::{Fault, FaultFs, Fs, MemFs, Op};
+
 use super::*;
 use crate::batch::WriteBatch;
 use crate::db::open::open;
 use crate::key::Kind;
 use crate::key::SeqNo;
 use crate::options::{Durability, KeyspaceOptions, Options};
-use lsm_log::fs::{Fault, FaultFs, Fs, MemFs, Op};
 
 /// A stepped database with a keyspace, and what it stands on.
 struct Stepped {

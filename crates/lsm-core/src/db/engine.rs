@@ -17,6 +17,12 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use lsm_log::error::{Error, ErrorKind, Result};
+use lsm_log::file_name::FileName;
+use lsm_log::fs::Lock;
+use lsm_log::wal::Syncer;
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
+
 use super::idle::Idle;
 use super::lifecycle::Lifecycle;
 use super::pacing::Pacing;
@@ -36,11 +42,6 @@ use crate::memtable::{MemoryUse, Memtable};
 use crate::options::{KeyspaceOptions, Options};
 use crate::sstable::OpenTables;
 use crate::version::{Catalog, TableMeta, VersionSet};
-use lsm_log::error::{Error, ErrorKind, Result};
-use lsm_log::file_name::FileName;
-use lsm_log::fs::Lock;
-use lsm_log::wal::Syncer;
-use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
 /// One open database.
 #[derive(Debug)]

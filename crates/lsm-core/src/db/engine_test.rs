@@ -1,6 +1,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+use lsm_log::fs::MemFs;
+
 use super::*;
 use crate::batch::WriteBatch;
 use crate::db::open::open;
@@ -9,7 +11,6 @@ use crate::db::stall::Pressure;
 use crate::db::tree::MEMTABLES_A_BUFFER;
 use crate::key::Kind;
 use crate::options::{Durability, KeyspaceOptions};
-use lsm_log::fs::MemFs;
 
 /// A writer is about to compute the pressure, and is held up; meanwhile a job takes the cause of
 /// the stop away. The writer must not store what it saw before.

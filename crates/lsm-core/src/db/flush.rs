@@ -11,6 +11,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, scope};
 
+use lsm_log::error::{Error, Result};
+use lsm_log::wal::Log;
+use parking_lot::Mutex;
+
 use super::engine::Engine;
 use super::retry::{Ended, Failure};
 use super::tree::{MEMTABLES_A_BUFFER, Tree};
@@ -22,9 +26,6 @@ use crate::key::SeqNo;
 use crate::memtable::Memtable;
 use crate::options::Background;
 use crate::version::{Catalog, Edit, KeyspaceEdit, TableMeta};
-use lsm_log::error::{Error, Result};
-use lsm_log::wal::Log;
-use parking_lot::Mutex;
 
 /// Memtables of up to so many bytes become tables beside one another: nearly all of their time
 /// goes into the sync, and a file system makes many files durable in about the time of one.

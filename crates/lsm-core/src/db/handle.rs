@@ -4,6 +4,8 @@ use std::ops::RangeBounds;
 use std::path::Path;
 use std::sync::Arc;
 
+use lsm_log::error::Result;
+
 use super::engine::Engine;
 use super::keyspace::{Keyspace, Snapshot};
 use super::levels::Level;
@@ -16,7 +18,6 @@ use super::verify::Verified;
 use crate::batch::WriteBatch;
 use crate::key::SeqNo;
 use crate::options::{Durability, KeyspaceOptions, Options};
-use lsm_log::error::Result;
 
 /// An embedded, durable, ordered key-value store in a folder of its own.
 ///

@@ -11,12 +11,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use lsm_log::error::Result;
+
 use super::tree::{SuperVersion, Tree};
 use crate::compaction::{self, BusyTables, IDLE_TIME_MAX, IDLE_TIME_MIN};
 use crate::key::{KeyspaceId, SeqNo};
 use crate::memtable::Memtable;
 use crate::version::Version;
-use lsm_log::error::Result;
 
 /// Jobs that bring rest get one part in so many of the time.
 const SHARE_ONE_IN: u32 = 8;

@@ -4,6 +4,8 @@ use std::cell::RefCell;
 use std::ops::RangeBounds;
 use std::sync::Arc;
 
+use lsm_log::error::{Error, Result};
+
 use super::levels::Level;
 use super::open_db::OpenDb;
 use super::read::ReadPoint;
@@ -12,7 +14,6 @@ use super::tree::Tree;
 use crate::batch::{KeyspaceRef, WriteBatch};
 use crate::key::{KeyRange, Kind, SeqNo};
 use crate::options::Durability;
-use lsm_log::error::{Error, Result};
 
 /// Scratch memory that a thread keeps for its single puts, in bytes.
 const SCRATCH_BYTES_MAX: usize = 64 << 10;

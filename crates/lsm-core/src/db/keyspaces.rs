@@ -2,6 +2,10 @@
 
 use std::sync::Arc;
 
+use lsm_log::error::{Error, Result};
+use lsm_log::wal::Log;
+use parking_lot::MutexGuard;
+
 use super::engine::Engine;
 use super::open::DEFAULT_KEYSPACE;
 use super::tree::Tree;
@@ -9,9 +13,6 @@ use super::write_queue::Commit;
 use crate::key::KeyspaceId;
 use crate::options::{KEYSPACE_NAME_LEN_MAX, KEYSPACES_MAX, KeyspaceOptions};
 use crate::version::Edit;
-use lsm_log::error::{Error, Result};
-use lsm_log::wal::Log;
-use parking_lot::MutexGuard;
 
 impl Engine {
     /// The keyspace called `name`, made if need be.

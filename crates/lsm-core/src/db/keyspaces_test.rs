@@ -3,13 +3,14 @@
 use std::path::Path;
 use std::time::Duration;
 
+use lsm_log::error::ErrorKind;
+use lsm_log::fs::{Fault, FaultFs, Fs, MemFs, Op};
+
 use super::*;
 use crate::batch::WriteBatch;
 use crate::db::open::open;
 use crate::key::{KeyRange, Kind};
 use crate::options::{Durability, Options};
-use lsm_log::error::ErrorKind;
-use lsm_log::fs::{Fault, FaultFs, Fs, MemFs, Op};
 
 /// A job whose edit comes next must see that the keyspace was dropped.
 #[test]

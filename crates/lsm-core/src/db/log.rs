@@ -6,6 +6,10 @@
 use std::mem;
 use std::sync::{Arc, mpsc};
 
+use lsm_log::error::{Error, Result};
+use lsm_log::file_name::{FileName, FileNumber};
+use lsm_log::wal::{Log, Lsn, Segment, SegmentJob, Syncer, WriteMode, record_len};
+
 use super::engine::Engine;
 use super::retry::Failure;
 use super::tree::Tree;
@@ -14,9 +18,6 @@ use crate::batch::WriteBatch;
 use crate::event::BackgroundJob::LogSegment;
 use crate::key::SeqNo;
 use crate::version::Edit;
-use lsm_log::error::{Error, Result};
-use lsm_log::file_name::{FileName, FileNumber};
-use lsm_log::wal::{Log, Lsn, Segment, SegmentJob, Syncer, WriteMode, record_len};
 
 /// Whether room was made in the log.
 type Made = std::result::Result<(), Failure>;

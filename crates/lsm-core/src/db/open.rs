@@ -15,6 +15,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use lsm_log::error::{Error, Result};
+use lsm_log::file_name::{FileName, FileNumber};
+use lsm_log::fs::{Fs, LockMode};
+use lsm_log::wal::{self, FullSegment, Log, LogConfig, Lsn, Nonces, StartedSegment};
+use parking_lot::MutexGuard;
+
 use super::engine::Engine;
 use super::lifecycle::Lifecycle;
 use super::replay::{ReplayedLog, replay, segments};
@@ -27,11 +33,6 @@ use crate::key::KeyspaceId;
 use crate::options::Options;
 use crate::sstable::{OpenTables, ReadOptions};
 use crate::version::{Catalog, Edit, Manifest, VersionSet};
-use lsm_log::error::{Error, Result};
-use lsm_log::file_name::{FileName, FileNumber};
-use lsm_log::fs::{Fs, LockMode};
-use lsm_log::wal::{self, FullSegment, Log, LogConfig, Lsn, Nonces, StartedSegment};
-use parking_lot::MutexGuard;
 
 /// The name of the keyspace that `Db` itself reads and writes.
 pub(crate) const DEFAULT_KEYSPACE: &str = "default";

@@ -8,12 +8,13 @@
 
 use std::sync::Arc;
 
-use super::engine::Engine;
-use super::threads::Threads;
-use crate::version::Edit;
 use lsm_log::error::Result;
 use lsm_log::wal::Log;
 use parking_lot::Mutex;
+
+use super::engine::Engine;
+use super::threads::Threads;
+use crate::version::Edit;
 
 #[derive(Debug)]
 pub(super) struct OpenDb {

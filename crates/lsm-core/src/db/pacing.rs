@@ -9,11 +9,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
+
 use super::stall::{LevelShape, Pacer, Pressure, StallReason};
 use super::tree::{MEMTABLES_A_BUFFER, SuperVersion, Tree};
 use crate::key::KeyspaceId;
 use crate::memtable::MemoryUse;
-use parking_lot::Mutex;
 
 /// The pressure is computed anew after so many bytes, as the active memtable fills up.
 const PRESSURE_EVERY: usize = 256 << 10;

@@ -1,10 +1,11 @@
 //! The iterator over entries: two cursors that walk towards each other.
 
+use lsm_log::error::{Error, Result};
+
 use super::read::ReadPoint;
 use super::scan::Cursor;
 use crate::key::KeyRange;
 use crate::value::Value;
-use lsm_log::error::{Error, Result};
 
 /// Keys and values in key order, from either end; each item owns what it holds.
 ///

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use lsm_log::error::{Error, Result};
+
 use super::engine::Engine;
 use super::tree::{SuperVersion, Tree};
 use crate::key::{KeyHash, Kind, SeqNo, Tag};
 use crate::sstable::{FilterLine, OpenTable, ReadStats};
 use crate::value::Value;
 use crate::version::TableFile;
-use lsm_log::error::{Error, Result};
 
 /// A database, one of its keyspaces, and a point in the write order: all that a read needs.
 #[derive(Clone, Copy, Debug)]

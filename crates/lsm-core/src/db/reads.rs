@@ -2,10 +2,11 @@
 
 use std::ops::RangeBounds;
 
+use lsm_log::error::Result;
+
 use super::range_iter::Range;
 use super::scan::Cursor;
 use crate::value::Value;
-use lsm_log::error::Result;
 
 /// What can be read: a database, a keyspace of it, or a snapshot of either.
 ///

@@ -8,15 +8,16 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
+use lsm_log::error::{Error, Result};
+use lsm_log::file_name::{FileName, FileNumber};
+use lsm_log::wal::{self, LogRecord, SegmentInfo};
+
 use super::engine::Engine;
 use super::tree::Tree;
 use crate::batch::Batch;
 use crate::key::{KeyspaceId, Kind, SeqNo};
 use crate::memtable::Insert;
 use crate::version::{Catalog, KeyspaceState};
-use lsm_log::error::{Error, Result};
-use lsm_log::file_name::{FileName, FileNumber};
-use lsm_log::wal::{self, LogRecord, SegmentInfo};
 
 /// Log collected before it is inserted, in bytes.
 const COLLECT_BYTES: usize = 4 << 20;

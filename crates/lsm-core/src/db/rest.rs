@@ -8,13 +8,14 @@
 
 use std::sync::Arc;
 
+use lsm_log::error::Result;
+
 use super::engine::Engine;
 use super::idle::{ChoreKind, IdleFound};
 use super::tree::Tree;
 use crate::compaction::{self, BusyTables};
 use crate::key::SeqNo;
 use crate::options::Background;
-use lsm_log::error::Result;
 
 impl Engine {
     /// Does one piece of work that brings a keyspace nearer to rest, if one is due. Where steps

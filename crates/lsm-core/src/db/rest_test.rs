@@ -1,6 +1,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+use lsm_log::fs::MemFs;
+
 use super::*;
 use crate::batch::WriteBatch;
 use crate::clock::ManualClock;
@@ -9,7 +11,6 @@ use crate::db::open::open;
 use crate::db::open_db::OpenDb;
 use crate::key::{KeyspaceId, Kind};
 use crate::options::{Durability, KeyspaceOptions, Options};
-use lsm_log::fs::MemFs;
 
 /// An engine without threads, whose background work is done here, and whose clock stands still.
 struct Quiet {

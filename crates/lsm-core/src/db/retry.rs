@@ -11,8 +11,9 @@
 
 use std::time::Duration;
 
-use crate::event::BackgroundJob;
 use lsm_log::error::{Error, ErrorKind};
+
+use crate::event::BackgroundJob;
 
 /// The pause after the first failure.
 const PAUSE_MIN: Duration = Duration::from_millis(100);

@@ -8,6 +8,8 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
+use lsm_log::error::{Error, Result};
+
 use super::read::{ReadPoint, unsupported};
 use super::tree::SuperVersion;
 use crate::iter::{Concat, Cursor as _, Merge, Run};
@@ -16,7 +18,6 @@ use crate::memtable::MemtableCursor;
 use crate::sstable::{OpenTables, TableCursor};
 use crate::value::Value;
 use crate::version::TableFile;
-use lsm_log::error::{Error, Result};
 
 /// After this many entries of one key the walk seeks past the rest instead of stepping.
 const STEPS_MAX: usize = 8;

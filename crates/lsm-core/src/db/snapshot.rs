@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use parking_lot::Mutex;
+
 use super::visible_seq::VisibleSeq;
 use crate::key::SeqNo;
-use parking_lot::Mutex;
 
 /// Pinned sequence numbers, each with how often it is pinned.
 ///

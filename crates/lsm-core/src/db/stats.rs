@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use parking_lot::Mutex;
+
 use super::stall::StallReason;
 use crate::batch::WriteBatch;
 use crate::compaction::Plan;
 use crate::metrics::{Counter, Striped};
 use crate::sstable::ReadStats;
 use crate::version::TableMeta;
-use parking_lot::Mutex;
 
 /// The counters of one open database.
 #[derive(Debug, Default)]

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
+use lsm_log::error::{Error, Result};
+
 use super::engine::Engine;
 use crate::options::Background;
-use lsm_log::error::{Error, Result};
 
 /// How often work is looked for that nobody announces: files that a reader has just let go of, jobs
 /// that failed and may be tried again, keyspaces that nobody has written to for long enough.

@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::{ArcSwap, Guard};
+use lsm_log::error::{Error, Result};
+use parking_lot::Mutex;
 
 use crate::compaction::{self, BusyTables};
 use crate::key::{KeyspaceId, SEQ_MAX};
 use crate::memtable::{MemoryUse, Memtable};
 use crate::options::KeyspaceOptions;
 use crate::version::Version;
-use lsm_log::error::{Error, Result};
-use parking_lot::Mutex;
 
 /// A write buffer is filled as so many memtables, which are flushed as one table: an insert
 /// into a quarter of the entries costs half as much, because more of the skip list it walks

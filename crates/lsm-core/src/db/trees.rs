@@ -5,9 +5,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use parking_lot::RwLock;
+
 use super::tree::Tree;
 use crate::key::KeyspaceId;
-use parking_lot::RwLock;
 
 /// The keyspaces that were not dropped.
 #[derive(Debug, Default)]

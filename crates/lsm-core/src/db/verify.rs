@@ -1,9 +1,10 @@
 //! Reads everything once, to find damage before a reader does.
 
-use super::engine::Engine;
-use crate::version::TableFile;
 use lsm_log::error::{Error, Result};
 use lsm_log::file_name::FileName;
+
+use super::engine::Engine;
+use crate::version::TableFile;
 
 /// What [`Db::verify`](crate::Db::verify) has read and found intact.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -9,9 +9,9 @@ use std::hint::spin_loop;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crossbeam_utils::CachePadded;
+use parking_lot::{Condvar, Mutex};
 
 use crate::key::SeqNo;
-use parking_lot::{Condvar, Mutex};
 
 /// An insert takes about a microsecond: worth spinning for a moment, not for a lost time slice.
 const SPINS: usize = 64;

@@ -11,13 +11,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use lsm_log::wal::Lsn;
+use parking_lot::{Condvar, Mutex, MutexGuard};
+
 use super::tree::Tree;
 use crate::compaction::{BusyTables, Plan};
 use crate::key::{KeyspaceId, SeqNo};
 use crate::memtable::Memtable;
 use crate::version::Catalog;
-use lsm_log::wal::Lsn;
-use parking_lot::{Condvar, Mutex, MutexGuard};
 
 /// The background work of one open database.
 #[derive(Debug, Default)]

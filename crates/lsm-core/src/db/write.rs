@@ -12,6 +12,10 @@
 
 use std::sync::Arc;
 
+use lsm_log::error::{Error, Result};
+use lsm_log::wal::{Log, Lsn, WriteMode};
+use parking_lot::MutexGuard;
+
 use super::engine::Engine;
 use super::stall::StallReason;
 use super::tree::Tree;
@@ -21,9 +25,6 @@ use crate::event::BackgroundJob::{Compaction, Flush};
 use crate::key::{KeyspaceId, SEQ_MAX, SeqNo};
 use crate::memtable::{Insert, Memtable};
 use crate::options::Durability;
-use lsm_log::error::{Error, Result};
-use lsm_log::wal::{Log, Lsn, WriteMode};
-use parking_lot::MutexGuard;
 
 /// Where a batch goes: the memtable of each keyspace it names, in the order of their numbers.
 type Targets = Vec<Arc<Memtable>>;

@@ -1,14 +1,15 @@
 use std::path::Path;
 
+use lsm_log::error::ErrorKind;
+use lsm_log::fs::{Fs, MemFs};
+use lsm_log::wal::FullSegment;
+
 use super::*;
 use crate::clock::ManualClock;
 use crate::db::open::open;
 use crate::db::tree::MEMTABLES_A_BUFFER;
 use crate::key::Kind;
 use crate::options::{KeyspaceOptions, Options};
-use lsm_log::error::ErrorKind;
-use lsm_log::fs::{Fs, MemFs};
-use lsm_log::wal::FullSegment;
 
 fn put(engine: &Engine, bytes: usize) {
     let mut batch = WriteBatch::new();

@@ -1,9 +1,10 @@
 //! One cursor over a sorted run of tables, each opened only when the cursor gets there.
 
+use lsm_log::error::Result;
+
 use super::cursor::Cursor;
 use crate::key::Tag;
 use crate::value::Value;
-use lsm_log::error::Result;
 
 /// Disjoint tables in key order, as a cursor needs to know them.
 pub(crate) trait Run {

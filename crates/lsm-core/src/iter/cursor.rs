@@ -1,10 +1,10 @@
 //! The one way to walk over stored versions.
 
 use bytes::Bytes;
+use lsm_log::error::Result;
 
 use crate::key::Tag;
 use crate::value::Value;
-use lsm_log::error::Result;
 
 /// A position among versions in the internal order: user key ascending, newest first.
 ///

@@ -6,10 +6,11 @@
 
 use std::cmp::Ordering;
 
+use lsm_log::error::Result;
+
 use super::cursor::Cursor;
 use crate::key::{Tag, compare};
 use crate::value::Value;
-use lsm_log::error::Result;
 
 /// Merges cursors; no two of them may hold the same version of a key.
 #[derive(Debug)]

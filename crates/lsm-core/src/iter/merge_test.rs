@@ -3,10 +3,11 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
+use lsm_log::error::Error;
+
 use super::*;
 use crate::iter::concat::{Concat, Run};
 use crate::key::{Kind, SeqNo};
-use lsm_log::error::Error;
 
 type Entry = (Vec<u8>, Tag);
 

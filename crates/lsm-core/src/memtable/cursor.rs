@@ -13,12 +13,13 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
+use lsm_log::error::Result;
+
 use super::entry::Entry;
 use super::table::Memtable;
 use crate::iter::Cursor;
 use crate::key::Tag;
 use crate::value::Value;
-use lsm_log::error::Result;
 
 const WINDOW_MIN: usize = 8;
 const WINDOW_MAX: usize = 128;

@@ -17,12 +17,12 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use bytes::{Bytes, BytesMut};
 use crossbeam_epoch as epoch;
 use crossbeam_skiplist::SkipList;
+use parking_lot::Mutex;
 
 use super::entry::Entry;
 use super::filter::Filter;
 use super::memory::{Charge, MemoryUse};
 use crate::key::{KeyHash, Kind, SeqNo, Tag};
-use parking_lot::Mutex;
 
 /// Records are packed into chunks, each a quarter of what the table holds by then, so that a
 /// table that holds little takes little; but no larger than this, and smaller in small tables ...

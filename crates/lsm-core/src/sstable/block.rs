@@ -17,9 +17,10 @@
 use std::cmp::Ordering;
 use std::ops::Range;
 
+use lsm_log::coding::{u32_at, varint};
+
 use super::format::{Damage, LINE_LEN, common_len, word};
 use crate::key::{Tag, compare};
-use lsm_log::coding::{u32_at, varint};
 
 /// Entries from one restart to the next. Sixteen saves 2 % of a table with small values, and
 /// costs a sixth of a lookup in hot blocks and half of a step backwards.

@@ -3,10 +3,11 @@
 //! Keys are kept whole until the block is finished, because only then it is known what all of
 //! them have in common.
 
+use lsm_log::coding::{put_u32, put_varint, varint_len};
+
 use super::block::{HEADER_LEN, RESTART_LEN, RUN_LEN};
 use super::format::word;
 use crate::key::Tag;
-use lsm_log::coding::{put_u32, put_varint, varint_len};
 
 /// One block in the making; empty again after each [`finish`](Self::finish).
 #[derive(Debug, Default)]

@@ -1,9 +1,10 @@
 //! One block against a plain list of entries.
 
+use lsm_log::coding::put_u32;
+
 use super::super::block_builder::BlockBuilder;
 use super::*;
 use crate::key::{Kind, SeqNo};
-use lsm_log::coding::put_u32;
 
 type Plain = Vec<(Vec<u8>, Tag, Vec<u8>)>;
 

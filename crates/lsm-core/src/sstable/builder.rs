@@ -13,6 +13,9 @@ use std::cmp::Ordering;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use lsm_log::error::{Error, Result};
+use lsm_log::fs::WriteFile;
+
 use super::block_builder::BlockBuilder;
 use super::compress::{Codec, pack};
 use super::filter;
@@ -20,8 +23,6 @@ use super::format::{Footer, LINE_LEN, PAGE_LEN, Section, TRAILER_LEN, common_len
 use super::index::{BlockPlace, IndexBuilder, separator};
 use super::properties::{Properties, Shadowed};
 use crate::key::{KeyHash, Kind, SEQ_MAX, SeqNo, Tag};
-use lsm_log::error::{Error, Result};
-use lsm_log::fs::WriteFile;
 
 /// Bytes collected before the file is written to.
 const WRITE_BYTES: usize = 256 << 10;

@@ -1,8 +1,9 @@
 //! How the bytes of one block are packed. No I/O, no checksums.
 
+use lsm_log::coding::{put_u32, u32_at};
+
 use super::format::Damage;
 use crate::options::Compression;
-use lsm_log::coding::{put_u32, u32_at};
 
 /// The longest block before it is packed: a bound for what unpacking may allocate. Above the
 /// largest block, which holds one key and one value of the greatest length.

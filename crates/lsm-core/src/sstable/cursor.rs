@@ -12,6 +12,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use lsm_log::error::{Error, Result};
 
 use super::block::{Block, BlockShape, Entry};
 use super::format::{Damage, TRAILER_LEN};
@@ -21,7 +22,6 @@ use super::reader::{BlockBytes, ReadStats, TableReader};
 use crate::iter::Cursor;
 use crate::key::Tag;
 use crate::value::Value;
-use lsm_log::error::{Error, Result};
 
 /// Where the blocks of one table come from. Holds one at a time.
 pub(crate) trait Blocks {

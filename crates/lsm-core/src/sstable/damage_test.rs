@@ -4,6 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use lsm_log::error::{Error, ErrorKind, Result};
+use lsm_log::file_name::FileNumber;
+use lsm_log::fs::{Fs, OsFs};
 
 use super::compress::Codec;
 use super::format::{FOOTER_LEN, Footer, Section, reseal};
@@ -17,9 +20,6 @@ use crate::cache::BlockCache;
 use crate::iter::Cursor;
 use crate::key::{SEQ_MAX, Tag};
 use crate::options::{TableAccess, Verification};
-use lsm_log::error::{Error, ErrorKind, Result};
-use lsm_log::file_name::FileNumber;
-use lsm_log::fs::{Fs, OsFs};
 
 fn small_model() -> Model {
     let mut model = Model::new();

@@ -2,13 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use lsm_log::fs::{Fs, MemFs};
+
 use super::builder::{TableBuilder, TableOptions};
 use super::compress::{BLOCK_LEN_MAX, Codec, LZ4_RATIO_MAX, pack};
 use super::filter::PROBES_MAX;
 use super::format::{FOOTER_LEN, LINE_LEN, PLACE_FACTOR, TRAILER_LEN, VERSION, place};
 use super::{block, index};
 use crate::key::{Kind, SeqNo, Tag};
-use lsm_log::fs::{Fs, MemFs};
 
 pub(crate) fn examples() -> Vec<(&'static str, Vec<u8>)> {
     let mut packed = Vec::new();

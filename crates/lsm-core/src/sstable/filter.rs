@@ -11,9 +11,10 @@
 //!
 //! Decoders here take any bytes.
 
+use lsm_log::coding::{put_u32, u32_at};
+
 use super::format::{Damage, LINE_LEN};
 use crate::key::KeyHash;
-use lsm_log::coding::{put_u32, u32_at};
 
 /// Words of 64 bits in a line.
 const LINE_WORDS: usize = LINE_LEN / 8;

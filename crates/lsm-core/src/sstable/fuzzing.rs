@@ -9,6 +9,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use lsm_log::coding::u64_at;
+use lsm_log::error::Result;
+use lsm_log::file_name::FileNumber;
+use lsm_log::fs::{Access, Mapping, ReadFile};
 
 use super::block::Block;
 use super::cursor::{TableCursor, Walk};
@@ -22,10 +26,6 @@ use crate::cache::BlockCache;
 use crate::iter::Cursor;
 use crate::key::{KeyHash, SEQ_MAX, Tag};
 use crate::options::{TableAccess, Verification};
-use lsm_log::coding::u64_at;
-use lsm_log::error::Result;
-use lsm_log::file_name::FileNumber;
-use lsm_log::fs::{Access, Mapping, ReadFile};
 
 /// Steps of one walk: bounds the time that an input may take.
 const STEPS_MAX: usize = 4096;

@@ -20,9 +20,10 @@
 use std::cmp::Ordering;
 use std::ops::Range;
 
+use lsm_log::coding::{put_u32, u32_at};
+
 use super::compress::Codec;
 use super::format::{Damage, LINE_LEN, TRAILER_LEN, common_len, word};
-use lsm_log::coding::{put_u32, u32_at};
 
 /// Words in a line.
 const LINE_WORDS: usize = LINE_LEN / 8;

@@ -19,15 +19,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use arc_swap::{ArcSwapOption, Guard};
+use lsm_log::error::{Error, Result};
+use lsm_log::file_name::{FileName, FileNumber};
+use lsm_log::fs::{Fs, ProcessMark, ReadFile};
+use parking_lot::Mutex;
 
 use super::properties::Properties;
 use super::reader::{ReadOptions, TableReader};
 use super::scan::TableScan;
 use super::verify::verify;
-use lsm_log::error::{Error, Result};
-use lsm_log::file_name::{FileName, FileNumber};
-use lsm_log::fs::{Fs, ProcessMark, ReadFile};
-use parking_lot::Mutex;
 
 /// A table as versions name it, open or not.
 #[derive(Debug)]

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicUsize;
 
 use bytes::Bytes;
+use lsm_log::error::ErrorKind;
+use lsm_log::fs::{Lock, LockMode, WriteFile};
 
 use super::super::fuzzing::MemoryTable;
 use super::super::table_test::{Model, OPTIONS, SALT, build, get, put};
@@ -12,8 +14,6 @@ use super::*;
 use crate::cache::BlockCache;
 use crate::key::SEQ_MAX;
 use crate::options::{TableAccess, Verification};
-use lsm_log::error::ErrorKind;
-use lsm_log::fs::{Lock, LockMode, WriteFile};
 
 /// One table under all numbers but 999404.
 #[derive(Debug)]

@@ -3,10 +3,11 @@
 //! A list of fields, each a number, a length and that many bytes, so that fields can be added:
 //! readers skip those they do not know.
 
+use lsm_log::coding::{Decoder, put_bytes, put_varint, varint};
+
 use super::compress::Codec;
 use super::format::Damage;
 use crate::key::{Kind, SeqNo, Tag};
-use lsm_log::coding::{Decoder, put_bytes, put_varint, varint};
 
 /// Counts and bounds of one table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -18,6 +18,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
+use lsm_log::error::{Error, Result};
+use lsm_log::file_name::FileNumber;
+use lsm_log::fs::{Access, Mapping, ReadFile};
 
 use super::block::Block;
 use super::compress::{Codec, unpack_lz4};
@@ -29,9 +32,6 @@ use crate::cache::BlockCache;
 use crate::key::{KeyHash, SeqNo, Tag};
 use crate::options::{TableAccess, Verification};
 use crate::value::Value;
-use lsm_log::error::{Error, Result};
-use lsm_log::file_name::FileNumber;
-use lsm_log::fs::{Access, Mapping, ReadFile};
 
 /// How tables are read.
 #[derive(Clone, Debug)]

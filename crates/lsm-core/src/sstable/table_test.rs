@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use lsm_log::fs::WriteFile;
+use parking_lot::Mutex;
 
 use super::builder::{BuiltTable, TableBuilder, TableOptions};
 use super::compress::Codec;
@@ -17,8 +19,6 @@ use super::verify::verify;
 use crate::iter::Cursor;
 use crate::key::{KeyHash, Kind, SEQ_MAX, SeqNo, Tag};
 use crate::options::TableAccess;
-use lsm_log::fs::WriteFile;
-use parking_lot::Mutex;
 
 pub(super) const SALT: u64 = 0x5eed_5a17;
 

@@ -7,14 +7,15 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use lsm_log::error::{Error, Result};
+use lsm_log::fs::ReadFile;
+
 use super::cursor::{Blocks, Walk};
 use super::format::PAGE_LEN;
 use super::properties::Properties;
 use super::scan::{ScanBlocks, TableScan};
 use crate::iter::Cursor;
 use crate::key::{KeyHash, Kind, SEQ_MAX, Tag, compare};
-use lsm_log::error::{Error, Result};
-use lsm_log::fs::ReadFile;
 
 /// Reads and checks a whole table that should be `bytes` long and carry `salt`; says what it
 /// found. `path` names the file in errors.

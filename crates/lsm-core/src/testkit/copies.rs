@@ -5,11 +5,12 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use lsm_log::error::{Error, ErrorKind, Result};
+use lsm_log::fs::{CrashImage, Fault, Fs, Op};
+
 use super::disk::{Disk, Links};
 use super::runner::{Copy, Runner};
 use crate::options::Durability;
-use lsm_log::error::{Error, ErrorKind, Result};
-use lsm_log::fs::{CrashImage, Fault, Fs, Op};
 
 /// Pieces of background work in front of a slow link.
 const STEPS_A_LINK: usize = 3;

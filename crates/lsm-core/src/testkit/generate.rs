@@ -8,12 +8,12 @@ use std::collections::VecDeque;
 use std::ops::Bound;
 
 use fastrand::Rng;
+use lsm_log::fs::CrashImage;
 
 use super::model::{Blob, Bounds};
 use crate::batch::WriteBatch;
 use crate::key::SeqNo;
 use crate::options::{Durability, KEY_LEN_MAX};
-use lsm_log::fs::CrashImage;
 
 /// Keyspaces an operation may name; number 0 is the default one.
 pub const KEYSPACES: usize = 4;

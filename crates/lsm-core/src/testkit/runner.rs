@@ -11,14 +11,15 @@ use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use lsm_log::error::{ErrorKind, Result};
+use lsm_log::fs::{CrashImage, FaultFs, Fs};
+
 use super::disk::{Disk, Links};
 use super::generate::{At, KEYSPACES, Keys, Move, Op, SLOTS, Span, Turn, Write};
 use super::model::{Blob, Bounds, Change, Death, Model, TreeId};
 use crate::db::{Cursor, Db, Keyspace, Range, Snapshot};
 use crate::options::{Compression, Durability, KeyspaceOptions, Options};
 use crate::value::Value;
-use lsm_log::error::{ErrorKind, Result};
-use lsm_log::fs::{CrashImage, FaultFs, Fs};
 
 const NAMES: [&str; KEYSPACES] = ["default", "one", "two", "three"];
 

@@ -9,15 +9,16 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+use lsm_log::error::{Error, Result};
+use lsm_log::file_name::FileNumber;
+use lsm_log::wal::Lsn;
+
 use super::edit::{Edit, KeyspaceEdit};
 use super::obsolete::ObsoleteFiles;
 use super::table_file::TableFile;
 use super::table_file::TableMeta;
 use super::version::Version;
 use crate::key::{KeyspaceId, SeqNo};
-use lsm_log::error::{Error, Result};
-use lsm_log::file_name::FileNumber;
-use lsm_log::wal::Lsn;
 
 /// The keyspaces, their versions, and the logs that are not yet in tables.
 #[derive(Clone, Debug, Default)]

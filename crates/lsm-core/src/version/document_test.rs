@@ -2,15 +2,16 @@
 
 use std::path::Path;
 
+use lsm_log::file_name::FileNumber;
+use lsm_log::fs::{Fs, MemFs};
+use lsm_log::wal::{Lsn, Nonce};
+
 use super::edit::{Edit, KeyspaceEdit, LEVEL_MAX, TAG_OPTIONAL};
 use super::manifest::{CURRENT_LEN_MAX, MANIFEST, Manifest, encode_current};
 use super::table_file::TableMeta;
 use super::table_salt;
 use crate::key::{KeyspaceId, SeqNo};
 use crate::sstable::Shadowed;
-use lsm_log::file_name::FileNumber;
-use lsm_log::fs::{Fs, MemFs};
-use lsm_log::wal::{Lsn, Nonce};
 
 pub(crate) fn examples() -> Vec<(&'static str, Vec<u8>)> {
     let mut encoded = Vec::new();

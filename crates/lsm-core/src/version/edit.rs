@@ -9,14 +9,15 @@
 
 use std::collections::HashMap;
 
-use super::table_file::TableMeta;
-use crate::key::{KeyspaceId, SEQ_MAX, SeqNo};
-use crate::options::{KEY_LEN_MAX, KEYSPACE_NAME_LEN_MAX};
-use crate::sstable::Shadowed;
 use lsm_log::coding::{Decoder, put_bytes, put_u64, put_varint};
 use lsm_log::error::{Error, Result};
 use lsm_log::file_name::FileNumber;
 use lsm_log::wal::Lsn;
+
+use super::table_file::TableMeta;
+use crate::key::{KeyspaceId, SEQ_MAX, SeqNo};
+use crate::options::{KEY_LEN_MAX, KEYSPACE_NAME_LEN_MAX};
+use crate::sstable::Shadowed;
 
 /// The deepest level that the format knows.
 pub(crate) const LEVEL_MAX: u8 = 6;

@@ -1,5 +1,6 @@
-use super::*;
 use lsm_log::error::ErrorKind;
+
+use super::*;
 
 fn meta(number: u64) -> TableMeta {
     TableMeta {

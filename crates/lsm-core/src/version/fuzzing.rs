@@ -1,8 +1,9 @@
 //! Entry points for fuzzing: any bytes, read as a manifest.
 
+use lsm_log::fuzzing::NUMBER;
+
 use super::catalog::Catalog;
 use super::manifest::decode;
-use lsm_log::fuzzing::NUMBER;
 pub(crate) use lsm_log::fuzzing::mend_checksums;
 
 /// So that small catalogs have several pieces.

@@ -20,7 +20,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::edit::Edit;
 use lsm_log::checksum::checksum;
 use lsm_log::error::{Error, Result};
 use lsm_log::file_name::{FileName, FileNumber};
@@ -29,6 +28,8 @@ use lsm_log::wal::{
     self, FileBase, Format, FoundNonce, HEADER_LEN, Header, Lsn, Nonce, PAYLOAD_LEN_MAX,
     RecordPlace, Records, find_nonce, find_witness, read_whole,
 };
+
+use super::edit::Edit;
 
 pub(super) const MANIFEST: Format = Format { magic: *b"lsm-man\n", version: 2, name: "manifest" };
 

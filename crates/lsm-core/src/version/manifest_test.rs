@@ -1,6 +1,7 @@
-use super::*;
 use lsm_log::error::ErrorKind;
 use lsm_log::testkit::{TestFs, nonce};
+
+use super::*;
 
 fn dir() -> &'static Path {
     Path::new("/db")

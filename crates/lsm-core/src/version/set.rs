@@ -13,15 +13,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::catalog::Catalog;
-use super::edit::Edit;
-use super::manifest::Manifest;
-use super::obsolete::ObsoleteFiles;
 use lsm_log::error::{Error, Result};
 use lsm_log::file_name::{FileName, FileNumber};
 use lsm_log::fs::Fs;
 use lsm_log::wal::{Nonce, Nonces};
 use parking_lot::Mutex;
+
+use super::catalog::Catalog;
+use super::edit::Edit;
+use super::manifest::Manifest;
+use super::obsolete::ObsoleteFiles;
 
 /// Bytes of the edits that a snapshot is cut into, about.
 pub(crate) const SNAPSHOT_PIECE_BYTES: usize = 1 << 20;

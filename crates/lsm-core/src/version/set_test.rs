@@ -4,12 +4,13 @@
 use std::collections::BTreeMap;
 use std::io;
 
+use lsm_log::error::ErrorKind;
+use lsm_log::fs::{CrashFs, CrashImage, Fault, FaultFs, MemFs, Op};
+
 use super::*;
 use crate::key::{KeyspaceId, SeqNo};
 use crate::sstable::Shadowed;
 use crate::version::{KeyspaceEdit, TableMeta};
-use lsm_log::error::ErrorKind;
-use lsm_log::fs::{CrashFs, CrashImage, Fault, FaultFs, MemFs, Op};
 
 /// Small enough that every few edits begin a new manifest, with a snapshot in several pieces.
 const TINY: Limits = Limits { manifest_bytes: 700, piece_bytes: 150, edit_bytes: 400 };

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use lsm_log::file_name::{FileName, FileNumber};
+
 use super::obsolete::ObsoleteFiles;
 use crate::key::SeqNo;
 use crate::sstable::{Shadowed, TableHandle};
-use lsm_log::file_name::{FileName, FileNumber};
 
 /// One table's place in the key space and the write order, as the manifest keeps it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,11 +6,12 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use lsm_log::error::{Error, Result};
+use lsm_log::file_name::FileNumber;
+
 use super::table_file::TableFile;
 use super::table_file::TableMeta;
 use crate::key::KeyRange;
-use lsm_log::error::{Error, Result};
-use lsm_log::file_name::FileNumber;
 
 /// Levels of a keyspace, level 0 among them.
 pub(crate) const LEVELS: usize = 7;

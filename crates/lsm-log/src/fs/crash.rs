@@ -26,12 +26,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use fastrand::Rng;
+use parking_lot::Mutex;
 
 use super::crash_content::{ByteChange, Content};
 use super::mem::load;
 use super::names::{Locks, Names, absolute, folder_of, normal};
 use super::traits::{Access, Fs, Lock, LockMode, Mapping, ReadFile, WriteFile};
-use parking_lot::Mutex;
 
 /// What a crash leaves behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,10 +14,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use parking_lot::Mutex;
+
 use super::fault_plan::{Fault, FaultPlan, Op, Strike};
 use super::names::normal;
 use super::traits::{Access, Fs, Lock, LockMode, Mapping, ReadFile, Space, WriteFile};
-use parking_lot::Mutex;
 
 /// A file system that wraps another and fails on purpose; clones share their faults.
 #[derive(Clone, Debug)]

@@ -11,10 +11,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
 
 use super::names::{Locks, Names, absolute, normal};
 use super::traits::{Access, Fs, Lock, LockMode, Mapping, ReadFile, WriteFile};
-use parking_lot::{Mutex, RwLock};
 
 /// A file system in memory; clones share it.
 #[derive(Clone, Debug)]

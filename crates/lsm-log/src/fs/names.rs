@@ -10,8 +10,9 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use super::traits::{Lock, LockMode};
 use parking_lot::Mutex;
+
+use super::traits::{Lock, LockMode};
 
 /// The one spelling of a path.
 pub(super) fn normal(path: &Path) -> PathBuf {

@@ -23,10 +23,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use memmap2::{Mmap, MmapOptions, MmapRaw};
+use parking_lot::Mutex;
 
 use super::linux;
 use super::traits::{Access, Fs, Lock, LockMode, Mapping, ReadFile, Space, WriteFile};
-use parking_lot::Mutex;
 
 /// How much of a mapping is made ready for writing at a time. Small, because all of it is
 /// written out by the next sync, whether it was copied into or not.

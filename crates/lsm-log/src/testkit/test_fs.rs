@@ -9,10 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
+
 use crate::file_name::FileNumber;
 use crate::fs::{Access, Fs, Lock, LockMode, Mapping, ReadFile, WriteFile};
 use crate::wal::{Nonce, Nonces};
-use parking_lot::Mutex;
 
 /// Whose logs the tests write.
 pub const OWNER: u64 = 0x0123_4567_89ab_cdef;

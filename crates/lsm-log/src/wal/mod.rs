@@ -1,15 +1,13 @@
-//! For logs of one's own: the write-ahead log. Bytes in, durable in order, the same bytes back
-//! after a crash.
+//! The write-ahead log: bytes in, durable in order, the same bytes back after a crash.
 //!
-//! A log is a chain of segment files. The wal moves bytes, never keys or batches: what a
-//! record means, which segments make up the log and when one is garbage is the caller's.
-//! Layouts and the recovery rules are in `docs/format.md`.
+//! A log is a chain of segment files. It moves bytes, never keys or batches: what a record means,
+//! which segments make up the log and when one is garbage is its owner's to know. Layouts and the
+//! recovery rules are in `docs/format.md`.
 //!
-//! Public, so that other logs can be kept in the same framing. Such a log is opened with
-//! [`rewrite_and_sync`] and [`replay`] over the segments that its owner knows of, goes on in a new segment
-//! ([`Log::start`]) at the position where the replayed records end, and is made
-//! durable by [`Syncer::sync_through`]. An owner that keeps no list of its segments finds them with
-//! [`segment_number`] and [`SegmentState::read`].
+//! An owner opens a log with [`rewrite_and_sync`] and [`replay`] over the segments that it knows of,
+//! or finds by [`segment_number`] and [`SegmentState::read`]. It goes on where the records end, in a
+//! new segment: [`Log::start`]. [`Syncer::sync_through`] makes what was appended durable, for all who
+//! wait at once (group commit).
 //!
 //! Invariants:
 //! * Every byte of the log has one position ([`Lsn`]) over the log's whole life; a segment's

@@ -22,11 +22,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use parking_lot::{Condvar, Mutex};
+
 use super::record::Lsn;
 use crate::error::{Error, Result};
 use crate::file_name::FileNumber;
 use crate::fs::WriteFile;
-use parking_lot::{Condvar, Mutex};
 
 /// How many segments may be waiting for their sync, each with a handle open: a process may have no
 /// more than 1024 on many systems.

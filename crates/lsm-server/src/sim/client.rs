@@ -4,11 +4,12 @@
 
 use std::sync::Arc;
 
+use lsm_proto::v1::{DeleteRequest, GetRequest, GetResponse, Header, PutRequest, Session};
+use lsm_raft::testkit::{Call, Reply};
+
 use super::history::History;
 use super::net::Net;
 use super::stub::{Failure, Stub, is_elsewhere, within};
-use lsm_proto::v1::{DeleteRequest, GetRequest, GetResponse, Header, PutRequest, Session};
-use lsm_raft::testkit::{Call, Reply};
 
 /// Few keys, so that clients meet.
 const KEYS: u64 = 2;
