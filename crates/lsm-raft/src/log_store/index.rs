@@ -9,9 +9,9 @@
 //! * An entry that is not written yet is in the cache, however much that holds; of those that
 //!   are, the newest stay, up to the cache's limit.
 //! * The records in which entries stand are in the order of the entries.
-//! * Entries are written in the order in which they were appended. So of entries yet to be
-//!   written it is known which were replaced since. Index and term alone do not tell: a third
-//!   leader may bring back what the second one replaced.
+//! * Entries are written in the order in which they were appended. So each carries the number of
+//!   its append, and what is written is current if the entry that stands there now has that number.
+//!   Index and term alone do not tell: a third leader may bring back what the second one replaced.
 
 use std::collections::VecDeque;
 
@@ -66,6 +66,8 @@ struct EntrySlot {
     end: u64,
     /// Offset in the payload of its record, once it is written.
     at: u32,
+    /// How many entries were appended before it, in its low bits: far fewer wait to be written.
+    number: u32,
 }
 
 /// See the module.
@@ -85,8 +87,6 @@ pub(super) struct Index {
     /// How many entries were ever appended, and how many of those had their turn to be written.
     appended: u64,
     passed: u64,
-    /// Before so many were appended, those from this index on were replaced; both ascend.
-    cuts: VecDeque<(u64, u64)>,
     /// How often the log was emptied here and not yet on disk: until then, what is written belongs
     /// to the log before.
     resets: usize,
@@ -106,7 +106,6 @@ impl Index {
             cache_bytes_max,
             appended: 0,
             passed: 0,
-            cuts: VecDeque::new(),
             resets: 0,
         }
     }
@@ -166,11 +165,12 @@ impl Index {
             assert_eq!(entry.index, index, "entries are numbered without gaps");
             let len = entry_len(entry);
             total += len as u64;
-            self.slots.push_back(EntrySlot { term: entry.term, end: total, at: 0 });
+            let number = self.appended as u32;
+            self.slots.push_back(EntrySlot { term: entry.term, end: total, at: 0, number });
+            self.appended += 1;
             self.cache_bytes += len + ENTRY_OVERHEAD;
             self.cache.push_back(entry.clone());
         }
-        self.appended += entries.len() as u64;
         self.evict();
     }
 
@@ -178,12 +178,6 @@ impl Index {
     fn cut(&mut self, first: u64) {
         if first > self.last() {
             return;
-        }
-        if self.passed < self.appended {
-            while self.cuts.back().is_some_and(|&(_, from)| from >= first) {
-                self.cuts.pop_back();
-            }
-            self.cuts.push_back((self.appended, first));
         }
         self.slots.truncate((first - self.first()) as usize);
         while self.cache.back().is_some_and(|entry| entry.index >= first) {
@@ -206,16 +200,11 @@ impl Index {
         if self.resets > 0 {
             return;
         }
-        let is_current = |(ordinal, entry): &(u64, &Entry)| {
-            let cut = self.cuts.iter().find(|(before, _)| before > ordinal);
-            let replaced = cut.is_some_and(|&(_, from)| entry.index >= from);
-            !replaced && self.slot(entry.index).is_ok_and(|slot| slot.term == entry.term)
+        let is_current = |(number, entry): &(u64, &Entry)| {
+            self.slot(entry.index).is_ok_and(|slot| slot.number == *number as u32)
         };
         let count = (self.passed..).zip(entries).take_while(is_current).count();
         self.passed = self.appended.min(self.passed + entries.len() as u64);
-        while self.cuts.front().is_some_and(|&(before, _)| before <= self.passed) {
-            self.cuts.pop_front();
-        }
         if count == 0 {
             return;
         }
