@@ -13,7 +13,7 @@
 //! Why it ends beside writers: tables flushed later are left alone at level 0, and in each
 //! deeper level the sweep only moves to the right, up to the last key the level held when the
 //! sweep reached it. Tables made by the sweep itself are not written anew: their versions went
-//! through retention already.
+//! through the drop policy already.
 
 use lsm_log::file_name::FileNumber;
 

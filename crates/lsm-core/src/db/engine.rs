@@ -116,8 +116,8 @@ impl Engine {
         }
     }
 
-    /// To be told of each change of a view, once it is made: the tree is looked at when the
-    /// pressure is computed next, and compacted if it has anything to compact.
+    /// To be told of each change of a super-version, once it is made: the tree is looked at when
+    /// the pressure is computed next, and compacted if it has anything to compact.
     pub(crate) fn changed(&self, tree: &Arc<Tree>) {
         self.pacing.watch(tree);
         // Looked at under the lock: whoever stores last has looked last.

@@ -13,7 +13,7 @@
 //! 4. `engine` flushing: held over a flush and its I/O; flushes are one at a time.
 //! 5. `write_queue`: the write path; held over an append to the log.
 //! 6. `version::set`: the manifest and the file tables; held over a manifest sync.
-//! 7. `db::tree` views: the memtables and version of one keyspace, swapped as a whole.
+//! 7. `db::tree` super-versions: the memtables and version of one keyspace, swapped as a whole.
 //! 8. a table handle's: held while the table is opened, over I/O.
 //! 9. leaf locks, which take no other: snapshots, jobs, pacing, the sync queue of the log, the
 //!    memtable's chunk and charge, the keyspaces' index, the ring of open tables, the slots of

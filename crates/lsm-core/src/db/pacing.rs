@@ -2,7 +2,7 @@
 //!
 //! Leaves to others: what pressure is (`stall`, pure), and the waiting.
 //!
-//! Threads: any. The lock is a leaf, and is held over a look at the keyspaces' views.
+//! Threads: any. The lock is a leaf, and is held over a look at the keyspaces' super-versions.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

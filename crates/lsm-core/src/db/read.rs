@@ -21,8 +21,8 @@ pub(crate) struct ReadPoint<'a> {
 }
 
 impl ReadPoint<'_> {
-    /// Checks that the keyspace may be read, after its view was loaded: one that is dropped is
-    /// marked before its view is emptied, and the empty view must not pass for no entries.
+    /// Checks that the keyspace may be read, after its super-version was loaded: one that is dropped
+    /// is marked before that is emptied, and the empty one must not pass for no entries.
     pub(crate) fn check(&self) -> Result<()> {
         self.engine.lifecycle.check_open()?;
         self.tree.check_not_dropped()
@@ -31,8 +31,8 @@ impl ReadPoint<'_> {
     pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Value>> {
         let view = self.tree.super_version();
         self.check()?;
-        // After the view: whatever the view has lost to compaction was hidden, at that time,
-        // by a version that this number sees.
+        // After the super-version: whatever that has lost to compaction was hidden, at that time, by a
+        // version that this number sees.
         let seq = self.seq.unwrap_or_else(|| self.engine.published.get());
         let mut touched = ReadStats::default();
         let found = lookup(self.engine, &view, key, seq, &mut touched);

@@ -25,7 +25,7 @@ const STEPS_MAX: usize = 8;
 /// A position among the keys and values of a keyspace, at one point in the write order.
 ///
 /// A new cursor stands nowhere: seek first. Keys and values are borrowed from where they lie
-/// and valid until the cursor moves; no step allocates. The cursor keeps its view of the
+/// and valid until the cursor moves; no step allocates. The cursor keeps its super-version of the
 /// database, and the files it needs, alive until it is dropped or the database is closed.
 ///
 /// ```
@@ -82,7 +82,7 @@ impl Cursor {
         if let Err(error) = point.check() {
             return Self::over(CursorSource::Refused(error), SEQ_MAX, range);
         }
-        // After the view: see `ReadPoint::get`.
+        // After the super-version: see `ReadPoint::get`.
         let seq = point.seq.unwrap_or_else(|| point.engine.published.get());
         let tables = Arc::clone(&point.engine.tables);
         Self::over(CursorSource::SuperVersion { view, tables }, seq, range)
@@ -350,7 +350,7 @@ impl Cursor {
     }
 }
 
-/// Cursors over all of a view that may hold keys of `range`, newest first.
+/// Cursors over all of a super-version that may hold keys of `range`, newest first.
 fn children(view: &Arc<SuperVersion>, tables: &Arc<OpenTables>, range: &KeyRange) -> Vec<Child> {
     let memtables = view.memtables().filter(|memtable| !memtable.is_empty());
     let mut children: Vec<Child> = memtables.map(|m| Child::Memtable(m.cursor())).collect();
@@ -372,16 +372,16 @@ fn children(view: &Arc<SuperVersion>, tables: &Arc<OpenTables>, range: &KeyRange
     children
 }
 
-/// A part of a view.
+/// A part of a super-version.
 #[derive(Debug)]
 enum Child {
     Memtable(MemtableCursor),
     Run(Concat<TableRun>),
 }
 
-/// Disjoint tables in key order: neighbours in one level of a view, opened through the set of
-/// open tables. Shares the view, so that making a cursor costs the same however many tables
-/// the level has.
+/// Disjoint tables in key order: neighbours in one level of a super-version, opened through the set
+/// of open tables. Shares the super-version, so that making a cursor costs the same however many
+/// tables the level has.
 #[derive(Debug)]
 struct TableRun {
     view: Arc<SuperVersion>,

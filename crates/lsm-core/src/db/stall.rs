@@ -2,9 +2,10 @@
 //! delay out.
 //!
 //! Three things of a keyspace can fall behind: flushes (sealed memtables pile up), level 0, and
-//! the levels below (debt); and the memory of all memtables together can. Each is measured between a soft limit, below which writers run free, and a
-//! hard limit, at which they stop. In between each KiB written costs a delay that grows with
-//! the square of the way covered:
+//! the levels below (debt); and the memory of all memtables together can. Each is measured
+//! between a soft limit, below which writers run free, and a hard limit, at which they stop (a
+//! write stall). In between each KiB written costs a delay that grows with the square of the way
+//! covered:
 //!
 //! ```text
 //! delay   ^                       | stop

@@ -1,4 +1,4 @@
-//! One keyspace's memtables and tables, as readers see them: one view, swapped as a whole.
+//! One keyspace's memtables and tables, as readers see them: one super-version, swapped as a whole.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -61,7 +61,7 @@ impl VersionFacts {
 }
 
 /// A keyspace. Sealing (under the commit lock), installing, being dropped (both under the lock
-/// of the version set) and new options change the view.
+/// of the version set) and new options change the super-version.
 #[derive(Debug)]
 pub(crate) struct Tree {
     pub(crate) id: KeyspaceId,
@@ -69,7 +69,7 @@ pub(crate) struct Tree {
     view: ArcSwap<SuperVersion>,
     /// Where the memory of memtables is counted.
     memory: Arc<MemoryUse>,
-    /// Taken to change the view.
+    /// Taken to change the super-version.
     pub(super) change: Mutex<()>,
     dropped: AtomicBool,
 }
@@ -98,7 +98,8 @@ impl Tree {
         }
     }
 
-    /// The view as it is now, for a moment: hold a [`pinned`](Self::pinned) one for longer.
+    /// The super-version as it is now, for a moment: hold a [`pinned`](Self::pinned) one for
+    /// longer.
     #[inline]
     pub(crate) fn super_version(&self) -> Guard<Arc<SuperVersion>> {
         self.view.load()
@@ -161,7 +162,7 @@ impl Tree {
     }
 
     /// Marks the keyspace as dropped, and only then lets go of all it held: whoever sees it
-    /// empty can see why. Cursors go on over views of their own.
+    /// empty can see why. Cursors go on over super-versions of their own.
     pub(crate) fn mark_dropped(&self) {
         self.dropped.store(true, Ordering::Release);
         self.change(|view| {

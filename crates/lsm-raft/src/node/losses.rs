@@ -70,7 +70,7 @@ pub(super) fn is_report(message: &Message) -> bool {
         && message.context == LOST
 }
 
-/// Takes back, in the leader's books, that a node holds more than it says.
+/// Takes back, in the leader's progress, that a node holds more than it says.
 pub(super) fn rewind_progress<S: Storage>(raft: &mut Raft<S>, message: &Message) {
     if message.term != raft.term {
         return;

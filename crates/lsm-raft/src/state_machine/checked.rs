@@ -17,7 +17,7 @@ use crate::snapshot::{Header, Staged};
 pub struct Checked {
     // Closed before the folder goes.
     pub(super) current: Current,
-    pub(super) book: Metadata,
+    pub(super) metadata: Metadata,
     pub(super) staged: Staged,
 }
 
@@ -25,15 +25,15 @@ impl Checked {
     pub(super) fn new(engine: &Options, staged: Staged) -> Result<Self> {
         let header = staged.header();
         let engine = engine.clone().create_if_missing(false);
-        let (current, book) = open_engine(engine, staged.dir())?;
-        let found = (book.applied(), book.conf());
+        let (current, metadata) = open_engine(engine, staged.dir())?;
+        let found = (metadata.applied(), metadata.conf());
         if found != ((header.index, header.term), &header.conf_state) {
             let ((index, term), conf) = found;
             let reason = format!("it is of index {index}, term {term}, {conf:?}: not {header:?}");
             return Err(Error::corrupt("a snapshot", reason));
         }
         current.db.verify().map_err(Error::storage("check a snapshot"))?;
-        Ok(Self { current, book, staged })
+        Ok(Self { current, metadata, staged })
     }
 
     /// What it is of.

@@ -19,9 +19,9 @@ pub(super) struct Current {
     pub(super) is_damaged: AtomicBool,
 }
 
-/// Opens it, and reads the books.
+/// Opens it, and reads its metadata.
 pub(super) fn open_engine(engine: Options, dir: &Path) -> Result<(Current, Metadata)> {
     let db = engine.open(dir).map_err(Error::storage("open the state"))?;
-    let (rows, book) = Metadata::load(&db)?;
-    Ok((Current { db, rows, dir: dir.to_owned(), is_damaged: AtomicBool::new(false) }, book))
+    let (rows, metadata) = Metadata::load(&db)?;
+    Ok((Current { db, rows, dir: dir.to_owned(), is_damaged: AtomicBool::new(false) }, metadata))
 }

@@ -64,7 +64,7 @@ pub struct StateOptions {
 #[derive(Debug)]
 pub struct StateMachine {
     shared: Arc<ReaderShared>,
-    book: Metadata,
+    metadata: Metadata,
     /// Sequence number and index after each batch, oldest first.
     unflushed: VecDeque<(SeqNo, u64)>,
     /// Everything through this index is flushed.
@@ -85,19 +85,20 @@ impl StateMachine {
         let StateOptions { engine, fs } = options;
         let engine = engine.fs(Arc::clone(&fs)).log_segment_bytes(LOG_SEGMENT_BYTES);
         let (folder, state, may_be_new) = Folder::open(fs, dir)?;
-        let (current, book) = open_engine(engine.clone().create_if_missing(may_be_new), &state)?;
+        let (current, metadata) =
+            open_engine(engine.clone().create_if_missing(may_be_new), &state)?;
         folder.remove_strays(&state)?;
-        let index = book.applied().0;
+        let index = metadata.applied().0;
         let shared = ReaderShared {
             current: ArcSwap::from_pointee(current),
             applied: AtomicU64::new(index),
-            members: ArcSwap::new(Arc::clone(book.members())),
+            members: ArcSwap::new(Arc::clone(metadata.members())),
             folder,
             engine,
         };
         Ok(Self {
             shared: Arc::new(shared),
-            book,
+            metadata,
             unflushed: VecDeque::new(),
             // No log brought it back: it was in tables.
             flushed: index,
@@ -125,7 +126,7 @@ impl StateMachine {
         if voters.is_empty() {
             return Err(Error::Invalid("a group needs at least one voter".into()));
         }
-        self.book.found(members, ConfState::from((voters, learners)));
+        self.metadata.found(members, ConfState::from((voters, learners)));
         let done = self.commit(WriteBatch::new()).and_then(|()| self.flush());
         self.failed = done.is_err();
         done
@@ -133,17 +134,17 @@ impl StateMachine {
 
     /// Index and term of the last entry applied; zeros before the first.
     pub fn applied(&self) -> (u64, u64) {
-        self.book.applied()
+        self.metadata.applied()
     }
 
     /// Who decides, as of [`applied`](Self::applied); ids ascending.
     pub fn conf_state(&self) -> ConfState {
-        self.book.conf().clone()
+        self.metadata.conf().clone()
     }
 
     /// The members, as of [`applied`](Self::applied).
     pub fn members(&self) -> Arc<Members> {
-        Arc::clone(self.book.members())
+        Arc::clone(self.metadata.members())
     }
 
     /// Applies committed entries, the first of which follows the last applied, and returns what
@@ -174,7 +175,7 @@ impl StateMachine {
         let mut outcomes = Vec::with_capacity(entries.len());
         let (mut batch, mut bytes) = (WriteBatch::new(), 0);
         for entry in entries {
-            let step = self.book.step(entry, conf, &mut batch)?;
+            let step = self.metadata.step(entry, conf, &mut batch)?;
             outcomes.push((entry.index, step.outcomes));
             bytes += step.bytes;
             if bytes >= BATCH_BYTES || step.hash {
@@ -194,7 +195,7 @@ impl StateMachine {
     /// Writes a batch with the rows that belong to it, and lets readers see it.
     fn commit(&mut self, mut batch: WriteBatch) -> Result<()> {
         let current = self.shared.current.load_full();
-        self.book.write_rows(&current.rows, &mut batch);
+        self.metadata.write_rows(&current.rows, &mut batch);
         let sequence = current.db.write_with(&batch, Durability::None);
         let sequence = sequence.map_err(Error::storage("apply entries"))?;
         let index = self.applied().0;
@@ -208,7 +209,7 @@ impl StateMachine {
             });
         }
         self.unflushed.push_back((sequence, index));
-        if !Arc::ptr_eq(&self.shared.members.load(), self.book.members()) {
+        if !Arc::ptr_eq(&self.shared.members.load(), self.metadata.members()) {
             self.shared.members.store(self.members());
         }
         self.shared.applied.store(index, Ordering::Release);
@@ -286,7 +287,7 @@ impl StateMachine {
         let index = checked.header().index;
         self.reader().check_useful(checked.header())?;
         let name = self.shared.folder.state_name(checked.staged.dir())?;
-        let Checked { current, book, staged } = checked;
+        let Checked { current, metadata, staged } = checked;
         if let Err(error) = self.shared.folder.switch(&name) {
             // Which of the two is in force now, only the disk knows: neither may go.
             self.failed = true;
@@ -294,7 +295,7 @@ impl StateMachine {
             return Err(error);
         }
         staged.keep();
-        self.book = book;
+        self.metadata = metadata;
         (self.flushed, self.unflushed) = (index, VecDeque::new());
         self.hash_jobs.clear();
         let old = self.shared.current.swap(Arc::new(current));

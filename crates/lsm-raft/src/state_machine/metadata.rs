@@ -3,7 +3,7 @@
 //! Decides only: the writes are collected in a batch, which the machine writes. What an entry
 //! does depends on the entries before it and on nothing else.
 //!
-//! After an error the book may hold half an entry, and must not be used again.
+//! After an error the metadata may hold half an entry, and must not be used again.
 
 use std::sync::Arc;
 
@@ -69,14 +69,14 @@ impl Metadata {
     pub(super) fn load(db: &Db) -> Result<(Keyspace, Self)> {
         let storage = || Error::storage("read the state's own rows");
         let rows = db.keyspace(KEYSPACE, KeyspaceOptions::default()).map_err(storage())?;
-        let mut book = Self::new();
+        let mut metadata = Self::new();
         let (mut applied, mut sessions) = (None, Vec::new());
         for row in rows.iter() {
             let (key, value) = row.map_err(storage())?;
             match key.as_slice() {
                 APPLIED_KEY => applied = Some(AppliedRow::decode(&value)?),
-                CONF_KEY => book.conf = decode_conf(&value)?,
-                MEMBERS_KEY => book.members = Arc::new(Members::decode(&value)?),
+                CONF_KEY => metadata.conf = decode_conf(&value)?,
+                MEMBERS_KEY => metadata.members = Arc::new(Members::decode(&value)?),
                 key => match group_in_key(key) {
                     Some(group) => sessions.extend(decode_sessions(group, &value)?),
                     None => return Err(Error::corrupt("the state", format!("a row {key:?}"))),
@@ -85,13 +85,13 @@ impl Metadata {
         }
         match applied {
             Some(row) => {
-                (book.index, book.term) = (row.index, row.term);
-                book.sessions = Sessions::load(SESSIONS_MAX, row.sessions_opened, sessions);
+                (metadata.index, metadata.term) = (row.index, row.term);
+                metadata.sessions = Sessions::load(SESSIONS_MAX, row.sessions_opened, sessions);
             }
             None if rows.iter().next().is_none() => {}
             None => return Err(Error::corrupt("the state", "the applied row is missing")),
         }
-        Ok((rows, book))
+        Ok((rows, metadata))
     }
 
     pub(super) fn applied(&self) -> (u64, u64) {
@@ -344,7 +344,7 @@ mod tests {
 
     #[test]
     fn an_entry_tells_at_least_what_it_brings_into_the_batch() {
-        let mut book = Metadata::new();
+        let mut metadata = Metadata::new();
         let dir = std::path::Path::new("db");
         let fs = Arc::new(lsm_log::fs::MemFs::new());
         let db = lsm_core::Options::default().fs(fs).stepped(1).open(dir).unwrap();
@@ -359,9 +359,9 @@ mod tests {
         }
         let entry = Entry { index: 1, term: 1, data: data.into(), ..Entry::default() };
         let mut batch = WriteBatch::new();
-        let step = book.step(&entry, &[], &mut batch).unwrap();
+        let step = metadata.step(&entry, &[], &mut batch).unwrap();
         assert!(step.outcomes.iter().all(|o| !matches!(o, Outcome::Invalid(_))));
-        book.write_rows(&rows, &mut batch);
+        metadata.write_rows(&rows, &mut batch);
         assert!(batch.bytes() < step.bytes + 100, "{} from {}", batch.bytes(), step.bytes);
     }
 }

@@ -119,14 +119,14 @@ impl StateReader {
         self.db().checkpoint(dir).map_err(storage())?;
         // Of which index it is, the copy knows best.
         let copy = shared.engine.clone().open_read_only(dir).map_err(storage())?;
-        let (_, book) = Metadata::load(&copy)?;
+        let (_, metadata) = Metadata::load(&copy)?;
         // Whoever receives it reads all of it, too, and would refuse it for ever.
         copy.verify().map_err(|error| {
             self.note_error(&error);
             storage()(error)
         })?;
         copy.close().map_err(storage())?;
-        Outgoing::new(shared.folder.fs(), dir, book.applied(), book.conf().clone())
+        Outgoing::new(shared.folder.fs(), dir, metadata.applied(), metadata.conf().clone())
     }
 
     /// Starts to receive a snapshot, into a folder of its own.
