@@ -69,7 +69,7 @@ mod tests {
         fn futures(client: &Client, batch: &Batch, mut scan: ScanStream) {
             sent(client.get("k"));
             sent(client.put("k", "v"));
-            sent(client.write(&batch));
+            sent(client.write(batch));
             sent(client.hash_check());
             sent(scan.next());
             sent(scan);
