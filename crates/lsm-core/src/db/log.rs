@@ -68,8 +68,13 @@ impl Engine {
         while !log.has_room(batch_bytes) {
             let next = match log.take_ahead() {
                 Some(Ok(segment)) => segment,
-                // Why it was not made is told already.
-                Some(Err(_)) | None => {
+                made => {
+                    // Why it was not made is told already; but what is final is so here, too.
+                    if let Some(Err(error)) = made
+                        && let failure @ Failure::Fatal(_) = self.segment_failure(error)
+                    {
+                        return Err(failure);
+                    }
                     let (number, nonce) = self.set.new_framed_file();
                     let job = log.job(number, nonce, record_len(batch_bytes), false);
                     self.new_segment(job)?
@@ -148,11 +153,7 @@ impl Engine {
             for left in recycled.into_iter().chain([number]) {
                 self.set.obsolete_files().push(FileName::Log(left));
             }
-            match error.file() == Some(&self.dir) {
-                // Other names in the folder may depend on that sync.
-                true => Failure::Fatal(error),
-                false => Failure::Harmless(error),
-            }
+            self.segment_failure(error)
         })?;
         let edit = Edit { add_logs: vec![(number, segment.bytes)], ..Edit::default() };
         self.set.apply(edit, |_| {}).map_err(|error| {
@@ -164,6 +165,15 @@ impl Engine {
         })?;
         self.job_done(LogSegment);
         Ok(segment)
+    }
+
+    /// What it means that a segment could not be made.
+    fn segment_failure(&self, error: Error) -> Failure {
+        match error.file() == Some(&self.dir) {
+            // Other names in the folder may depend on that sync.
+            true => Failure::Fatal(error),
+            false => Failure::Harmless(error),
+        }
     }
 
     /// Full logs that hold nothing but flushed operations, and where the log begins without
