@@ -5,8 +5,6 @@
 #![allow(clippy::disallowed_methods, reason = "a measurement reads the real clock and files")]
 #![allow(missing_docs, reason = "a program")]
 
-mod common;
-
 use std::time::{Duration, Instant};
 
 use common::{Data, Folder, Lsm, bench_entries, fill, settle};

@@ -6,8 +6,6 @@
 #![allow(clippy::disallowed_methods, reason = "a measurement reads the real clock and files")]
 #![allow(missing_docs, reason = "a program")]
 
-mod common;
-
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;

@@ -7,8 +7,6 @@
 #![allow(clippy::disallowed_methods, reason = "a measurement reads the real clock and files")]
 #![allow(missing_docs, reason = "a program")]
 
-mod common;
-
 use std::time::Instant;
 
 use clap::Parser;

@@ -6,8 +6,6 @@
 #![allow(clippy::disallowed_methods, reason = "a measurement reads the real clock and files")]
 #![allow(missing_docs, reason = "a program")]
 
-mod common;
-
 use std::time::Duration;
 
 use common::{Data, Folder, Lsm, Store as _, bench_entries, settle, split};

@@ -8,23 +8,23 @@
 use std::env;
 
 /// Length of every key, in bytes.
-pub(crate) const KEY_LEN: usize = 16;
+pub const KEY_LEN: usize = 16;
 
 /// Distinct values; more than a block holds, so that blocks do not compress by repetition.
 const VALUES: u64 = 4096;
 
 /// Entries of the data sets of `cargo bench`: `LSM_BENCH_ENTRIES`, or else 500,000.
-pub(crate) fn bench_entries() -> u64 {
+pub fn bench_entries() -> u64 {
     let given = env::var("LSM_BENCH_ENTRIES").ok();
     given.map_or(500_000, |count| count.parse().expect("LSM_BENCH_ENTRIES is a number"))
 }
 
 /// A key in the place it was made.
-pub(crate) type Key = [u8; KEY_LEN];
+pub type Key = [u8; KEY_LEN];
 
 /// A data set: `entries` keys with values of `value_len` bytes.
 #[derive(Clone, Debug)]
-pub(crate) struct Data {
+pub struct Data {
     pub entries: u64,
     pub value_len: usize,
     seed: u64,
@@ -32,7 +32,7 @@ pub(crate) struct Data {
 }
 
 impl Data {
-    pub(crate) fn new(entries: u64, value_len: usize) -> Self {
+    pub fn new(entries: u64, value_len: usize) -> Self {
         let seed: u64 = 0x6c73_6d20_6265_6e63;
         let mut values = Vec::with_capacity(VALUES as usize * value_len);
         let mut state = seed;
@@ -51,7 +51,7 @@ impl Data {
 
     /// The key of a number, in no order: from `entries` on, one that is missing.
     #[inline]
-    pub(crate) fn key(&self, number: u64) -> Key {
+    pub fn key(&self, number: u64) -> Key {
         let head = mix(number ^ self.seed);
         let mut key = [0; KEY_LEN];
         key[..8].copy_from_slice(&head.to_be_bytes());
@@ -61,7 +61,7 @@ impl Data {
 
     /// The key of a number, in the order of the numbers.
     #[inline]
-    pub(crate) fn key_in_order(&self, number: u64) -> Key {
+    pub fn key_in_order(&self, number: u64) -> Key {
         let mut key = [0; KEY_LEN];
         key[8..].copy_from_slice(&number.to_be_bytes());
         key
@@ -69,20 +69,20 @@ impl Data {
 
     /// The value of a number.
     #[inline]
-    pub(crate) fn value(&self, number: u64) -> &[u8] {
+    pub fn value(&self, number: u64) -> &[u8] {
         let start = (number % VALUES) as usize * self.value_len;
         &self.values[start..start + self.value_len]
     }
 
     /// The `n`-th of a random walk over the numbers of the data set.
     #[inline]
-    pub(crate) fn pick(&self, n: u64) -> u64 {
+    pub fn pick(&self, n: u64) -> u64 {
         let random = mix(n.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ !self.seed);
         ((u128::from(random) * u128::from(self.entries)) >> 64) as u64
     }
 
     /// Bytes of keys and values of one entry.
-    pub(crate) fn entry_bytes(&self) -> u64 {
+    pub fn entry_bytes(&self) -> u64 {
         (KEY_LEN + self.value_len) as u64
     }
 }

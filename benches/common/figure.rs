@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// A number with three digits that count, or all of those before the point.
-pub(crate) fn digits(number: f64) -> String {
+pub fn digits(number: f64) -> String {
     let decimals = match number.abs() {
         n if n >= 99.95 => 0,
         n if n >= 9.995 => 1,
@@ -13,7 +13,7 @@ pub(crate) fn digits(number: f64) -> String {
 }
 
 /// A number of operations a second, short.
-pub(crate) fn rate(per_second: f64) -> String {
+pub fn rate(per_second: f64) -> String {
     match per_second {
         r if r >= 999_500.0 => format!("{} M", digits(r / 1e6)),
         r if r >= 999.5 => format!("{} k", digits(r / 1e3)),
@@ -32,6 +32,6 @@ pub(crate) fn time(time: Duration) -> String {
 }
 
 /// "1 round", "3 rounds".
-pub(crate) fn rounds(count: u64) -> String {
+pub fn rounds(count: u64) -> String {
     format!("{count} round{}", if count == 1 { "" } else { "s" })
 }

@@ -7,12 +7,12 @@ use tempfile::TempDir;
 
 /// A new, empty folder that lives as long as this.
 #[derive(Debug)]
-pub(crate) struct Folder(TempDir);
+pub struct Folder(TempDir);
 
 impl Folder {
     /// In `LSM_BENCH_DIR`, or else beside the running program: the system's folder for temporary
     /// files may be in memory, where syncs cost nothing.
-    pub(crate) fn new() -> Self {
+    pub fn new() -> Self {
         let parent = match env::var_os("LSM_BENCH_DIR") {
             Some(dir) => PathBuf::from(dir),
             None => env::current_exe().unwrap().parent().unwrap().to_owned(),
@@ -20,7 +20,7 @@ impl Folder {
         Self(tempfile::Builder::new().prefix("bench-").tempdir_in(parent).unwrap())
     }
 
-    pub(crate) fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         self.0.path()
     }
 }

@@ -6,24 +6,24 @@ use std::time::{Duration, Instant};
 
 use lsm_core::{Db, Durability, Options, WriteBatch};
 
-use super::data::Data;
-use super::store::{Store, touch};
+use crate::data::Data;
+use crate::store::{Store, touch};
 
 /// Background work is at rest once nothing changed for this long.
 const REST: Duration = Duration::from_millis(300);
 
 #[derive(Debug)]
-pub(crate) struct Lsm {
+pub struct Lsm {
     pub db: Db,
 }
 
 impl Lsm {
     /// Opens the database with the default options.
-    pub(crate) fn open(dir: &Path) -> Self {
+    pub fn open(dir: &Path) -> Self {
         Self::open_with(Options::default(), dir)
     }
 
-    pub(crate) fn open_with(options: Options, dir: &Path) -> Self {
+    pub fn open_with(options: Options, dir: &Path) -> Self {
         Self { db: options.open(dir).unwrap() }
     }
 }
@@ -69,7 +69,7 @@ impl Store for Lsm {
 }
 
 /// Flushes, and waits until compaction has nothing left to do.
-pub(crate) fn settle(db: &Db) {
+pub fn settle(db: &Db) {
     db.flush().unwrap();
     let state = || {
         let stats = db.stats();
@@ -87,7 +87,7 @@ pub(crate) fn settle(db: &Db) {
 }
 
 /// Writes the whole data set in random order, in batches, and settles it.
-pub(crate) fn fill(db: &Db, data: &Data) {
+pub fn fill(db: &Db, data: &Data) {
     const BATCH: u64 = 1000;
     for first in (0..data.entries).step_by(BATCH as usize) {
         let mut batch = WriteBatch::with_capacity((BATCH * (data.entry_bytes() + 8)) as usize);

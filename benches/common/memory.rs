@@ -7,7 +7,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 /// `RssAnon` of this process in bytes; 0 where the system does not tell.
-pub(crate) fn anon_bytes() -> u64 {
+pub fn anon_bytes() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
     let kib = line.and_then(|rest| rest.trim().trim_end_matches(" kB").parse::<u64>().ok());
@@ -15,13 +15,13 @@ pub(crate) fn anon_bytes() -> u64 {
 }
 
 /// Watches [`anon_bytes`] from a thread of its own, ten times a second.
-pub(crate) struct AnonPeak {
+pub struct AnonPeak {
     shared: Arc<(AtomicBool, AtomicU64)>,
     thread: JoinHandle<()>,
 }
 
 impl AnonPeak {
-    pub(crate) fn watch() -> Self {
+    pub fn watch() -> Self {
         let shared = Arc::new((AtomicBool::new(false), AtomicU64::new(0)));
         let of_thread = Arc::clone(&shared);
         let thread = thread::spawn(move || {
@@ -35,7 +35,7 @@ impl AnonPeak {
     }
 
     /// The highest figure seen.
-    pub(crate) fn stop(self) -> u64 {
+    pub fn stop(self) -> u64 {
         self.shared.0.store(true, Ordering::Relaxed);
         self.thread.join().unwrap();
         self.shared.1.load(Ordering::Relaxed)

@@ -1,7 +1,7 @@
 //! A store as the workloads see it: the least that every engine can do.
 
 /// An open, ordered map from bytes to bytes, for any number of threads.
-pub(crate) trait Store: Sync {
+pub trait Store: Sync {
     /// Survives the death of the process, or as near to that as the engine has.
     fn put(&self, key: &[u8], value: &[u8]);
 
@@ -25,7 +25,7 @@ pub(crate) trait Store: Sync {
 
 /// Touches a value as its user would.
 #[inline]
-pub(crate) fn touch(value: &[u8]) -> usize {
+pub fn touch(value: &[u8]) -> usize {
     std::hint::black_box((value.first(), value.last()));
     value.len()
 }

@@ -14,7 +14,7 @@ pub(crate) fn processor_time() -> Duration {
 
 /// What [`split`] took.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Split {
+pub struct Split {
     /// From the start of the first thread to the end of the last.
     pub time: Duration,
     /// The longest single call.
@@ -24,7 +24,7 @@ pub(crate) struct Split {
 }
 
 /// Splits the numbers below `count` over `threads` and runs `work(number)` for each.
-pub(crate) fn split(threads: u64, count: u64, work: impl Fn(u64) + Sync) -> Split {
+pub fn split(threads: u64, count: u64, work: impl Fn(u64) + Sync) -> Split {
     let barrier = Barrier::new(threads as usize);
     let (barrier, work) = (&barrier, &work);
     let run = |thread: u64| {

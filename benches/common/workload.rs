@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use super::data::Data;
-use super::store::Store;
-use super::threads;
+use crate::data::Data;
+use crate::store::Store;
+use crate::threads;
 
 /// How many operations each workload does.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Sizes {
+pub struct Sizes {
     pub gets: u64,
     pub scans: u64,
     pub syncs: u64,
@@ -16,14 +16,14 @@ pub(crate) struct Sizes {
 
 impl Sizes {
     /// Enough for stable figures, no more than the data set.
-    pub(crate) fn of(entries: u64) -> Self {
+    pub fn of(entries: u64) -> Self {
         Self { gets: entries.min(1_000_000), scans: (entries / 10).min(200_000), syncs: 5_000 }
     }
 }
 
 /// What one workload took in one round.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Measured {
+pub struct Measured {
     pub name: &'static str,
     pub operations: u64,
     pub time: Duration,
@@ -34,18 +34,13 @@ pub(crate) struct Measured {
 }
 
 impl Measured {
-    pub(crate) fn per_second(&self) -> f64 {
+    pub fn per_second(&self) -> f64 {
         self.operations as f64 / self.time.as_secs_f64()
     }
 }
 
 /// One round over an empty store. Tells `done` each result as it comes.
-pub(crate) fn run_round(
-    store: &impl Store,
-    data: &Data,
-    sizes: Sizes,
-    mut done: impl FnMut(Measured),
-) {
+pub fn run_round(store: &impl Store, data: &Data, sizes: Sizes, mut done: impl FnMut(Measured)) {
     let entries = data.entries;
     done(closed_loop("put", entries, |n| store.put(&data.key(n), data.value(n))));
     done(closed_loop("settle", 1, |_| store.settle()));
@@ -57,12 +52,7 @@ pub(crate) fn run_round(
 }
 
 /// The reads of a settled store.
-pub(crate) fn read_workloads(
-    store: &impl Store,
-    data: &Data,
-    sizes: Sizes,
-    mut done: impl FnMut(Measured),
-) {
+fn read_workloads(store: &impl Store, data: &Data, sizes: Sizes, mut done: impl FnMut(Measured)) {
     let found = |n| assert_eq!(store.get(&data.key(n)), Some(data.value_len), "entry {n}");
     done(closed_loop("get", sizes.gets, |n| found(data.pick(n))));
     let missing = |n| assert_eq!(store.get(&data.key(data.entries + n)), None, "entry {n}");

@@ -8,9 +8,9 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use bytes::Bytes;
+use common::Data;
 use tokio::time::sleep;
 
-use super::data::Data;
 use super::target::{Client, in_time};
 
 /// Reads of one key until it counts as unreadable.

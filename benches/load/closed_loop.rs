@@ -9,13 +9,13 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use common::Data;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tonic::Status;
 
 use super::args::Mode;
 use super::check::{Checked, Ledger};
-use super::data::Data;
 use super::target::{Client, Connection, Target, in_time};
 
 /// After a request that failed, so that a cluster without a leader is not flooded.

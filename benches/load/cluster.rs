@@ -9,9 +9,9 @@ use std::net::TcpListener;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
+use common::Folder;
 use tokio::time::{sleep, timeout};
 
-use super::folder::Folder;
 use super::target::{Addresses, Connection, Target};
 
 const NODES: usize = 5;

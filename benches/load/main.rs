@@ -16,15 +16,7 @@ mod cluster;
 #[allow(dead_code, unused_imports, reason = "a part is used here")]
 #[path = "../../crates/lsm-server/src/coalesce.rs"]
 mod coalesce;
-#[allow(dead_code, reason = "a part is used here")]
-#[path = "../common/data.rs"]
-mod data;
 mod etcd;
-#[path = "../common/figure.rs"]
-#[allow(dead_code, reason = "a part is used here")]
-mod figure;
-#[path = "../common/folder.rs"]
-mod folder;
 mod kv;
 mod process;
 mod report;
@@ -38,9 +30,8 @@ use args::{Args, Mode, System, To};
 use clap::Parser;
 use closed_loop::Load;
 use cluster::Cluster;
-use data::Data;
+use common::{Data, rate};
 use etcd::Etcd;
-use figure::rate;
 use indicatif::{ProgressBar, ProgressStyle};
 use kv::Lsm;
 use report::{Measured, Report};

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use common::{digits, rate, rounds};
 use hdrhistogram::Histogram;
 
 use super::args::Mode;
 use super::closed_loop::Tally;
-use super::figure::{digits, rate, rounds};
 
 /// One measurement of one system.
 pub(crate) struct Measured {

@@ -7,7 +7,7 @@
 # Needs perl. SEARCH is the program to check, INDEX where its index lives.
 set -euo pipefail
 cd_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-search=${SEARCH:-${CARGO_TARGET_DIR:-$cd_root/target}/release/examples/search}
+search=${SEARCH:-${CARGO_TARGET_DIR:-$cd_root/target}/release/search}
 index=${INDEX:-.search-index}
 folder=$(realpath -- "${1:?the folder to search}")
 shift

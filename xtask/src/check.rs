@@ -10,6 +10,7 @@ use crate::command::{Result, Step, has_cxx};
 use crate::{mutants, tidy};
 
 const FUZZ_MANIFEST: &str = "fuzz/Cargo.toml";
+const PEERS_MANIFEST: &str = "benches/peers/Cargo.toml";
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -37,10 +38,19 @@ pub(crate) fn run(args: &Args) -> Result {
     } else {
         report.step("tests", &cargo("test --workspace --locked"))?;
     }
+    peers_crate(&mut report)?;
     fuzz_crate(&mut report)?;
     deny(&mut report)?;
     report.print();
     report.verdict(args.strict)
+}
+
+/// The other engines stand outside the workspace, and so does what measures them.
+fn peers_crate(report: &mut Report) -> Result {
+    let manifest = ["--manifest-path", PEERS_MANIFEST];
+    report.step("peers format", &Step::new("cargo fmt").args(&manifest).arg("--check"))?;
+    let clippy = Step::new("cargo clippy").args(&manifest);
+    report.step("peers clippy", &clippy.args(&["--locked", "--", "-D", "warnings"]))
 }
 
 /// The fuzz targets stand outside the workspace, so nothing above has seen them.

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
-use crate::common::{Data, Store, touch};
 use crate::{CACHE_BYTES, Opened, WRITE_BUFFER_BYTES};
+use common::{Data, Store, touch};
 
 const REST: Duration = Duration::from_millis(300);
 

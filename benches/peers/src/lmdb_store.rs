@@ -8,7 +8,7 @@ use heed::types::Bytes;
 use heed::{Database, Env, EnvFlags, EnvOpenOptions};
 
 use crate::Opened;
-use crate::common::{Data, Store, touch};
+use common::{Data, Store, touch};
 
 pub struct Lmdb {
     env: Env,

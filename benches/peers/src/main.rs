@@ -3,8 +3,8 @@
 //! The engines take turns within a round, so that whatever else the machine does meets all of
 //! them. What each setting means in each engine stands in its file; see also ../README.md.
 
-#[path = "../../common/mod.rs"]
-mod common;
+#![allow(clippy::disallowed_methods, reason = "a measurement reads the real clock and files")]
+
 mod fjall_store;
 mod lmdb_store;
 mod redb_store;
@@ -14,7 +14,7 @@ mod rocksdb_store;
 use std::path::Path;
 
 use clap::Parser;
-use common::{Data, Folder, Lsm, Report, Sizes, Store, rate, run_round};
+use common::{Data, Folder, Lsm, Report, Sizes, Store, rate, rounds, run_round};
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// Memory for blocks, for every engine that has such a cache.
@@ -46,10 +46,7 @@ struct Engine {
     report: Report,
 }
 
-fn engine<S: Store>(name: &'static str) -> Engine
-where
-    S: Opened,
-{
+fn engine<S: Opened>(name: &'static str) -> Engine {
     let round = |dir: &Path, data: &Data, report: &mut Report| {
         let store = S::opened(dir, data);
         run_round(&store, data, Sizes::of(data.entries), |measured| report.add(measured));
@@ -58,7 +55,7 @@ where
 }
 
 /// How a store starts.
-trait Opened: Sized {
+trait Opened: Store + Sized {
     /// Makes a store in an empty folder, with room for the data set.
     fn opened(dir: &Path, data: &Data) -> Self;
 }

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use redb::{Database, Durability, ReadableDatabase, TableDefinition};
 
-use crate::common::{Data, Store, touch};
 use crate::{CACHE_BYTES, Opened};
+use common::{Data, Store, touch};
 
 const TABLE: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("bench");
 

@@ -7,8 +7,8 @@ use rocksdb::{
     BlockBasedOptions, Cache, DB, DBCompressionType, Options, WaitForCompactOptions, WriteOptions,
 };
 
-use crate::common::{Data, Store, touch};
 use crate::{CACHE_BYTES, Opened, WRITE_BUFFER_BYTES};
+use common::{Data, Store, touch};
 
 pub struct Rocks {
     db: DB,

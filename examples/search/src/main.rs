@@ -1,8 +1,8 @@
 //! A search engine for a folder of text, source and HTML files.
 //!
 //! ```sh
-//! cargo run --release --example search -- FOLDER              # index, then ask
-//! cargo run --release --example search -- FOLDER word 'pre*'  # index, then answer
+//! cargo run --release -p search -- FOLDER              # index, then ask
+//! cargo run --release -p search -- FOLDER word 'pre*'  # index, then answer
 //! ```
 //!
 //! Reading order: `index` is the layout in the database, `changes` finds what to do, `update`
