@@ -83,6 +83,7 @@ impl<S: NodeStorage, W> Node<S, W> {
         let conf_state = metadata.get_conf_state().clone();
         let restore = Restore { ready, index, term, conf_state, hard_state, messages };
         self.outputs.push(Output::Restore(restore));
+        self.is_restoring = true;
     }
 
     /// True if there is nothing to wait for.

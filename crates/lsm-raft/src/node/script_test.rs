@@ -7,7 +7,7 @@
 //! group VOTERS [learners=N] [leader=1] [SETTING=VALUE ...]  begins anew; election=11,12,13 by node
 //! tick NODES [xN]           campaign N            transfer N [TO]       fail N REASON
 //! propose N NAME ... [bytes=N]                    read N NAME ...       change N NAME +ID -ID ...
-//! receive N KIND from=N [term= index= commit= hint= entry=TERM/INDEX context= reject]
+//! receive N KIND from=N [term= log= index= commit= hint= [entry=|snapshot=TERM/INDEX] context= reject]
 //! timing [N from=N [election=TICKS] [leases=off]]           alone: each node hears of all others
 //! flushed N [INDEX]         applied N INDEX       spare N BYTES         damaged N
 //! snapshot-sent N TO        snapshot-making N     snapshot-made N
@@ -22,7 +22,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use lsm_core::testkit::script::{self, Block};
-use raft::eraftpb::{Entry, Message, MessageType};
+use raft::eraftpb::{ConfState, Entry, Message, MessageType};
 
 use super::Input;
 use super::test_group::{TestGroup, command};
@@ -38,7 +38,7 @@ macro_rules! scripts {
     };
 }
 
-scripts! { proposals reads leases members leadership disks logs messages losses }
+scripts! { proposals reads leases members leadership disks logs messages losses snapshots }
 
 fn run(name: &str) {
     let file = format!("tests/scripts/node_{name}.txt");
@@ -160,7 +160,7 @@ fn inputs(group: &mut TestGroup, id: u64, words: &Words<'_>) -> Option<Vec<Input
         "campaign" => Input::Campaign,
         "transfer" => Input::Transfer { to: has_second.then(second) },
         "fail" => Input::Fail { reason: words.0[2..].join(" ") },
-        "receive" => Input::Message(message(id, words)),
+        "receive" => Input::Message(message(group, id, words)),
         "timing" => timing(group, words),
         "flushed" if has_second => Input::Flushed { index: second() },
         "flushed" => Input::Flushed { index: group.node(id).applied },
@@ -266,17 +266,26 @@ fn kind(name: &str) -> MessageType {
 }
 
 /// A message that is made by hand.
-fn message(to: u64, words: &Words<'_>) -> Message {
+fn message(group: &TestGroup, to: u64, words: &Words<'_>) -> Message {
     let number = |name| words.number(name).unwrap_or_default();
     let mut message = Message::default();
     message.set_msg_type(kind(words.at(2)));
     (message.from, message.to, message.term) = (number("from"), to, number("term"));
-    (message.index, message.commit) = (number("index"), number("commit"));
+    (message.index, message.log_term) = (number("index"), number("log"));
+    message.commit = number("commit");
     (message.reject, message.reject_hint) = (words.0.contains(&"reject"), number("hint"));
     message.context = words.value("context").unwrap_or_default().as_bytes().to_vec().into();
-    if let Some((term, index)) = words.value("entry").and_then(|entry| entry.split_once('/')) {
-        let (term, index) = (self::number(term), self::number(index));
+    let pair = |name| {
+        let (term, index) = words.value(name)?.split_once('/')?;
+        Some((self::number(term), self::number(index)))
+    };
+    if let Some((term, index)) = pair("entry") {
         message.set_entries(vec![Entry { term, index, ..Entry::default() }].into());
+    }
+    if let Some((term, index)) = pair("snapshot") {
+        let metadata = message.mut_snapshot().mut_metadata();
+        (metadata.term, metadata.index) = (term, index);
+        metadata.set_conf_state(ConfState::from((group.ids().collect::<Vec<_>>(), Vec::new())));
     }
     message
 }

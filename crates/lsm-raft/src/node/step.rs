@@ -55,6 +55,9 @@ pub struct Node<S: NodeStorage, W> {
     pub(super) term_vote: (u64, u64),
     /// The ready that they stand in, until they are durable.
     pub(super) term_vote_ready: Option<u64>,
+    /// A snapshot takes the place of state and log. What is decided behind it would be written to
+    /// the log that goes, or speak of a term that is durable only with the switch: it waits.
+    pub(super) is_restoring: bool,
     pub(super) failed: Option<String>,
     pub(super) losses: Losses,
 }
@@ -101,6 +104,7 @@ impl<S: NodeStorage, W> Node<S, W> {
             disk: Disk::default(),
             term_vote: (0, 0),
             term_vote_ready: None,
+            is_restoring: false,
             failed: None,
             losses,
             config,
@@ -175,6 +179,7 @@ impl<S: NodeStorage, W> Node<S, W> {
             }
             Input::Flushed { index } => self.flushed = self.flushed.max(index),
             Input::Restored { ready, index, members } => {
+                self.is_restoring = false;
                 self.persisted(ready, now);
                 self.raw.advance_apply_to(index);
                 self.flushed = self.flushed.max(index);
@@ -215,7 +220,7 @@ impl<S: NodeStorage, W> Node<S, W> {
             self.send_proposals()?;
             self.send_changes()?;
             self.send_reads(now);
-            if !self.raw.has_ready() {
+            if self.is_restoring || !self.raw.has_ready() {
                 break;
             }
             let (led, before) = (self.leads(), self.outputs.len());

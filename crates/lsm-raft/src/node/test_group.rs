@@ -11,7 +11,7 @@ use raft::storage::MemStorage;
 use raft::{GetEntriesContext, RaftState, Storage, StorageError};
 
 use super::test_trace::{describe_entries, describe_leader, describe_members, describe_message};
-use super::{Apply, Input, Node, NodeStatus, NodeStorage, Output, Persist};
+use super::{Apply, Input, Node, NodeStatus, NodeStorage, Output, Persist, Restore};
 use crate::command::{Command, Op};
 use crate::config::Config;
 use crate::error::Error;
@@ -92,8 +92,13 @@ impl NodeStorage for TestStorage {
         self.truncated = (index, self.log.term(index).unwrap());
         self.log.wl().compact(index + 1).unwrap();
     }
-    fn reset(&mut self, _: u64, _: u64) {
-        unreachable!("these tests deliver no snapshot")
+    fn reset(&mut self, index: u64, term: u64) {
+        let mut snapshot = Snapshot::default();
+        let metadata = snapshot.mut_metadata();
+        (metadata.index, metadata.term) = (index, term);
+        metadata.set_conf_state(self.log.initial_state().unwrap().conf_state);
+        self.log.wl().apply_snapshot(snapshot).unwrap();
+        self.truncated = (index, term);
     }
     fn take_snapshot_wanted(&mut self, _: u64) -> bool {
         false
@@ -120,6 +125,8 @@ pub(super) struct TestNode {
     pub(super) config: Config,
     /// What it gave out to be persisted, and is not yet.
     unsynced: VecDeque<Persist>,
+    /// The snapshot that it switches to, and has not yet.
+    restore: Option<Restore>,
     /// Term and vote that are durable.
     vote: (u64, u64),
     /// What it gave out to be applied.
@@ -241,6 +248,17 @@ impl TestGroup {
             messages.extend(self.send(late));
             messages.extend(self.step(id, Input::Persisted { ready }));
         }
+        if !self.node(id).disk_stalls
+            && let Some(restore) = self.node(id).restore.take()
+        {
+            let Restore { ready, index, conf_state, hard_state, messages: late, .. } = restore;
+            self.node(id).vote = (hard_state.term, hard_state.vote);
+            self.node(id).applied = index;
+            self.note(id, &format!("has switched to {index}"));
+            messages.extend(self.send(late));
+            let members = members(&conf_state);
+            messages.extend(self.step(id, Input::Restored { ready, index, members }));
+        }
         messages
     }
 
@@ -267,7 +285,11 @@ impl TestGroup {
             Output::Truncate { index, .. } => self.note(id, &format!("truncates through {index}")),
             Output::Failed(error) => self.note(id, &format!("fails: {error}")),
             Output::Removed => self.note(id, "is removed"),
-            Output::MakeSnapshot | Output::Restore(_) => unreachable!("there are no snapshots"),
+            Output::Restore(restore) => {
+                self.note(id, &format!("switches to {}", restore.index));
+                self.node(id).restore = Some(restore);
+            }
+            Output::MakeSnapshot => unreachable!("the storage never asks for one"),
         }
         Vec::new()
     }
@@ -327,6 +349,7 @@ impl TestNode {
             node,
             config,
             unsynced: VecDeque::new(),
+            restore: None,
             vote: (0, 0),
             applied,
             ended: false,

@@ -1,6 +1,5 @@
 //! Opens the folder of a node and starts its threads.
 
-use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -231,7 +230,6 @@ impl ReplicaOptions {
             reserve_bytes: self.config.disk_reserve_bytes,
             handed_over: false,
             turn: Turn::default(),
-            outputs: VecDeque::new(),
             checked: None,
             restoring: None,
         };

@@ -1,6 +1,5 @@
 //! Feeds the node and carries out its outputs, in order.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,8 +42,6 @@ pub(super) struct RaftThread {
     pub(super) handed_over: bool,
     /// Taken and not yet looked at.
     pub(super) turn: Turn,
-    /// Decided and not yet carried out.
-    pub(super) outputs: VecDeque<Output<Waiter>>,
     /// A snapshot that the node may switch to.
     pub(super) checked: Option<Box<Checked>>,
     /// Until that is done, everything else waits.
@@ -157,15 +154,7 @@ impl RaftThread {
 
     /// Carries out what the node decides after all that it was told.
     fn decide(&mut self, now: Duration) -> Result<()> {
-        self.outputs.extend(self.node.outputs(now)?);
-        self.carry_out(now)
-    }
-
-    /// As far as a switch to a snapshot.
-    fn carry_out(&mut self, now: Duration) -> Result<()> {
-        while self.restoring.is_none()
-            && let Some(output) = self.outputs.pop_front()
-        {
+        for output in self.node.outputs(now)? {
             match output {
                 Output::Send(messages) => self.send(messages, now)?,
                 Output::Persist(persist) => self.log.give(LogJob::Persist(persist)),
