@@ -174,7 +174,7 @@ fn push_new(nodes: &mut Vec<Arc<Node>>, node: Arc<Node>) {
 mod tests {
     use super::*;
 
-    fn directory(addresses: &[&str]) -> AddressBook {
+    fn book(addresses: &[&str]) -> AddressBook {
         AddressBook::new(addresses, &ClientOptions::default(), 0).unwrap()
     }
 
@@ -186,67 +186,67 @@ mod tests {
         Header { node, leader, leader_address: leader_address.to_owned() }
     }
 
-    fn leader(directory: &AddressBook) -> Option<String> {
-        directory.leader().map(|node| node.address().to_string())
+    fn leader(book: &AddressBook) -> Option<String> {
+        book.leader().map(|node| node.address().to_string())
     }
 
     #[test]
     fn answers_say_who_leads() {
-        let directory = directory(&["a:1", "b:1"]);
-        let b = directory.node("b:1").unwrap();
-        assert!(!directory.answered(&b, &header(2, 0, "")));
-        assert_eq!(leader(&directory), None);
-        assert!(!directory.answered(&b, &header(2, 2, "")));
-        assert_eq!(leader(&directory).as_deref(), Some("b:1"));
-        assert!(!directory.answered(&b, &header(2, 1, "a:1")));
-        assert_eq!(leader(&directory).as_deref(), Some("a:1"));
-        assert!(directory.answered(&b, &header(2, 3, "c:1")));
-        assert_eq!(leader(&directory).as_deref(), Some("c:1"));
-        assert!(!directory.answered(&b, &header(2, 3, "no address")));
-        assert_eq!(directory.addresses(), ["a:1", "b:1", "c:1"]);
-        directory.failed(&directory.node("c:1").unwrap(), false);
-        assert_eq!(leader(&directory), None);
+        let book = book(&["a:1", "b:1"]);
+        let b = book.node("b:1").unwrap();
+        assert!(!book.answered(&b, &header(2, 0, "")));
+        assert_eq!(leader(&book), None);
+        assert!(!book.answered(&b, &header(2, 2, "")));
+        assert_eq!(leader(&book).as_deref(), Some("b:1"));
+        assert!(!book.answered(&b, &header(2, 1, "a:1")));
+        assert_eq!(leader(&book).as_deref(), Some("a:1"));
+        assert!(book.answered(&b, &header(2, 3, "c:1")));
+        assert_eq!(leader(&book).as_deref(), Some("c:1"));
+        assert!(!book.answered(&b, &header(2, 3, "no address")));
+        assert_eq!(book.addresses(), ["a:1", "b:1", "c:1"]);
+        book.failed(&book.node("c:1").unwrap(), false);
+        assert_eq!(leader(&book), None);
     }
 
     #[test]
     fn members_replace_the_list_and_keep_connections_and_given_addresses() {
-        let directory = directory(&["a:1", "b:1"]);
-        let b = directory.node("b:1").unwrap();
-        directory.answered(&b, &header(2, 9, "x:1"));
-        directory.set_members(&[member("c:1"), member(""), member("b:1"), member("c:1")]);
-        assert_eq!(directory.addresses(), ["c:1", "b:1", "a:1"]);
-        assert!(Arc::ptr_eq(&directory.node("b:1").unwrap(), &b));
-        assert_eq!(leader(&directory), None, "x is no member");
-        directory.set_members(&[member("")]);
-        assert_eq!(directory.addresses().len(), 3, "an empty list is not believed");
+        let book = book(&["a:1", "b:1"]);
+        let b = book.node("b:1").unwrap();
+        book.answered(&b, &header(2, 9, "x:1"));
+        book.set_members(&[member("c:1"), member(""), member("b:1"), member("c:1")]);
+        assert_eq!(book.addresses(), ["c:1", "b:1", "a:1"]);
+        assert!(Arc::ptr_eq(&book.node("b:1").unwrap(), &b));
+        assert_eq!(leader(&book), None, "x is no member");
+        book.set_members(&[member("")]);
+        assert_eq!(book.addresses().len(), 3, "an empty list is not believed");
     }
 
     #[test]
     fn the_near_node_stays_until_it_fails() {
         for dice in 0..2 {
-            let directory = AddressBook::new(["a:1", "b:1"], &ClientOptions::default(), dice);
-            let directory = directory.unwrap();
-            let near = || directory.unvisited(&[]).unwrap();
+            let book = AddressBook::new(["a:1", "b:1"], &ClientOptions::default(), dice);
+            let book = book.unwrap();
+            let near = || book.unvisited(&[]).unwrap();
             let (first, other) = (near(), ["b:1", "a:1"][dice]);
             assert_ne!(&**first.address(), other);
-            directory.set_members(&[member("b:1"), member("a:1")]);
+            book.set_members(&[member("b:1"), member("a:1")]);
             assert!(Arc::ptr_eq(&near(), &first));
-            directory.failed(&first, false);
+            book.failed(&first, false);
             assert_eq!(&**near().address(), other);
-            assert!(Arc::ptr_eq(&directory.unvisited(&[near()]).unwrap(), &first));
-            assert!(directory.unvisited(&[near(), first]).is_none());
+            assert!(Arc::ptr_eq(&book.unvisited(&[near()]).unwrap(), &first));
+            assert!(book.unvisited(&[near(), first]).is_none());
         }
     }
 
     #[test]
     fn the_list_is_bounded() {
-        let directory = directory(&["a:1"]);
+        let book = book(&["a:1"]);
         for port in 1..2 * NODES_MAX {
-            directory.meet(&format!("b:{port}"));
+            book.meet(&format!("b:{port}"));
         }
-        assert_eq!(directory.addresses().len(), NODES_MAX);
+        assert_eq!(book.addresses().len(), NODES_MAX);
         let many: Vec<_> = (1..2 * NODES_MAX).map(|port| member(&format!("c:{port}"))).collect();
-        directory.set_members(&many);
-        assert_eq!(directory.addresses().len(), NODES_MAX);
+        book.set_members(&many);
+        assert_eq!(book.addresses().len(), NODES_MAX);
     }
 }

@@ -23,7 +23,7 @@ const APPLY_BYTES_MAX: u64 = 4 << 20;
 const REPORT_TIME: Duration = Duration::from_millis(500);
 
 pub(super) struct ApplyThread {
-    machine: StateMachine,
+    pub(super) machine: StateMachine,
     jobs: JobReceiver<ApplyJob>,
     /// Taken and not yet done.
     taken: VecDeque<ApplyJob>,

@@ -36,6 +36,9 @@ mod restoring;
 mod shared;
 mod stepper;
 
+#[cfg(test)]
+mod thread_test;
+
 pub use handle::Replica;
 pub use open::{LOCK_FILE, Opened, ReplicaOptions};
 pub use stepper::Stepper;

@@ -183,7 +183,7 @@ impl ReplicaOptions {
         Ok((replica, Stepper::new(raft, log, apply, lock)))
     }
 
-    fn make(
+    pub(super) fn make(
         self,
         dir: PathBuf,
         transport: Arc<dyn Transport>,
@@ -242,11 +242,11 @@ impl ReplicaOptions {
 }
 
 /// A node that is about to run: what its threads do, and the handle of it.
-struct Made {
+pub(super) struct Made {
     replica: Replica,
-    raft: RaftThread,
-    log: LogThread,
-    apply: ApplyThread,
+    pub(super) raft: RaftThread,
+    pub(super) log: LogThread,
+    pub(super) apply: ApplyThread,
     /// Held until the state is closed.
     lock: Box<dyn Lock>,
 }
