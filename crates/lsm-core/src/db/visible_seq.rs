@@ -5,11 +5,13 @@
 //!
 //! Threads: any number of writers, each with its own range of numbers; any number of readers.
 
+use std::collections::BTreeMap;
 use std::hint::spin_loop;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crossbeam_utils::CachePadded;
-use parking_lot::{Condvar, Mutex};
+use crossbeam_utils::sync::{Parker, Unparker};
+use parking_lot::Mutex;
 
 use crate::key::SeqNo;
 
@@ -19,9 +21,19 @@ const SPINS: usize = 64;
 #[derive(Debug, Default)]
 pub(crate) struct VisibleSeq {
     published: CachePadded<AtomicU64>,
-    waiting: AtomicUsize,
-    lock: Mutex<()>,
-    moved: Condvar,
+    /// How many wait in the queue.
+    waiting: CachePadded<AtomicUsize>,
+    queue: Mutex<Queue>,
+}
+
+/// Those who gave up spinning.
+#[derive(Debug, Default)]
+struct Queue {
+    /// By the first number: writes that are done, with their last number. Whoever makes those
+    /// before visible does so for them, too.
+    done: BTreeMap<u64, (u64, Unparker)>,
+    /// Who waits for writes of others, and up to which number.
+    watchers: Vec<(u64, Unparker)>,
 }
 
 impl VisibleSeq {
@@ -43,36 +55,75 @@ impl VisibleSeq {
     /// Makes `first..=last` visible, after all before `first` became so.
     #[inline]
     pub(crate) fn publish(&self, first: SeqNo, last: SeqNo) {
-        self.wait_for(SeqNo(first.0 - 1));
+        if !self.spin_until(first.0 - 1) {
+            return self.publish_later(first.0, last.0);
+        }
         // SeqCst here and for `waiting`: either this thread sees the waiter, or the waiter,
         // which checks once more after announcing itself, sees the new number.
         self.published.store(last.0, Ordering::SeqCst);
         if self.waiting.load(Ordering::SeqCst) > 0 {
-            drop(self.lock.lock());
-            self.moved.notify_all();
+            self.publish_those_behind();
         }
     }
 
     /// Returns once everything up to `seq`, which must have been given to a writer, is visible.
     #[inline]
     pub(crate) fn wait_for(&self, seq: SeqNo) {
+        if !self.spin_until(seq.0) {
+            self.wait(seq.0, |queue, waker| queue.watchers.push((seq.0, waker)));
+        }
+    }
+
+    #[inline]
+    fn spin_until(&self, seq: u64) -> bool {
         for _ in 0..SPINS {
-            if self.get() >= seq {
-                return;
+            if self.get().0 >= seq {
+                return true;
             }
             spin_loop();
         }
-        self.wait_long(seq);
+        false
     }
 
+    /// Leaves it to a writer before this one, which lost its time slice, to publish for both.
     #[cold]
-    fn wait_long(&self, seq: SeqNo) {
-        let mut guard = self.lock.lock();
+    fn publish_later(&self, first: u64, last: u64) {
+        self.wait(last, |queue, waker| drop(queue.done.insert(first, (last, waker))));
+    }
+
+    /// Waits until `seq` is visible, in the place of the queue that `enter` takes.
+    #[cold]
+    fn wait(&self, seq: u64, enter: impl FnOnce(&mut Queue, Unparker)) {
+        let parker = Parker::new();
         self.waiting.fetch_add(1, Ordering::SeqCst);
-        while self.published.load(Ordering::SeqCst) < seq.0 {
-            self.moved.wait(&mut guard);
+        enter(&mut self.queue.lock(), parker.unparker().clone());
+        // Those before may have been published meanwhile.
+        self.publish_those_behind();
+        while self.get().0 < seq {
+            parker.park();
         }
-        self.waiting.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// Makes visible what is done and directly behind what is visible, and wakes those, and only
+    /// those, who have waited for it.
+    #[cold]
+    fn publish_those_behind(&self) {
+        let mut woken = Vec::new();
+        {
+            let mut queue = self.queue.lock();
+            let mut published = self.published.load(Ordering::SeqCst);
+            while let Some(first) = queue.done.first_entry().filter(|e| *e.key() == published + 1) {
+                let (last, waker) = first.remove();
+                published = last;
+                // Nobody else may: all up to `last` are this thread's or in the queue.
+                self.published.store(published, Ordering::SeqCst);
+                woken.push(waker);
+            }
+            let watchers = queue.watchers.extract_if(.., |(seq, _)| *seq <= published);
+            woken.extend(watchers.map(|(_, waker)| waker));
+            self.waiting.fetch_sub(woken.len(), Ordering::SeqCst);
+        }
+        woken.iter().for_each(Unparker::unpark);
     }
 }
 
