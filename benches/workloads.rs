@@ -55,7 +55,7 @@ fn main() {
     let entries = if args.quick { args.entries.min(100_000) } else { args.entries };
     let data = Data::new(entries, args.value);
     let mut report = Report::default();
-    let progress = ProgressBar::new(args.rounds * 10);
+    let progress = ProgressBar::new(args.rounds * 14);
     progress.set_style(ProgressStyle::with_template("{bar:40} {elapsed} {msg}").unwrap());
     let measured: Vec<_> = (0..args.rounds).map(|_| round(&data, &mut report, &progress)).collect();
     progress.finish_and_clear();

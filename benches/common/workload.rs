@@ -45,6 +45,11 @@ pub fn run_round(store: &impl Store, data: &Data, sizes: Sizes, mut done: impl F
     done(closed_loop("put", entries, |n| store.put(&data.key(n), data.value(n))));
     done(closed_loop("settle", 1, |_| store.settle()));
     read_workloads(store, data, sizes, &mut done);
+    let over = |n| store.put(&data.key(n), data.value(n + 1));
+    done(on_threads("put over, 1 thread", 1, entries, over));
+    done(on_threads("put over, 2 threads", 2, entries, over));
+    done(on_threads("put over, 4 threads", 4, entries, over));
+    done(on_threads("put over, 16 threads", 16, entries, over));
     let sync = |n| store.sync_put(&data.key(n), data.value(n + 1));
     done(on_threads("synced put, 1 thread", 1, sizes.syncs, sync));
     let sync = |n| store.sync_put(&data.key(n + sizes.syncs), data.value(n + 1));

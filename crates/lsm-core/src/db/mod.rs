@@ -53,9 +53,15 @@ mod tree;
 mod trees;
 mod verify;
 mod visible_seq;
+mod visible_seq_sync;
 mod work;
 mod write;
 mod write_queue;
+
+#[cfg(test)]
+mod visible_seq_model;
+#[cfg(test)]
+mod visible_seq_test;
 
 pub use handle::Db;
 pub use keyspace::{Keyspace, Snapshot};

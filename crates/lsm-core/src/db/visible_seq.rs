@@ -6,23 +6,20 @@
 //! Threads: any number of writers, each with its own range of numbers; any number of readers.
 
 use std::collections::BTreeMap;
-use std::hint::spin_loop;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
 use crossbeam_utils::CachePadded;
-use crossbeam_utils::sync::{Parker, Unparker};
-use parking_lot::Mutex;
 
-use crate::key::SeqNo;
+use super::visible_seq_sync::{AtomicU64, Mutex, MutexGuard, Parker, SPINS, Unparker, spin_loop};
+use crate::key::{SEQ_MAX, SeqNo};
 
-/// An insert takes about a microsecond: worth spinning for a moment, not for a lost time slice.
-const SPINS: usize = 64;
+/// Set in the published number while somebody waits: whoever publishes next must look who.
+const WAITED_FOR: u64 = 1 << 63;
+const _: () = assert!(SEQ_MAX.0 < WAITED_FOR);
 
 #[derive(Debug, Default)]
 pub(crate) struct VisibleSeq {
     published: CachePadded<AtomicU64>,
-    /// How many wait in the queue.
-    waiting: CachePadded<AtomicUsize>,
     queue: Mutex<Queue>,
 }
 
@@ -44,12 +41,12 @@ impl VisibleSeq {
     /// Everything up to here is visible.
     #[inline]
     pub(crate) fn get(&self) -> SeqNo {
-        SeqNo(self.published.load(Ordering::Acquire))
+        SeqNo(self.published.load(Ordering::Acquire) & !WAITED_FOR)
     }
 
     /// Makes everything up to `seq` visible, while nobody else writes.
     pub(crate) fn advance(&self, seq: SeqNo) {
-        self.published.store(seq.0, Ordering::SeqCst);
+        self.published.store(seq.0, Ordering::Release);
     }
 
     /// Makes `first..=last` visible, after all before `first` became so.
@@ -58,11 +55,9 @@ impl VisibleSeq {
         if !self.spin_until(first.0 - 1) {
             return self.publish_later(first.0, last.0);
         }
-        // SeqCst here and for `waiting`: either this thread sees the waiter, or the waiter,
-        // which checks once more after announcing itself, sees the new number.
-        self.published.store(last.0, Ordering::SeqCst);
-        if self.waiting.load(Ordering::SeqCst) > 0 {
-            self.publish_those_behind();
+        // A swap, so that no mark is lost that was set since.
+        if self.published.swap(last.0, Ordering::AcqRel) & WAITED_FOR != 0 {
+            self.publish_those_behind(self.queue.lock());
         }
     }
 
@@ -95,10 +90,10 @@ impl VisibleSeq {
     #[cold]
     fn wait(&self, seq: u64, enter: impl FnOnce(&mut Queue, Unparker)) {
         let parker = Parker::new();
-        self.waiting.fetch_add(1, Ordering::SeqCst);
-        enter(&mut self.queue.lock(), parker.unparker().clone());
+        let mut queue = self.queue.lock();
+        enter(&mut queue, parker.unparker().clone());
         // Those before may have been published meanwhile.
-        self.publish_those_behind();
+        self.publish_those_behind(queue);
         while self.get().0 < seq {
             parker.park();
         }
@@ -107,71 +102,29 @@ impl VisibleSeq {
     /// Makes visible what is done and directly behind what is visible, and wakes those, and only
     /// those, who have waited for it.
     #[cold]
-    fn publish_those_behind(&self) {
+    fn publish_those_behind(&self, mut queue: MutexGuard<'_, Queue>) {
         let mut woken = Vec::new();
-        {
-            let mut queue = self.queue.lock();
-            let mut published = self.published.load(Ordering::SeqCst);
-            while let Some(first) = queue.done.first_entry().filter(|e| *e.key() == published + 1) {
-                let (last, waker) = first.remove();
-                published = last;
-                // Nobody else may: all up to `last` are this thread's or in the queue.
-                self.published.store(published, Ordering::SeqCst);
+        loop {
+            let mut visible = self.get().0;
+            while let Some(next) = queue.done.first_entry().filter(|e| *e.key() == visible + 1) {
+                let (last, waker) = next.remove();
+                visible = last;
+                // Nobody else may: the numbers up to `last` are this thread's, or in the queue.
+                self.published.store(visible, Ordering::Release);
                 woken.push(waker);
             }
-            let watchers = queue.watchers.extract_if(.., |(seq, _)| *seq <= published);
+            let watchers = queue.watchers.extract_if(.., |(seq, _)| *seq <= visible);
             woken.extend(watchers.map(|(_, waker)| waker));
-            self.waiting.fetch_sub(woken.len(), Ordering::SeqCst);
+            if queue.done.is_empty() && queue.watchers.is_empty() {
+                break;
+            }
+            // Whoever published meanwhile saw no mark.
+            let before = self.published.fetch_or(WAITED_FOR, Ordering::AcqRel);
+            if before & !WAITED_FOR == visible {
+                break;
+            }
         }
+        drop(queue);
         woken.iter().for_each(Unparker::unpark);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_appear_in_order() {
-        let publisher = VisibleSeq::new(SeqNo(0));
-        let next = AtomicU64::new(1);
-        std::thread::scope(|scope| {
-            for _ in 0..8 {
-                scope.spawn(|| {
-                    for _ in 0..2000 {
-                        let first = next.fetch_add(3, Ordering::Relaxed);
-                        publisher.publish(SeqNo(first), SeqNo(first + 2));
-                        assert!(publisher.get() >= SeqNo(first + 2));
-                    }
-                });
-            }
-            scope.spawn(|| {
-                let mut last = SeqNo(0);
-                while last < SeqNo(8 * 2000 * 3) {
-                    let now = publisher.get();
-                    assert!(now >= last && now.0.is_multiple_of(3), "{now}");
-                    last = now;
-                }
-            });
-        });
-    }
-
-    #[test]
-    fn what_was_done_first_waits_for_what_comes_before() {
-        let publisher = VisibleSeq::new(SeqNo(0));
-        let begun = std::sync::Barrier::new(2);
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                begun.wait();
-                publisher.publish(SeqNo(4), SeqNo(6));
-            });
-            begun.wait();
-            for _ in 0..20_000 {
-                assert_eq!(publisher.get(), SeqNo(0));
-                std::thread::yield_now();
-            }
-            publisher.publish(SeqNo(1), SeqNo(3));
-        });
-        assert_eq!(publisher.get(), SeqNo(6));
     }
 }
