@@ -74,6 +74,8 @@ pub(super) enum ChoreKind {
 #[derive(Debug)]
 pub(super) enum IdleFound {
     Due(Arc<Tree>, ChoreKind),
+    /// Somebody has written to a keyspace just now.
+    Busy,
     /// Some keyspace may have something to do later.
     Later,
     Nothing,
@@ -111,7 +113,7 @@ impl Idle {
         now: Duration,
     ) -> Result<IdleFound> {
         self.keyspaces.retain(|id, _| trees.iter().any(|tree| tree.id == *id));
-        let mut found = IdleFound::Nothing;
+        let (mut busy, mut later) = (false, false);
         for tree in trees.iter().filter(|tree| tree.super_version().named) {
             let view = tree.pinned();
             let quiet = self.keyspaces.entry(tree.id).or_insert_with(|| Quiet::new(&view, now));
@@ -121,18 +123,22 @@ impl Idle {
             }
             let left_alone = now.saturating_sub(quiet.since);
             if left_alone < IDLE_TIME_MIN {
-                found = IdleFound::Later;
+                busy = true;
                 continue;
             }
             match quiet.chore(&view, oldest)? {
                 Some(chore) if chore.after <= left_alone => {
                     return Ok(IdleFound::Due(Arc::clone(tree), chore.kind));
                 }
-                Some(_) => found = IdleFound::Later,
+                Some(_) => later = true,
                 None => {}
             }
         }
-        Ok(found)
+        Ok(match (busy, later) {
+            (true, _) => IdleFound::Busy,
+            (false, true) => IdleFound::Later,
+            (false, false) => IdleFound::Nothing,
+        })
     }
 
     /// The memtables of the keyspace were sealed by ourselves: nobody wrote.

@@ -4,11 +4,12 @@
 //! operation in it is in tables.
 
 use std::mem;
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
+use std::sync::mpsc::{self, SyncSender};
 
 use lsm_log::error::{Error, Result};
 use lsm_log::file_name::{FileName, FileNumber};
-use lsm_log::wal::{Log, Lsn, Segment, SegmentJob, Syncer, WriteMode, record_len};
+use lsm_log::wal::{Log, Lsn, Nonce, Segment, SegmentJob, Syncer, WriteMode, record_len};
 
 use super::engine::Engine;
 use super::retry::Failure;
@@ -115,32 +116,94 @@ impl Engine {
         // Zeros make later syncs four times as cheap, but whoever never syncs need not wait for
         // them.
         let zero = self.syncer().syncs() > 0;
-        let (sender, receiver) = mpsc::sync_channel(1);
-        let job = {
+        let promised = {
             let mut commit = self.commit.lock();
             let Some(log) = commit.log.as_mut().filter(|log| !log.has_ahead()) else {
                 return Ok(false);
             };
-            let (number, nonce) = self.set.new_framed_file();
-            let panicked = |_| Err(Error::panicked("that made a log segment"));
-            log.put_ahead(number, Box::new(move || receiver.recv().unwrap_or_else(panicked)));
-            log.job(number, nonce, 0, zero)
+            self.promise_segment(log, |log, number, nonce| log.job(number, nonce, 0, zero))
         };
-        let number = job.number;
-        match self.new_segment(job) {
-            // There is room for one, and its receiver may be gone only with the log.
-            Ok(segment) => drop(sender.send(Ok(segment))),
-            Err(failure) => {
-                // Before the lock, which whoever waits for it holds.
-                let (Failure::Harmless(error) | Failure::Fatal(error)) = &failure;
-                let _ = sender.send(Err(error.clone()));
-                if let Some(log) = &mut self.commit.lock().log {
-                    log.cancel_ahead(number);
-                }
-                self.work.lock().segment_wanted = true;
-                return self.ended(LogSegment, failure);
-            }
+        let made = self.keep_promise(promised);
+        if made.is_err() {
+            self.work.lock().segment_wanted = true;
         }
+        made.map(|()| true).or_else(|failure| self.ended(LogSegment, failure))
+    }
+
+    /// Has the log wait for a segment that is yet to be made.
+    fn promise_segment(
+        &self,
+        log: &mut Log,
+        job: impl FnOnce(&mut Log, FileNumber, Nonce) -> SegmentJob,
+    ) -> (SegmentJob, SyncSender<Result<Segment>>) {
+        let (number, nonce) = self.set.new_framed_file();
+        // There is room for one: who makes it waits for nobody.
+        let (sender, receiver) = mpsc::sync_channel(1);
+        let panicked = |_| Err(Error::panicked("that made a log segment"));
+        log.put_ahead(number, Box::new(move || receiver.recv().unwrap_or_else(panicked)));
+        (job(log, number, nonce), sender)
+    }
+
+    /// Makes the segment that the log waits for.
+    fn keep_promise(&self, (job, sender): (SegmentJob, SyncSender<Result<Segment>>)) -> Made {
+        let number = job.number;
+        let (told, made) = match self.new_segment(job) {
+            Ok(segment) => (Ok(segment), Ok(())),
+            Err(failure) => {
+                let (Failure::Harmless(error) | Failure::Fatal(error)) = &failure;
+                (Err(error.clone()), Err(failure))
+            }
+        };
+        // Before the lock, which whoever waits for it holds. The receiver may be gone only with the
+        // log.
+        let _ = sender.send(told);
+        if made.is_err()
+            && let Some(log) = &mut self.commit.lock().log
+        {
+            log.cancel_ahead(number);
+        }
+        made
+    }
+
+    /// Gives back the files of a log in which nothing is needed any more: it goes on in a segment
+    /// as short as the first after an open. Whoever writes much again has the next one made as
+    /// always. False if there is nothing to give back, or not now.
+    pub(super) fn shrink_log(&self) -> Result<bool> {
+        // A flush gives logs up, too.
+        let Some(_flushing) = self.flushing.try_lock() else { return Ok(false) };
+        let flushed = self.flushed_seq();
+        let promised = {
+            let mut commit = self.commit.lock();
+            let is_needed = commit.last_seq > flushed;
+            let Some(log) = &mut commit.log else { return Ok(false) };
+            if is_needed || !log.holds_more_than_it_needs() || !self.may_start(LogSegment) {
+                return Ok(false);
+            }
+            match log.take_ahead() {
+                None => {}
+                Some(Ok(segment)) => log.enter(segment).map_err(|error| self.fail(error))?,
+                // Whoever made it has told so, and makes another.
+                Some(Err(_)) => return Ok(false),
+            }
+            self.promise_segment(log, |log, number, nonce| log.short_job(number, nonce))
+        };
+        if let Err(failure) = self.keep_promise(promised) {
+            return self.ended(LogSegment, failure);
+        }
+        if let Some(log) = &mut self.commit.lock().log
+            && let Some(Ok(segment)) = log.take_ahead()
+        {
+            log.enter(segment).map_err(|error| self.fail(error))?;
+        }
+        let (drop_logs, log_start) = self.useless_logs(flushed);
+        let edit = Edit { drop_logs: drop_logs.clone(), log_start, ..Edit::default() };
+        if let Err(error) = self.set.apply(edit, |_| {}) {
+            return self.ended(LogSegment, self.edit_refused(error, &[]));
+        }
+        self.give_up_logs(&drop_logs);
+        let spares = self.commit.lock().log.as_mut().map(Log::take_spares).unwrap_or_default();
+        spares.into_iter().for_each(|number| self.set.obsolete_files().push(FileName::Log(number)));
+        self.work.announce();
         Ok(true)
     }
 

@@ -32,11 +32,15 @@ impl Engine {
         }
         let oldest = self.snapshots.list(&self.published)[0];
         self.await_snapshots(oldest);
-        let (tree, kind) = match idle.find(&self.live_trees(), oldest, now)? {
+        let found = idle.find(&self.live_trees(), oldest, now)?;
+        if !matches!(found, IdleFound::Busy) && self.shrink_log()? {
+            return Ok(true);
+        }
+        let (tree, kind) = match found {
             IdleFound::Due(tree, kind) => (tree, kind),
             found => {
                 idle.has_looked(now);
-                return Ok(stepped && matches!(found, IdleFound::Later));
+                return Ok(stepped && !matches!(found, IdleFound::Nothing));
             }
         };
         let begun = self.options.clock.now();

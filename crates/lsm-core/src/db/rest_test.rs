@@ -1,7 +1,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use lsm_log::fs::MemFs;
+use lsm_log::fs::{Fs, MemFs};
 
 use super::*;
 use crate::batch::WriteBatch;
@@ -16,14 +16,19 @@ use crate::options::{Durability, KeyspaceOptions, Options};
 struct Quiet {
     engine: Arc<Engine>,
     clock: Arc<ManualClock>,
+    fs: MemFs,
 }
 
 impl Quiet {
     fn new() -> Self {
+        Self::open(&MemFs::new())
+    }
+
+    fn open(fs: &MemFs) -> Self {
         let clock = Arc::new(ManualClock::default());
-        let options = Options::default().fs(Arc::new(MemFs::new())).clock(clock.clone());
-        let engine = open(options, Path::new("/db")).unwrap();
-        Self { engine, clock }
+        let options = Options::default().fs(Arc::new(fs.clone())).clock(clock.clone());
+        let engine = open(options.log_segment_bytes(4 << 20), Path::new("/db")).unwrap();
+        Self { engine, clock, fs: fs.clone() }
     }
 
     fn write(&self, fill: impl FnOnce(&mut WriteBatch)) {
@@ -231,4 +236,43 @@ fn the_end_of_a_snapshot_is_announced_if_something_waits_for_it() {
     assert!(!ends(third), "others are older");
     assert!(!ends(first), "another holds the same");
     assert!(ends(second));
+}
+
+/// Files of the log, and their bytes.
+fn logs(quiet: &Quiet) -> (usize, u64) {
+    while quiet.engine.remove_one() {}
+    let names = quiet.fs.list(Path::new("/db")).unwrap().into_iter();
+    let logs = names.filter(|name| name.ends_with(".log"));
+    let bytes = logs.map(|name| quiet.fs.len(&Path::new("/db").join(name)).unwrap());
+    bytes.fold((0, 0), |(count, sum), bytes| (count + 1, sum + bytes))
+}
+
+#[test]
+fn the_files_of_the_log_go_once_nothing_in_them_is_needed() {
+    let quiet = Quiet::new();
+    let fill = || {
+        for i in 0..1000 {
+            quiet.write(|batch| batch.push(Kind::Put, ID, &key(i), &[7; 16 << 10]));
+            while quiet.engine.make_segment().unwrap() {}
+        }
+    };
+    fill();
+    quiet.pass(minutes(10));
+    assert!(logs(&quiet).1 > 16 << 20, "what is in no table is kept: {:?}", logs(&quiet));
+    for round in 0..2 {
+        quiet.flush();
+        quiet.pass(Duration::from_millis(500));
+        assert!(logs(&quiet).1 > 8 << 20, "they may write on: {:?}", logs(&quiet));
+        quiet.pass(Duration::from_secs(2));
+        assert_eq!(logs(&quiet), (1, 1 << 20), "round {round}");
+        fill();
+    }
+    quiet.flush();
+    quiet.pass(minutes(10));
+    quiet.write(|batch| batch.push(Kind::Put, ID, b"behind", b"all"));
+    quiet.pass(minutes(10));
+    assert_eq!(logs(&quiet), (1, 1 << 20), "there is nothing more to give back");
+    let (last, fs) = (quiet.engine.published.get(), quiet.fs.clone());
+    drop(quiet);
+    assert_eq!(Quiet::open(&fs).engine.published.get(), last);
 }

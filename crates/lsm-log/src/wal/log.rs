@@ -258,6 +258,23 @@ impl Log {
         self.full.drain(..count).collect()
     }
 
+    /// Whether there is room to give back once nothing in the log is needed: files kept or made
+    /// ahead, or a segment longer than the first after an open.
+    pub fn holds_more_than_it_needs(&self) -> bool {
+        let least = self.config.segment_bytes.min(FIRST_SEGMENT_BYTES_MAX);
+        !self.spares.is_empty() || self.has_ahead() || self.writer.segment().bytes > least
+    }
+
+    /// The segment for a log at rest: as short as the first after an open.
+    pub fn short_job(&self, number: FileNumber, nonce: Nonce) -> SegmentJob {
+        self.config.first_job(number, nonce)
+    }
+
+    /// Gives up what was kept to be recycled. The files are the caller's to remove.
+    pub fn take_spares(&mut self) -> Vec<FileNumber> {
+        std::mem::take(&mut self.spares)
+    }
+
     /// Whether a file of this length is worth keeping.
     pub fn needs_spare(&self, bytes: u64) -> bool {
         bytes == self.config.segment_bytes && self.spares.len() < SPARES_MAX
