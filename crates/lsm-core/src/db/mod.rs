@@ -39,6 +39,7 @@ mod open_db;
 mod pacing;
 mod range_iter;
 mod read;
+mod read_charge;
 mod reads;
 mod removal;
 mod replay;

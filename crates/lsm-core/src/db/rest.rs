@@ -1,5 +1,5 @@
-//! Brings keyspaces to rest that nobody writes to: a flush or a compaction at a time, when nothing
-//! else is due.
+//! Brings keyspaces to rest that nobody writes to, or whose readers have paid for it (see
+//! `read_charge`): a flush or a compaction at a time, when nothing else is due.
 //!
 //! At most one such job runs at a time, and together they take a bounded share of the time (see
 //! `idle`). Where steps are made by hand, it is those that find nothing due that let time pass.
@@ -32,16 +32,20 @@ impl Engine {
         }
         let oldest = self.snapshots.list(&self.published)[0];
         self.await_snapshots(oldest);
-        let found = idle.find(&self.live_trees(), oldest, now)?;
-        if !matches!(found, IdleFound::Busy) && self.shrink_log()? {
-            return Ok(true);
-        }
-        let (tree, kind) = match found {
-            IdleFound::Due(tree, kind) => (tree, kind),
-            found => {
-                idle.has_looked(now);
-                return Ok(stepped && !matches!(found, IdleFound::Nothing));
+        let trees = self.live_trees();
+        let found = match bought(&trees, oldest) {
+            Some((tree, kind)) => IdleFound::Due(tree, kind),
+            None => {
+                let found = idle.find(&trees, oldest, now)?;
+                if !matches!(found, IdleFound::Busy) && self.shrink_log()? {
+                    return Ok(true);
+                }
+                found
             }
+        };
+        let IdleFound::Due(tree, kind) = found else {
+            idle.has_looked(now);
+            return Ok(stepped && !matches!(found, IdleFound::Nothing));
         };
         let begun = self.options.clock.now();
         let worked = match kind {
@@ -94,6 +98,26 @@ impl Engine {
         drop(view);
         self.compact_planned(tree, plan)
     }
+}
+
+/// What seeks have paid for, though somebody may still be writing.
+fn bought(trees: &[Arc<Tree>], oldest: SeqNo) -> Option<(Arc<Tree>, ChoreKind)> {
+    trees.iter().find_map(|tree| {
+        let view = tree.pinned();
+        if !view.named {
+            return None;
+        }
+        if view.charge.buys_flush(view.filling_bytes() as u64) {
+            return Some((Arc::clone(tree), ChoreKind::Flush));
+        }
+        if !view.charge.has_paid_for_tables() {
+            return None;
+        }
+        let free = BusyTables::default();
+        let (_, effort) = compaction::rest(&view.version, &free, &view.options, oldest)?;
+        let is_bought = view.charge.buys_merge(effort.cost);
+        is_bought.then(|| (Arc::clone(tree), ChoreKind::Compact))
+    })
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use lsm_log::error::{Error, Result};
 
 use super::read::{ReadPoint, unsupported};
+use super::read_charge::SeekPrice;
 use super::tree::SuperVersion;
 use crate::iter::{Concat, Cursor as _, Merge, Run};
 use crate::key::{KeyRange, Kind, SEQ_MAX, SeqNo, Tag};
@@ -53,6 +54,7 @@ pub struct Cursor {
     key: Vec<u8>,
     /// The value of the entry kept aside.
     value: Vec<u8>,
+    price: SeekPrice,
     source: CursorSource,
 }
 
@@ -89,9 +91,13 @@ impl Cursor {
     }
 
     fn over(source: CursorSource, seq: SeqNo, range: KeyRange) -> Self {
-        let children = match &source {
-            CursorSource::SuperVersion { view, tables } => children(view, tables, &range),
-            CursorSource::Refused(_) => Vec::new(),
+        let (children, price) = match &source {
+            CursorSource::SuperVersion { view, tables } => {
+                let children = children(view, tables, &range);
+                let runs = children.iter().filter(|child| matches!(child, Child::Run(_))).count();
+                (children, SeekPrice::new(view, runs))
+            }
+            CursorSource::Refused(_) => Default::default(),
         };
         let (key, value) = (Vec::new(), Vec::new());
         Self {
@@ -101,6 +107,7 @@ impl Cursor {
             state: CursorState::Nowhere,
             key,
             value,
+            price,
             source,
         }
     }
@@ -121,7 +128,7 @@ impl Cursor {
         if self.range.is_before(key) {
             return self.seek_first();
         }
-        self.moved(|cursor| {
+        self.sought(|cursor| {
             cursor.merge.seek(key, Tag::seek(cursor.seq))?;
             cursor.settle_forward(false)
         })
@@ -133,7 +140,7 @@ impl Cursor {
         if self.range.is_after(key) {
             return self.seek_last();
         }
-        self.moved(|cursor| {
+        self.sought(|cursor| {
             // Tag 0 is behind every version of the key.
             cursor.merge.seek_back(key, Tag(0))?;
             cursor.settle_backward()
@@ -142,7 +149,7 @@ impl Cursor {
 
     /// To the first key. Tells whether there is one.
     pub fn seek_first(&mut self) -> Result<bool> {
-        self.moved(|cursor| {
+        self.sought(|cursor| {
             match &cursor.range.start {
                 Bound::Unbounded => cursor.merge.seek_first()?,
                 Bound::Included(start) => cursor.merge.seek(start, Tag::seek(cursor.seq))?,
@@ -160,7 +167,7 @@ impl Cursor {
 
     /// To the last key. Tells whether there is one.
     pub fn seek_last(&mut self) -> Result<bool> {
-        self.moved(|cursor| {
+        self.sought(|cursor| {
             match &cursor.range.end {
                 Bound::Unbounded => cursor.merge.seek_last()?,
                 Bound::Included(end) => cursor.merge.seek_back(end, Tag(0))?,
@@ -238,6 +245,14 @@ impl Cursor {
             CursorState::Here => Some(self.merge.value_to_keep()),
             CursorState::Aside => Some(Value::from(bytes::Bytes::copy_from_slice(&self.value))),
         }
+    }
+
+    /// Runs one move that looks into every memtable and run of tables.
+    fn sought(&mut self, go: impl FnOnce(&mut Self) -> Result<CursorState>) -> Result<bool> {
+        if let CursorSource::SuperVersion { view, .. } = &self.source {
+            view.charge.pay(self.price);
+        }
+        self.moved(go)
     }
 
     /// Runs one move. The cursor stands nowhere unless the move gets to an entry.

@@ -7,6 +7,7 @@ use arc_swap::{ArcSwap, Guard};
 use lsm_log::error::{Error, Result};
 use parking_lot::Mutex;
 
+use super::read_charge::ReadCharge;
 use crate::compaction::{self, BusyTables};
 use crate::key::{KeyspaceId, SEQ_MAX};
 use crate::memtable::{MemoryUse, Memtable};
@@ -30,6 +31,7 @@ pub(crate) struct SuperVersion {
     pub(crate) version: Arc<Version>,
     pub(crate) options: Arc<KeyspaceOptions>,
     pub(crate) facts: VersionFacts,
+    pub(crate) charge: Arc<ReadCharge>,
     /// Whether the options are the application's, which has named the keyspace since the open.
     /// Until then it is not compacted: by other options its levels have other sizes.
     pub(crate) named: bool,
@@ -196,7 +198,8 @@ impl SuperVersion {
     ) -> Self {
         let active = Arc::new(Memtable::new(memtable_bytes(&options), memory));
         let facts = VersionFacts::of(&version, &options);
-        Self { active, sealed: Vec::new(), unqueued: 0, version, options, facts, named }
+        let (sealed, charge) = (Vec::new(), Arc::default());
+        Self { active, sealed, unqueued: 0, version, options, facts, charge, named }
     }
 
     /// Whether the active memtable is to be sealed before the next write.
