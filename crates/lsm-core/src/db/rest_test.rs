@@ -9,7 +9,9 @@ use crate::clock::ManualClock;
 use crate::db::keyspace::Snapshot;
 use crate::db::open::open;
 use crate::db::open_db::OpenDb;
-use crate::key::{KeyspaceId, Kind};
+use crate::db::read::ReadPoint;
+use crate::db::scan::Cursor;
+use crate::key::{KeyRange, KeyspaceId, Kind};
 use crate::options::{Durability, KeyspaceOptions, Options};
 
 /// An engine without threads, whose background work is done here, and whose clock stands still.
@@ -275,4 +277,69 @@ fn the_files_of_the_log_go_once_nothing_in_them_is_needed() {
     let (last, fs) = (quiet.engine.published.get(), quiet.fs.clone());
     drop(quiet);
     assert_eq!(Quiet::open(&fs).engine.published.get(), last);
+}
+
+/// Seeks a thousand times and writes once, again and again, until `is_done`: how many rounds.
+fn rounds_of_seeks(quiet: &Quiet, is_done: impl Fn() -> bool) -> u32 {
+    let tree = quiet.tree();
+    for round in 0..1000 {
+        let point = ReadPoint { engine: &quiet.engine, tree: &tree, seq: None };
+        let mut cursor = Cursor::new(&point, KeyRange::all());
+        for i in 0..1000 {
+            cursor.seek(key(17 * i)).unwrap();
+        }
+        quiet.write(|batch| batch.push(Kind::Put, ID, &key(1_000_000 + round), b""));
+        quiet.pass(Duration::from_millis(500));
+        if is_done() {
+            return round;
+        }
+    }
+    panic!("nothing came of it");
+}
+
+#[test]
+fn seeks_over_a_large_memtable_have_it_flushed_beside_a_writer() {
+    let quiet = Quiet::new();
+    let fill = |count: u32| {
+        quiet.write(|batch| {
+            (0..count).for_each(|i| batch.push(Kind::Put, ID, &key(i), &[7; 100]));
+        });
+    };
+    fill(2000);
+    let tree = quiet.tree();
+    for _ in 0..20 {
+        rounds_of_seeks(&quiet, || true);
+    }
+    assert_eq!(quiet.entries().0, 0, "a small one is as good as none");
+    fill(40_000);
+    let bytes = tree.pinned().filling_bytes();
+    let rounds = rounds_of_seeks(&quiet, || quiet.entries().0 > 0);
+    let paid = (bytes / 256 / 1000) as u32;
+    assert!((paid..paid + 3).contains(&rounds), "{rounds} rounds for {bytes} bytes");
+    for _ in 0..5 {
+        rounds_of_seeks(&quiet, || true);
+    }
+    assert_eq!(quiet.entries().1, 5, "what was paid is spent");
+}
+
+#[test]
+fn seeks_over_several_runs_have_them_merged_beside_a_writer() {
+    let quiet = Quiet::new();
+    for first in 0..3 {
+        let values = (0..20_000).map(|i| key(3 * i + first));
+        quiet.write(|batch| values.for_each(|key| batch.push(Kind::Put, ID, &key, &key.repeat(9))));
+        quiet.flush();
+    }
+    let view = quiet.tree().pinned();
+    assert_eq!(view.version.levels[0].len(), 3);
+    let bytes = view.facts.table_bytes;
+    let is_merged = || quiet.tree().pinned().version.levels[0].is_empty();
+    let rounds = rounds_of_seeks(&quiet, is_merged);
+    let paid = (bytes / (2 * 64) / 1000) as u32;
+    assert!((paid..paid + 3).contains(&rounds), "{rounds} rounds for {bytes} bytes");
+    let version = Arc::clone(&quiet.tree().pinned().version);
+    for _ in 0..50 {
+        rounds_of_seeks(&quiet, || true);
+    }
+    assert!(Arc::ptr_eq(&version, &quiet.tree().pinned().version), "one run costs nothing");
 }
