@@ -15,8 +15,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_utils::CachePadded;
 
-use super::tree::SuperVersion;
-
 /// A merge or a flush writes a byte in about 10 ns. A seek in a memtable whose nodes lie beyond the
 /// caches takes 3 µs ...
 const MEMTABLE_BYTES: u64 = 256;
@@ -40,9 +38,10 @@ pub(crate) struct SeekPrice {
 }
 
 impl SeekPrice {
-    /// Of a cursor over so many runs of tables.
-    pub(crate) fn new(view: &SuperVersion, runs: usize) -> Self {
-        let large = view.filling().filter(|memtable| memtable.bytes() >= MEMTABLE_MIN).count();
+    /// Of a cursor over memtables of these bytes, for which no flush was asked yet, and so many runs
+    /// of tables.
+    pub(crate) fn new(memtables: impl Iterator<Item = usize>, runs: usize) -> Self {
+        let large = memtables.filter(|bytes| *bytes >= MEMTABLE_MIN).count();
         Self {
             memtables: large as u64 * MEMTABLE_BYTES,
             tables: runs.saturating_sub(1) as u64 * RUN_BYTES,

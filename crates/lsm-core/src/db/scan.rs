@@ -95,7 +95,7 @@ impl Cursor {
             CursorSource::SuperVersion { view, tables } => {
                 let children = children(view, tables, &range);
                 let runs = children.iter().filter(|child| matches!(child, Child::Run(_))).count();
-                (children, SeekPrice::new(view, runs))
+                (children, SeekPrice::new(view.filling().map(|memtable| memtable.bytes()), runs))
             }
             CursorSource::Refused(_) => Default::default(),
         };
