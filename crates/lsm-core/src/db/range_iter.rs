@@ -12,19 +12,17 @@ use crate::value::Value;
 /// Sees the state of the moment it was made. After an error the iterator is at its end.
 #[derive(Debug)]
 pub struct Range {
+    // Each stands on what was taken last from its end, and on nothing before that.
     front: Cursor,
     /// Made when the first entry is taken from the back.
     back: Option<Cursor>,
-    /// What was taken from each end: where the two meet.
-    front_key: Option<Vec<u8>>,
-    back_key: Option<Vec<u8>>,
     done: bool,
 }
 
 impl Range {
     pub(crate) fn new(point: &ReadPoint<'_>, range: KeyRange) -> Self {
         let front = Cursor::new(point, range);
-        Self { front, back: None, front_key: None, back_key: None, done: false }
+        Self { front, back: None, done: false }
     }
 
     fn finish<T>(&mut self, error: Option<Error>) -> Option<Result<T>> {
@@ -44,15 +42,10 @@ impl Iterator for Range {
             return self.finish(Some(error));
         }
         let Some(key) = self.front.key() else { return self.finish(None) };
-        if self.back_key.as_deref().is_some_and(|back| key >= back) {
+        if self.back.as_ref().and_then(Cursor::key).is_some_and(|back| key >= back) {
             return self.finish(None);
         }
-        let key = key.to_vec();
-        let value = self.front.value_to_keep()?;
-        if self.back.is_some() {
-            self.front_key = Some(key.clone());
-        }
-        Some(Ok((key, value)))
+        Some(Ok((key.to_vec(), self.front.value_to_keep()?)))
     }
 }
 
@@ -61,21 +54,14 @@ impl DoubleEndedIterator for Range {
         if self.done {
             return None;
         }
-        if self.back.is_none() {
-            self.front_key = self.front.key().map(<[u8]>::to_vec);
-            self.back = Some(self.front.twin());
-        }
-        let back = self.back.as_mut()?;
+        let back = self.back.get_or_insert_with(|| self.front.twin());
         if let Err(error) = back.prev() {
             return self.finish(Some(error));
         }
         let Some(key) = back.key() else { return self.finish(None) };
-        if self.front_key.as_deref().is_some_and(|front| key <= front) {
+        if self.front.key().is_some_and(|front| key <= front) {
             return self.finish(None);
         }
-        let key = key.to_vec();
-        let value = back.value_to_keep()?;
-        self.back_key = Some(key.clone());
-        Some(Ok((key, value)))
+        Some(Ok((key.to_vec(), back.value_to_keep()?)))
     }
 }

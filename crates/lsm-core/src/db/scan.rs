@@ -4,6 +4,9 @@
 //! out are its own. Going backward, the versions of a key come oldest first, so the newest
 //! visible one is known only when the next key appears: it is kept aside as a copy, and the
 //! merged cursor stands before it.
+//!
+//! Over one run of tables at rest every entry is shown, which is known of the tables: nothing is
+//! compared or kept aside then.
 
 use std::ops::Bound;
 use std::sync::Arc;
@@ -55,6 +58,8 @@ pub struct Cursor {
     /// The value of the entry kept aside.
     value: Vec<u8>,
     price: SeekPrice,
+    /// Every entry is the only version of its key, and visible.
+    plain: bool,
     source: CursorSource,
 }
 
@@ -91,11 +96,17 @@ impl Cursor {
     }
 
     fn over(source: CursorSource, seq: SeqNo, range: KeyRange) -> Self {
-        let (children, price) = match &source {
+        let (children, plain, price) = match &source {
             CursorSource::SuperVersion { view, tables } => {
                 let children = children(view, tables, &range);
                 let runs = children.iter().filter(|child| matches!(child, Child::Run(_))).count();
-                (children, SeekPrice::new(view.filling().map(|memtable| memtable.bytes()), runs))
+                let plain = runs == children.len()
+                    && view.facts.plain_run.is_some_and(|seq_max| seq_max <= seq);
+                (
+                    children,
+                    plain,
+                    SeekPrice::new(view.filling().map(|memtable| memtable.bytes()), runs),
+                )
             }
             CursorSource::Refused(_) => Default::default(),
         };
@@ -108,6 +119,7 @@ impl Cursor {
             key,
             value,
             price,
+            plain,
             source,
         }
     }
@@ -184,8 +196,10 @@ impl Cursor {
         match self.state {
             CursorState::Nowhere => self.seek_first(),
             CursorState::Here => self.moved(|cursor| {
-                cursor.key.clear();
-                cursor.key.extend_from_slice(cursor.merge.key());
+                if !cursor.plain {
+                    cursor.key.clear();
+                    cursor.key.extend_from_slice(cursor.merge.key());
+                }
                 cursor.merge.next()?;
                 cursor.settle_forward(true)
             }),
@@ -203,6 +217,10 @@ impl Cursor {
         match self.state {
             CursorState::Nowhere => self.seek_last(),
             CursorState::Aside => self.moved(Self::settle_backward),
+            CursorState::Here if self.plain => self.moved(|cursor| {
+                cursor.merge.prev()?;
+                cursor.settle_backward()
+            }),
             CursorState::Here => self.moved(|cursor| {
                 cursor.key.clear();
                 cursor.key.extend_from_slice(cursor.merge.key());
@@ -271,6 +289,9 @@ impl Cursor {
     /// `skipping`, past all versions of `self.key`.
     #[inline]
     fn settle_forward(&mut self, mut skipping: bool) -> Result<CursorState> {
+        if self.plain {
+            return self.settle_plain(KeyRange::is_after);
+        }
         // Whether `self.key` is a key on the way: one to skip, or one with versions too new.
         let mut tracking = skipping;
         let mut steps = 0;
@@ -305,6 +326,18 @@ impl Cursor {
         Ok(CursorState::Nowhere)
     }
 
+    /// Shows the entry that the merged cursor stands on, unless the range ends before it.
+    #[inline]
+    fn settle_plain(&self, is_over: impl Fn(&KeyRange, &[u8]) -> bool) -> Result<CursorState> {
+        if !self.merge.is_valid() || is_over(&self.range, self.merge.key()) {
+            return Ok(CursorState::Nowhere);
+        }
+        match self.merge.tag().kind() {
+            Some(Kind::Put) => Ok(CursorState::Here),
+            _ => Err(unsupported(self.merge.tag())),
+        }
+    }
+
     /// From the entry that shows back over the newer versions of its key, which is `self.key`.
     fn leave_backward(&mut self) -> Result<()> {
         for _ in 0..STEPS_MAX {
@@ -319,6 +352,9 @@ impl Cursor {
     /// Goes back to the first entry that shows, from where the merged cursor stands, keeps
     /// it aside and stops before it.
     fn settle_backward(&mut self) -> Result<CursorState> {
+        if self.plain {
+            return self.settle_plain(KeyRange::is_before);
+        }
         let mut found = false;
         let mut steps = 0;
         while self.merge.is_valid() {

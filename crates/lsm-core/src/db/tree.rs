@@ -9,10 +9,10 @@ use parking_lot::Mutex;
 
 use super::read_charge::ReadCharge;
 use crate::compaction::{self, BusyTables};
-use crate::key::{KeyspaceId, SEQ_MAX};
+use crate::key::{KeyspaceId, SEQ_MAX, SeqNo};
 use crate::memtable::{MemoryUse, Memtable};
 use crate::options::KeyspaceOptions;
-use crate::version::Version;
+use crate::version::{TableFile, Version};
 
 /// A write buffer is filled as so many memtables, which are flushed as one table: an insert
 /// into a quarter of the entries costs half as much, because more of the skip list it walks
@@ -48,6 +48,8 @@ pub(crate) struct VersionFacts {
     pub(crate) urgency: f64,
     /// Whether there is anything to compact, once no compaction runs and no snapshot is held.
     pub(crate) is_due: bool,
+    /// If the tables are one run of puts, each key in it once: the greatest sequence number.
+    pub(crate) plain_run: Option<SeqNo>,
 }
 
 impl VersionFacts {
@@ -58,8 +60,20 @@ impl VersionFacts {
             debt_bytes: compaction::debt(version, options),
             urgency: compaction::urgency(version, &idle, options),
             is_due: compaction::pick(version, &idle, options, SEQ_MAX).is_some(),
+            plain_run: plain_run(version),
         }
     }
+}
+
+fn plain_run(version: &Version) -> Option<SeqNo> {
+    let deeper = version.levels[1..].iter().filter(|tables| !tables.is_empty()).count();
+    let is_plain = |(_, table): (usize, &Arc<TableFile>)| {
+        table.meta.tombstones == 0 && table.meta.shadowed.entries == 0
+    };
+    if version.levels[0].len() + deeper != 1 || !version.tables().all(is_plain) {
+        return None;
+    }
+    version.tables().map(|(_, table)| table.meta.seq_max).max()
 }
 
 /// A keyspace. Sealing (under the commit lock), installing, being dropped (both under the lock

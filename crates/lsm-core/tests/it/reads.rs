@@ -32,6 +32,12 @@ fn a_key_is_found_under_any_number_of_tables() {
 /// From every key and to both sides, for every kind of border: what a sorted list gives.
 #[test]
 fn a_cursor_keeps_to_its_range() {
+    for at_rest in [false, true] {
+        keeps_to_its_range(at_rest);
+    }
+}
+
+fn keeps_to_its_range(at_rest: bool) {
     let options = Options::default().fs(Arc::new(MemFs::new())).stepped(1);
     let db = options.default_keyspace(tiny()).open(DIR).unwrap();
     let keys = ["b", "d", "f", "h", "k", "l"];
@@ -43,6 +49,9 @@ fn a_cursor_keeps_to_its_range() {
             3 => db.flush().unwrap(),
             _ => {}
         }
+    }
+    if at_rest {
+        db.compact_range::<&str>(..).unwrap();
     }
     let letters: Vec<String> = ('a'..'n').map(String::from).collect();
     let bounds = || {
@@ -73,6 +82,37 @@ fn a_cursor_keeps_to_its_range() {
             }
         }
     }
+}
+
+/// All of it lies in one run of tables, in which nothing is deleted or replaced.
+#[test]
+fn what_came_after_a_snapshot_is_hidden_in_a_tree_at_rest() {
+    let options = Options::default().fs(Arc::new(MemFs::new())).stepped(1);
+    let db = options.open(DIR).unwrap();
+    db.put("b", "1").unwrap();
+    let snapshot = db.snapshot();
+    db.put("a", "2").unwrap();
+    db.put("c", "2").unwrap();
+    db.compact_range::<&str>(..).unwrap();
+    let keys =
+        |entries: lsm_core::Range| entries.map(|entry| entry.unwrap().0[0]).collect::<Vec<_>>();
+    assert_eq!(keys(snapshot.iter()), b"b");
+    assert_eq!(keys(db.iter()), b"abc");
+    // Nor does an entry go unseen that is in memory, or in a second run.
+    db.put("d", "3").unwrap();
+    db.delete("a").unwrap();
+    assert_eq!(keys(db.iter()), b"bcd");
+    db.flush().unwrap();
+    assert_eq!(keys(db.iter()), b"bcd");
+    // One run, in which a deletion hides a put from all but the snapshot.
+    let snapshot = db.snapshot();
+    db.delete("b").unwrap();
+    db.put("c", "4").unwrap();
+    db.compact_range::<&str>(..).unwrap();
+    assert_eq!(keys(db.iter()), b"cd");
+    assert_eq!(keys(snapshot.iter()), b"bcd");
+    let back = db.iter().rev().map(|entry| entry.unwrap().0[0]).collect::<Vec<_>>();
+    assert_eq!(back, b"dc");
 }
 
 #[test]
