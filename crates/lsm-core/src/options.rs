@@ -200,8 +200,10 @@ impl Options {
         self
     }
 
-    /// The size of one log segment, in bytes; a larger batch gets a segment of its own size.
-    /// Default: 32 MiB; from 64 KiB to 1 GiB.
+    /// The size of one log segment, in bytes; a larger batch gets a segment of its own size, and
+    /// the first after an open, or while nobody writes, has 1 MiB at most. Up to four segments
+    /// that are not needed are kept to be used again as long as somebody writes. Default: 32 MiB;
+    /// from 64 KiB to 1 GiB.
     #[must_use]
     pub fn log_segment_bytes(mut self, bytes: u64) -> Self {
         self.log_segment_bytes = bytes;
