@@ -1,4 +1,5 @@
 use std::path::Path;
+use std::time::Duration;
 
 use lsm_log::error::ErrorKind;
 use lsm_log::file_name::FileNumber;
@@ -162,7 +163,7 @@ fn unlogged_writes_that_were_held_up_go_on_before_others_are_held_up_again() {
                 })
             });
             // All without another flush.
-            let patience = std::time::Duration::from_secs(60);
+            let patience = Duration::from_secs(60);
             let all = (0..4).all(|_| told.recv_timeout(patience).is_ok());
             if !all {
                 engine.begin_close();
@@ -358,4 +359,35 @@ fn there_are_never_more_memtables_than_may_be() {
         most = most.max(engine.default_tree().super_version().memtables().count());
     }
     assert_eq!(most, 2 * MEMTABLES_A_BUFFER);
+}
+
+/// It has its numbers, and its place in the log, but is not in the memtable yet.
+#[test]
+fn a_memtable_is_sealed_once_all_who_write_into_it_are_done() {
+    type Seal = fn(&Engine, &Commit, &[Arc<Tree>]);
+    let seals: [Seal; 2] = [Engine::seal, |engine, commit, _| engine.seal_all(commit, None)];
+    for seal in seals {
+        let options = Options::default().fs(Arc::new(MemFs::new())).stepped(1);
+        let engine = open(options, Path::new("/db")).unwrap();
+        let mut batch = WriteBatch::new();
+        batch.put("key", "value");
+        let (targets, first, _) = engine.commit(&batch, Durability::Buffered).unwrap();
+        let tree = engine.default_tree();
+        std::thread::scope(|scope| {
+            let sealing = scope.spawn(|| {
+                seal(&engine, &engine.commit.lock(), &[Arc::clone(&tree)]);
+            });
+            for _ in 0..20_000 {
+                assert!(Arc::ptr_eq(&tree.super_version().active, &targets[0]), "it waits");
+                std::thread::yield_now();
+            }
+            insert(&batch, &targets, first);
+            engine.published.publish(first, first);
+            sealing.join().unwrap();
+        });
+        let view = tree.pinned();
+        let sealed = view.memtables().find(|memtable| Arc::ptr_eq(memtable, &targets[0])).unwrap();
+        assert!(!Arc::ptr_eq(&view.active, sealed));
+        assert_eq!(sealed.entries(), 1);
+    }
 }
