@@ -116,6 +116,36 @@ fn what_came_after_a_snapshot_is_hidden_in_a_tree_at_rest() {
 }
 
 #[test]
+fn each_key_is_shown_once_however_many_runs_hold_it() {
+    let options = Options::default().fs(Arc::new(MemFs::new())).stepped(1);
+    let db = options.open(DIR).unwrap();
+    for round in ["1", "2"] {
+        for key in ["a", "b"] {
+            db.put(key, round).unwrap();
+        }
+        db.flush().unwrap();
+    }
+    let levels = db.levels();
+    assert_eq!(levels.iter().map(|level| level.tables.len()).sum::<usize>(), 2);
+    let entries = db.iter().map(|entry| entry.unwrap()).map(|(key, value)| (key[0], value[0]));
+    assert_eq!(entries.collect::<Vec<_>>(), [(b'a', b'2'), (b'b', b'2')]);
+}
+
+/// Nothing else is known of the key: a snapshot keeps the deletion.
+#[test]
+fn a_deletion_alone_is_hidden_in_a_tree_at_rest() {
+    let options = Options::default().fs(Arc::new(MemFs::new())).stepped(1);
+    let db = options.open(DIR).unwrap();
+    let _snapshot = db.snapshot();
+    db.delete("a").unwrap();
+    db.put("b", "1").unwrap();
+    db.flush().unwrap();
+    assert_eq!(db.levels()[0].tables[0].tombstones, 1);
+    assert_eq!(db.iter().map(|entry| entry.unwrap().0).collect::<Vec<_>>(), [b"b"]);
+    assert_eq!(db.iter().rev().count(), 1);
+}
+
+#[test]
 fn an_old_point_is_seen_whatever_came_later() {
     for (newer, flushed) in
         [(0, false), (3, true), (9, false), (12, false), (40, false), (40, true)]
