@@ -69,7 +69,8 @@ pub(crate) struct Engine {
     pub(crate) metrics: Metrics,
     pub(crate) pacing: Pacing,
     pub(crate) work: Work,
-    /// Held while a memtable is being flushed: flushes are one at a time, in order.
+    /// Held while a memtable is being flushed, one at a time and in order, or the log shrinks: both
+    /// give logs up.
     pub(crate) flushing: Mutex<()>,
     /// Held, over I/O, by whoever brings a keyspace to rest; never waited for.
     pub(crate) idle: Mutex<Idle>,

@@ -67,20 +67,12 @@ impl Engine {
             return Ok(());
         }
         while !log.has_room(batch_bytes) {
-            let next = match log.take_ahead() {
-                Some(Ok(segment)) => segment,
-                made => {
-                    // Why it was not made is told already; but what is final is so here, too.
-                    if let Some(Err(error)) = made
-                        && let failure @ Failure::Fatal(_) = self.segment_failure(error)
-                    {
-                        return Err(failure);
-                    }
-                    let (number, nonce) = self.set.new_framed_file();
-                    let job = log.job(number, nonce, record_len(batch_bytes), false);
-                    self.new_segment(job)?
-                }
-            };
+            if self.enter_ahead(log)? {
+                continue;
+            }
+            let (number, nonce) = self.set.new_framed_file();
+            let job = log.job(number, nonce, record_len(batch_bytes), false);
+            let next = self.new_segment(job)?;
             log.enter(next).map_err(Failure::Fatal)?;
         }
         self.bound_logs(commit);
@@ -179,11 +171,8 @@ impl Engine {
             if is_needed || !log.holds_more_than_it_needs() || !self.may_start(LogSegment) {
                 return Ok(false);
             }
-            match log.take_ahead() {
-                None => {}
-                Some(Ok(segment)) => log.enter(segment).map_err(|error| self.fail(error))?,
-                // Whoever made it has told so, and makes another.
-                Some(Err(_)) => return Ok(false),
+            if let Err(failure) = self.enter_ahead(log) {
+                return self.ended(LogSegment, failure);
             }
             self.promise_segment(log, |log, number, nonce| log.short_job(number, nonce))
         };
@@ -191,9 +180,9 @@ impl Engine {
             return self.ended(LogSegment, failure);
         }
         if let Some(log) = &mut self.commit.lock().log
-            && let Some(Ok(segment)) = log.take_ahead()
+            && let Err(failure) = self.enter_ahead(log)
         {
-            log.enter(segment).map_err(|error| self.fail(error))?;
+            return self.ended(LogSegment, failure);
         }
         let (drop_logs, log_start) = self.useless_logs(flushed);
         let edit = Edit { drop_logs: drop_logs.clone(), log_start, ..Edit::default() };
@@ -228,6 +217,20 @@ impl Engine {
         })?;
         self.job_done(LogSegment);
         Ok(segment)
+    }
+
+    /// Goes on in the segment made ahead; false if there is none.
+    fn enter_ahead(&self, log: &mut Log) -> std::result::Result<bool, Failure> {
+        match log.take_ahead() {
+            None => Ok(false),
+            Some(Ok(segment)) => log.enter(segment).map(|()| true).map_err(Failure::Fatal),
+            // Why it was not made is told already; but what is final is so here, too: nobody who
+            // comes later hears of it.
+            Some(Err(error)) => match self.segment_failure(error) {
+                Failure::Harmless(_) => Ok(false),
+                failure @ Failure::Fatal(_) => Err(failure),
+            },
+        }
     }
 
     /// What it means that a segment could not be made.

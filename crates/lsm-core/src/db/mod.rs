@@ -10,7 +10,8 @@
 //! 2. `engine` caller jobs: shared by jobs in callers' threads, which may nest; a close waits
 //!    for it and lets go again.
 //! 3. `engine` idle: held over a job that brings a keyspace to rest; never waited for.
-//! 4. `engine` flushing: held over a flush and its I/O; flushes are one at a time.
+//! 4. `engine` flushing: held over a flush and its I/O, which are one at a time, and while a log at
+//!    rest shrinks.
 //! 5. `write_queue`: the write path; held over an append to the log.
 //! 6. `version::set`: the manifest and the file tables; held over a manifest sync.
 //! 7. `db::tree` super-versions: the memtables and version of one keyspace, swapped as a whole.

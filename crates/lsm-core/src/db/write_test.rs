@@ -72,19 +72,27 @@ fn a_rotation_without_a_segment_ahead_takes_a_spare_one() {
     assert!(before.len() == after.len() && before != after, "{before:?} {after:?}");
 }
 
-/// A sync of the folder failed beside the write that waits for the segment: no second one is trusted.
+/// A sync of the folder failed beside whoever goes on in that segment: no second one is trusted.
 #[test]
-fn what_failed_for_good_ahead_fails_the_write_that_needs_it() {
-    for (path, is_final) in [("/db", true), ("/db/000009.log", false)] {
+fn what_failed_for_good_ahead_fails_whoever_needs_it() {
+    let write = |engine: &Engine| {
+        let mut batch = WriteBatch::new();
+        batch.put("key", vec![7; 2 << 20]);
+        engine.write(&batch, Durability::Buffered).map(drop)
+    };
+    let shrink = |engine: &Engine| engine.shrink_log().map(|shrunk| assert!(shrunk));
+    let needs: [fn(&Engine) -> Result<()>; 2] = [write, shrink];
+    for (need, (path, is_final)) in needs
+        .into_iter()
+        .flat_map(|need| [("/db", true), ("/db/000009.log", false)].map(|p| (need, p)))
+    {
         let options = Options::default().fs(Arc::new(MemFs::new())).stepped(1);
         let engine = open(options, Path::new("/db")).unwrap();
         let (path, failed) = (Path::new(path), std::io::Error::other("gone"));
         let error = Error::io("sync", path, failed);
         let promise = Box::new(|| Err(error));
         engine.commit.lock().log.as_mut().unwrap().put_ahead(FileNumber(9), promise);
-        let mut batch = WriteBatch::new();
-        batch.put("key", vec![7; 2 << 20]);
-        assert_eq!(engine.write(&batch, Durability::Buffered).is_err(), is_final);
+        assert_eq!(need(&engine).is_err(), is_final);
         assert_eq!(engine.lifecycle.is_failed(), is_final);
     }
 }
