@@ -11,7 +11,7 @@ use std::error::Error;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use lsm_core::{Db, Durability, Keyspace, KeyspaceOptions, Level, WriteBatch};
+use lsm_core::{Db, Durability, Keyspace, Level, WriteBatch};
 
 const SENSORS: [&str; 3] = ["cellar", "garden", "roof"];
 const DAYS: u64 = 60;
@@ -30,8 +30,8 @@ struct Series {
 impl Series {
     fn open(folder: PathBuf) -> lsm_core::Result<Self> {
         let db = Db::open(folder)?;
-        let raw = db.keyspace("raw", KeyspaceOptions::default())?;
-        let daily = db.keyspace("daily", KeyspaceOptions::default())?;
+        let raw = db.keyspace("raw", None)?;
+        let daily = db.keyspace("daily", None)?;
         Ok(Self { db, raw, daily })
     }
 

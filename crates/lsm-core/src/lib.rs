@@ -11,10 +11,10 @@
 //! ```
 //! # fn main() -> lsm_core::Result<()> {
 //! # let dir = tempfile::tempdir().unwrap();
-//! use lsm_core::{Db, Durability, KeyspaceOptions, WriteBatch};
+//! use lsm_core::{Db, Durability, WriteBatch};
 //!
 //! let db = Db::open(dir.path())?;
-//! let users = db.keyspace("users", KeyspaceOptions::default())?;
+//! let users = db.keyspace("users", None)?;
 //!
 //! let mut batch = WriteBatch::new();
 //! batch.put_in(&users, "ada", "countess");

@@ -80,7 +80,8 @@ pub enum Verification {
 /// ```
 #[derive(Clone, Debug)]
 pub struct Options {
-    pub(crate) keyspace: KeyspaceOptions,
+    /// Of the default keyspace; those stored if `None`.
+    pub(crate) keyspace: Option<KeyspaceOptions>,
     pub(crate) durability: Durability,
     pub(crate) create_if_missing: bool,
     pub(crate) table_access: TableAccess,
@@ -110,7 +111,7 @@ pub(crate) enum Background {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            keyspace: KeyspaceOptions::default(),
+            keyspace: None,
             durability: Durability::default(),
             create_if_missing: true,
             table_access: TableAccess::default(),
@@ -131,26 +132,30 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Settings of the default keyspace, the one that `Db` itself reads and writes. Default:
+    /// Settings of the default keyspace, the one that `Db` itself reads and writes: stored, and in
+    /// force until others are given. Default: those stored; in a new database
     /// [`KeyspaceOptions::default`].
     #[must_use]
     pub fn default_keyspace(mut self, options: KeyspaceOptions) -> Self {
-        self.keyspace = options;
+        self.keyspace = Some(options);
         self
     }
 
-    /// Shorthand for [`KeyspaceOptions::write_buffer_bytes`] of the default keyspace.
+    /// Shorthand for [`KeyspaceOptions::write_buffer_bytes`] of the default keyspace. What is not
+    /// given of [its settings](Self::default_keyspace) beside it has its default, whatever is
+    /// stored.
     #[must_use]
-    pub fn write_buffer_bytes(mut self, bytes: usize) -> Self {
-        self.keyspace = self.keyspace.write_buffer_bytes(bytes);
-        self
+    pub fn write_buffer_bytes(self, bytes: usize) -> Self {
+        let options = self.keyspace.clone().unwrap_or_default();
+        self.default_keyspace(options.write_buffer_bytes(bytes))
     }
 
-    /// Shorthand for [`KeyspaceOptions::compression`] of the default keyspace.
+    /// Shorthand for [`KeyspaceOptions::compression`] of the default keyspace, like
+    /// [`write_buffer_bytes`](Self::write_buffer_bytes).
     #[must_use]
-    pub fn compression(mut self, compression: Compression) -> Self {
-        self.keyspace = self.keyspace.compression(compression);
-        self
+    pub fn compression(self, compression: Compression) -> Self {
+        let options = self.keyspace.clone().unwrap_or_default();
+        self.default_keyspace(options.compression(compression))
     }
 
     /// The durability of writes that do not name one. Default: [`Durability::Buffered`].
@@ -280,7 +285,7 @@ impl Options {
     }
 
     pub(crate) fn validate(&self) -> Result<()> {
-        self.keyspace.validate()?;
+        self.keyspace.as_ref().map_or(Ok(()), KeyspaceOptions::validate)?;
         within("block_cache_bytes", self.block_cache_bytes as u64, 0, 1 << 40)?;
         within("tables_open_max", self.tables_open_max as u64, 16, 60_000)?;
         within("log_segment_bytes", self.log_segment_bytes, 64 << 10, 1 << 30)?;

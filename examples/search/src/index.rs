@@ -18,7 +18,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use lsm_core::{Db, Keyspace, KeyspaceOptions, Options, Snapshot, WriteBatch};
+use lsm_core::{Db, Keyspace, Options, Snapshot, WriteBatch};
 
 use crate::Result;
 use crate::words::Hit;
@@ -68,7 +68,7 @@ impl Index {
     }
 
     fn over(db: Db) -> lsm_core::Result<Self> {
-        let keyspace = |name| db.keyspace(name, KeyspaceOptions::default());
+        let keyspace = |name| db.keyspace(name, None);
         let (files, names) = (keyspace("files")?, keyspace("names")?);
         let (postings, contents) = (keyspace("postings")?, keyspace("contents")?);
         let last = names.iter().next_back().transpose()?;

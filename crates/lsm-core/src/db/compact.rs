@@ -170,9 +170,9 @@ impl Engine {
         };
         let keyspace = KeyspaceEdit {
             id: tree.id,
-            flushed_seq: None,
             removed,
             added: added.iter().map(|meta| (plan.output_level as u8, meta.clone())).collect(),
+            ..KeyspaceEdit::default()
         };
         let edit = Edit { keyspaces: vec![keyspace], ..Edit::default() };
         let applied = self.set.apply(edit, |catalog| self.install(catalog, tree, &[]));

@@ -82,7 +82,8 @@ fn a_flush_of_a_dropped_keyspace_leaves_no_table() {
     db.put("key");
     db.engine.seal_all(&db.engine.commit.lock(), None);
     let group = db.engine.work.lock().flushes.front().cloned().unwrap();
-    let job = db.engine.job(&db.engine.options.keyspace, &[SeqNo(1)]);
+    let options = KeyspaceOptions::default();
+    let job = db.engine.job(&options, &[SeqNo(1)]);
     let memtables = group.parts.iter().map(|part| &part.memtables);
     let built: Vec<_> = memtables.map(|m| compaction::flush(&job, m).unwrap()).collect();
     db.engine.drop_keyspace("a").unwrap();
@@ -137,8 +138,9 @@ fn a_table_that_cannot_be_removed_is_tried_again() {
 }
 
 #[test]
-fn a_keyspace_is_not_compacted_before_it_is_named() {
-    let db = Stepped::new(KeyspaceOptions::default().l0_tables_compact(64));
+fn a_keyspace_is_compacted_by_its_stored_settings_before_it_is_named() {
+    let many = || KeyspaceOptions::default().l0_tables_compact(64);
+    let db = Stepped::new(many());
     for _ in 0..40 {
         db.put("key");
         db.engine.seal_all(&db.engine.commit.lock(), None);
@@ -149,8 +151,10 @@ fn a_keyspace_is_not_compacted_before_it_is_named() {
     engine.finish_close().unwrap();
     let all = Options::default().fs(Arc::new(disk)).stepped(1);
     let engine = open(all, Path::new("/db")).unwrap();
+    engine.update_pressure();
+    assert!(!engine.pacing.is_stopped(), "by the default settings it would be");
     assert!(engine.next_plan().is_none());
-    assert!(!engine.pacing.is_stopped(), "writers would wait for what nobody does");
+    assert_eq!(*engine.keyspace("a", None).unwrap().super_version().options, many());
     engine.keyspace("a", KeyspaceOptions::default()).unwrap();
     engine.update_pressure();
     assert!(engine.pacing.is_stopped());

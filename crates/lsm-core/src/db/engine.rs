@@ -124,7 +124,7 @@ impl Engine {
         // Looked at under the lock: whoever stores last has looked last.
         let mut jobs = self.work.lock();
         let view = tree.super_version();
-        match view.named && view.facts.is_due {
+        match view.facts.is_due {
             true => jobs.due.insert(tree.id, Arc::clone(tree)),
             false => jobs.due.remove(&tree.id),
         };

@@ -80,8 +80,7 @@ fn check_nothing_is_missed(engine: &Engine, seed: u64) {
     let flushing = trees.iter().any(|tree| tree.super_version().is_flushing());
     let pressed = engine.pacing.is_pressed();
     assert_eq!(pressed, flushing || !worst.is_none(), "seed {seed}");
-    let is_due =
-        |tree: &&Arc<Tree>| tree.super_version().named && tree.super_version().facts.is_due;
+    let is_due = |tree: &&Arc<Tree>| tree.super_version().facts.is_due;
     let due: Vec<KeyspaceId> = trees.iter().filter(is_due).map(|tree| tree.id).collect();
     assert_eq!(engine.work.lock().due.keys().copied().collect::<Vec<_>>(), due, "seed {seed}");
 }

@@ -297,8 +297,8 @@ impl Engine {
             let keyspace = |(part, meta): (&FlushPart, &Option<TableMeta>)| KeyspaceEdit {
                 id: part.tree.id,
                 flushed_seq: Some(group.sealed_at),
-                removed: Vec::new(),
                 added: meta.iter().map(|meta| (0, meta.clone())).collect(),
+                ..KeyspaceEdit::default()
             };
             let keyspaces = named.into_iter().map(keyspace).collect();
             Edit { flushed_seq: Some(flushed), drop_logs, log_start, keyspaces, ..Edit::default() }

@@ -160,9 +160,10 @@ impl Db {
         Snapshot::new(Arc::clone(&self.shared), Arc::clone(self.default.tree()))
     }
 
-    /// The keyspace called `name`, made if there is none. Settings are not stored: those given
-    /// last are in force. A keyspace is not compacted before it was named, as nobody knows yet by
-    /// which settings: nor does what was deleted in it give its space back.
+    /// The keyspace called `name`, made if there is none. Settings are stored, and in force until
+    /// others are given; `None` leaves them as they are, and gives a new keyspace the
+    /// [defaults](KeyspaceOptions::default). What is written already keeps its form until it is
+    /// merged.
     ///
     /// # Errors
     ///
@@ -170,7 +171,11 @@ impl Db {
     /// [`KEYSPACE_NAME_LEN_MAX`](crate::KEYSPACE_NAME_LEN_MAX) bytes, for settings out of range,
     /// for more than [`KEYSPACES_MAX`](crate::KEYSPACES_MAX) keyspaces and, on a read-only
     /// database, for one that is not there; otherwise as for [`Keyspace::put`].
-    pub fn keyspace(&self, name: &str, options: KeyspaceOptions) -> Result<Keyspace> {
+    pub fn keyspace(
+        &self,
+        name: &str,
+        options: impl Into<Option<KeyspaceOptions>>,
+    ) -> Result<Keyspace> {
         let tree = self.engine().keyspace(name, options)?;
         Ok(Keyspace::new(Arc::clone(&self.shared), tree))
     }
@@ -264,7 +269,7 @@ impl Db {
 
     /// Does one piece of background work in a database opened with
     /// [`Options::stepped`](crate::Options::stepped); false if there is none to do: then every
-    /// keyspace that was named is at rest. A step that finds nothing due lets time pass, after
+    /// keyspace is at rest. A step that finds nothing due lets time pass, after
     /// which keyspaces that nobody wrote to are brought to rest. With background threads it helps
     /// them.
     pub fn step(&self) -> Result<bool> {

@@ -2,8 +2,7 @@
 //!
 //! What there is to do, and how long nobody must have written before it is worth it, is decided
 //! elsewhere (`compaction::rest`); here the time is measured. Writers take no part in that: now
-//! and then their memtables are looked at. A keyspace that was not named since the open does not
-//! come to rest, as it is not compacted at all.
+//! and then their memtables are looked at.
 //!
 //! Threads: one at a time; the owner guards it with a lock.
 
@@ -114,7 +113,7 @@ impl Idle {
     ) -> Result<IdleFound> {
         self.keyspaces.retain(|id, _| trees.iter().any(|tree| tree.id == *id));
         let (mut busy, mut later) = (false, false);
-        for tree in trees.iter().filter(|tree| tree.super_version().named) {
+        for tree in trees {
             let view = tree.pinned();
             let quiet = self.keyspaces.entry(tree.id).or_insert_with(|| Quiet::new(&view, now));
             if quiet.was_written(&view) {

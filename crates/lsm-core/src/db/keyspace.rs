@@ -13,7 +13,7 @@ use super::reads::readable;
 use super::tree::Tree;
 use crate::batch::{KeyspaceRef, WriteBatch};
 use crate::key::{KeyRange, Kind, SeqNo};
-use crate::options::Durability;
+use crate::options::{Durability, KeyspaceOptions};
 
 /// Scratch memory that a thread keeps for its single puts, in bytes.
 const SCRATCH_BYTES_MAX: usize = 64 << 10;
@@ -43,6 +43,11 @@ impl Keyspace {
     /// The name it was made with.
     pub fn name(&self) -> &str {
         &self.tree.name
+    }
+
+    /// The settings in force.
+    pub fn options(&self) -> KeyspaceOptions {
+        KeyspaceOptions::clone(&self.tree.super_version().options)
     }
 
     /// Sets `key` to `value`, with the database's default durability.

@@ -12,13 +12,18 @@ use super::tree::Tree;
 use super::write_queue::Commit;
 use crate::key::KeyspaceId;
 use crate::options::{KEYSPACE_NAME_LEN_MAX, KEYSPACES_MAX, KeyspaceOptions};
-use crate::version::Edit;
+use crate::version::{Edit, KeyspaceEdit};
 
 impl Engine {
-    /// The keyspace called `name`, made if need be.
-    pub(crate) fn keyspace(&self, name: &str, options: KeyspaceOptions) -> Result<Arc<Tree>> {
+    /// The keyspace called `name`, made if need be; without options, by those stored.
+    pub(crate) fn keyspace(
+        &self,
+        name: &str,
+        options: impl Into<Option<KeyspaceOptions>>,
+    ) -> Result<Arc<Tree>> {
         self.lifecycle.check_open()?;
-        options.validate()?;
+        let options = options.into();
+        options.as_ref().map_or(Ok(()), KeyspaceOptions::validate)?;
         if !(1..=KEYSPACE_NAME_LEN_MAX).contains(&name.len()) {
             return Err(Error::invalid(format!(
                 "the name of a keyspace has from 1 to {KEYSPACE_NAME_LEN_MAX} bytes, not {}",
@@ -28,11 +33,11 @@ impl Engine {
         // One at a time; and no write is numbered between the edit and the tree.
         let _commit = self.commit.lock();
         if let Some(tree) = self.trees.named(name) {
-            tree.set_options(options);
-            self.changed(&tree);
-            // Other limits may let writers go on, or give compaction something to do.
-            self.update_pressure();
-            self.work.announce();
+            if let Some(options) = options
+                && *tree.super_version().options != options
+            {
+                self.set_options(&tree, options)?;
+            }
             return Ok(tree);
         }
         if self.lifecycle.read_only {
@@ -45,11 +50,32 @@ impl Engine {
             return Err(Error::invalid(message));
         }
         let id = KeyspaceId(self.set.with(|catalog| catalog.next_keyspace));
-        let create = Edit { create_keyspaces: vec![(id, name.to_owned())], ..Edit::default() };
+        let options = options.unwrap_or_default();
+        let create = Edit {
+            create_keyspaces: vec![(id, name.to_owned())],
+            keyspaces: vec![stored(id, &options)],
+            ..Edit::default()
+        };
         self.set.apply(create, |_| {}).map_err(|error| self.fail_with_manifest(error))?;
-        let tree = Arc::new(Tree::new(id, name, options, Arc::default(), true, &self.memory));
+        let tree = Arc::new(Tree::new(id, name, options, Arc::default(), &self.memory));
         self.trees.insert(&tree);
         Ok(tree)
+    }
+
+    /// Stores the settings of a keyspace and puts them in force; in force only, where nothing may
+    /// be written.
+    fn set_options(&self, tree: &Arc<Tree>, options: KeyspaceOptions) -> Result<()> {
+        if !self.lifecycle.read_only {
+            self.lifecycle.check_writable()?;
+            let edit = Edit { keyspaces: vec![stored(tree.id, &options)], ..Edit::default() };
+            self.set.apply(edit, |_| {}).map_err(|error| self.fail_with_manifest(error))?;
+        }
+        tree.set_options(options);
+        self.changed(tree);
+        // Other limits may let writers go on, or give compaction something to do.
+        self.update_pressure();
+        self.work.announce();
+        Ok(())
     }
 
     pub(crate) fn drop_keyspace(&self, name: &str) -> Result<()> {
@@ -95,6 +121,10 @@ impl Engine {
         end.map_or(Ok(()), |end| self.sync_log(end))?;
         Ok(commit)
     }
+}
+
+fn stored(id: KeyspaceId, options: &KeyspaceOptions) -> KeyspaceEdit {
+    KeyspaceEdit { id, options: Some(options.clone()), ..KeyspaceEdit::default() }
 }
 
 #[cfg(test)]

@@ -30,9 +30,9 @@ use super::visible_seq::VisibleSeq;
 use super::write_queue::Commit;
 use crate::cache::BlockCache;
 use crate::key::KeyspaceId;
-use crate::options::Options;
+use crate::options::{KeyspaceOptions, Options};
 use crate::sstable::{OpenTables, ReadOptions};
-use crate::version::{Catalog, Edit, Manifest, VersionSet};
+use crate::version::{Catalog, Edit, KeyspaceEdit, Manifest, VersionSet};
 
 /// The name of the keyspace that `Db` itself reads and writes.
 pub(crate) const DEFAULT_KEYSPACE: &str = "default";
@@ -122,11 +122,10 @@ impl Engine {
         let tables = OpenTables::new(fs, dir.to_owned(), open_max, read_options.clone());
         let (trees, memory) = (Trees::default(), Arc::default());
         for (id, state) in &catalog.keyspaces {
-            // Until the caller names the keyspace with options of its own.
-            let options = options.keyspace.clone();
-            let named = *id == KeyspaceId::DEFAULT;
+            let given = options.keyspace.as_ref().filter(|_| *id == KeyspaceId::DEFAULT);
+            let settings = given.or(state.options.as_ref()).cloned().unwrap_or_default();
             let version = Arc::clone(&state.version);
-            let tree = Tree::new(*id, &state.name, options, version, named, &memory);
+            let tree = Tree::new(*id, &state.name, settings, version, &memory);
             trees.insert(&Arc::new(tree));
         }
         let engine = Self {
@@ -361,6 +360,7 @@ fn start_log(engine: &Engine, catalog: &Catalog, log: &ReplayedLog) -> Result<()
         add_logs: vec![(number, segment.bytes)],
         log_start: Some(full.first().map_or(end, |segment| segment.base)),
         log_closed: Some(Lsn(0)),
+        keyspaces: changed_options(engine, catalog).into_iter().collect(),
         ..Edit::default()
     };
     engine.set.apply(edit, |_| {})?;
@@ -372,6 +372,14 @@ fn start_log(engine: &Engine, catalog: &Catalog, log: &ReplayedLog) -> Result<()
         engine.set.obsolete_files().push(FileName::Log(number));
     }
     bound_logs(engine, commit)
+}
+
+/// The settings of the default keyspace, if those in force are not those stored.
+fn changed_options(engine: &Engine, catalog: &Catalog) -> Option<KeyspaceEdit> {
+    let id = KeyspaceId::DEFAULT;
+    let options = KeyspaceOptions::clone(&engine.default_tree().super_version().options);
+    let is_stored = catalog.keyspaces[&id].options.as_ref() == Some(&options);
+    (!is_stored).then(|| KeyspaceEdit { id, options: Some(options), ..KeyspaceEdit::default() })
 }
 
 /// Flushes what was replayed if that is so much log, or so many logs, that a longer run would

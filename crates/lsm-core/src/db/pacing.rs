@@ -124,10 +124,6 @@ impl Pacing {
 
 /// How much one keyspace holds writers back.
 pub(super) fn pressure_of(view: &SuperVersion) -> Pressure {
-    // What is not compacted must not hold anyone back until it is.
-    if !view.named {
-        return Pressure::default();
-    }
     Pressure::of(&LevelShape {
         sealed_memtables: (view.sealed.len() - view.unqueued).div_ceil(MEMTABLES_A_BUFFER),
         active_bytes: view.filling_bytes() as u64,

@@ -66,7 +66,7 @@ impl Engine {
             return;
         }
         let trees = self.live_trees();
-        let views = trees.iter().map(|tree| tree.super_version()).filter(|view| view.named);
+        let views = trees.iter().map(|tree| tree.super_version());
         let held = views.filter_map(|view| compaction::held_until(&view.version, oldest)).min();
         self.snapshots.await_oldest(held);
     }
@@ -104,9 +104,6 @@ impl Engine {
 fn bought(trees: &[Arc<Tree>], oldest: SeqNo) -> Option<(Arc<Tree>, ChoreKind)> {
     trees.iter().find_map(|tree| {
         let view = tree.pinned();
-        if !view.named {
-            return None;
-        }
         if view.charge.buys_flush(view.filling_bytes() as u64) {
             return Some((Arc::clone(tree), ChoreKind::Flush));
         }

@@ -32,9 +32,6 @@ pub(crate) struct SuperVersion {
     pub(crate) options: Arc<KeyspaceOptions>,
     pub(crate) facts: VersionFacts,
     pub(crate) charge: Arc<ReadCharge>,
-    /// Whether the options are the application's, which has named the keyspace since the open.
-    /// Until then it is not compacted: by other options its levels have other sizes.
-    pub(crate) named: bool,
 }
 
 /// What the tables of a version come to under the options in force: found by a look at all of
@@ -96,18 +93,12 @@ impl Tree {
         name: &str,
         options: KeyspaceOptions,
         version: Arc<Version>,
-        named: bool,
         memory: &Arc<MemoryUse>,
     ) -> Self {
         Self {
             id,
             name: name.to_owned(),
-            view: ArcSwap::from_pointee(SuperVersion::new(
-                Arc::new(options),
-                version,
-                named,
-                memory,
-            )),
+            view: ArcSwap::from_pointee(SuperVersion::new(Arc::new(options), version, memory)),
             memory: Arc::clone(memory),
             change: Mutex::new(()),
             dropped: AtomicBool::new(false),
@@ -166,7 +157,7 @@ impl Tree {
     pub(crate) fn set_options(&self, options: KeyspaceOptions) {
         self.change(|view| {
             view.facts = VersionFacts::of(&view.version, &options);
-            (view.options, view.named) = (Arc::new(options), true);
+            view.options = Arc::new(options);
         });
     }
 
@@ -184,7 +175,7 @@ impl Tree {
         self.change(|view| {
             view.memtables().for_each(|memtable| memtable.release());
             let options = Arc::clone(&view.options);
-            *view = SuperVersion::new(options, Arc::default(), true, &self.memory);
+            *view = SuperVersion::new(options, Arc::default(), &self.memory);
         });
     }
 
@@ -204,16 +195,11 @@ impl Tree {
 
 impl SuperVersion {
     /// The tables of `version` under an empty memtable.
-    fn new(
-        options: Arc<KeyspaceOptions>,
-        version: Arc<Version>,
-        named: bool,
-        memory: &Arc<MemoryUse>,
-    ) -> Self {
+    fn new(options: Arc<KeyspaceOptions>, version: Arc<Version>, memory: &Arc<MemoryUse>) -> Self {
         let active = Arc::new(Memtable::new(memtable_bytes(&options), memory));
         let facts = VersionFacts::of(&version, &options);
         let (sealed, charge) = (Vec::new(), Arc::default());
-        Self { active, sealed, unqueued: 0, version, options, facts, charge, named }
+        Self { active, sealed, unqueued: 0, version, options, facts, charge }
     }
 
     /// Whether the active memtable is to be sealed before the next write.

@@ -38,6 +38,8 @@ pub struct Runner {
     keyspaces: [Option<(TreeId, Keyspace)>; KEYSPACES],
     /// A keyspace that was being made or dropped when an error came.
     unsure: Option<Unsure>,
+    /// The settings that may be stored of each keyspace: several after an error.
+    settings: [Vec<KeyspaceOptions>; KEYSPACES],
     snapshots: [Option<Snapshot>; SLOTS],
     iterators: [Option<OpenIterator>; SLOTS],
     cursors: [Option<OpenCursor>; SLOTS],
@@ -99,6 +101,7 @@ impl Runner {
             db: None,
             keyspaces: Default::default(),
             unsure: None,
+            settings: Default::default(),
             snapshots: Default::default(),
             iterators: Default::default(),
             cursors: Default::default(),
@@ -122,7 +125,15 @@ impl Runner {
         let (options, keyspace) = (self.options.clone(), self.keyspace.clone());
         let other = Self::new(options, keyspace, disk, &self.dir).with_links(self.links);
         let (model, copies) = (self.model.clone(), self.copies.clone());
-        Self { model, copies, unsure: self.unsure, ..other }
+        let (unsure, settings) = (self.unsure, self.settings.clone());
+        Self { model, copies, unsure, settings, ..other }
+    }
+
+    /// Knows what settings `before` may have stored, which was over the same disk.
+    #[must_use]
+    pub fn after(mut self, before: &Self) -> Self {
+        self.settings.clone_from(&before.settings);
+        self
     }
 
     /// What was written and promised.
@@ -396,11 +407,24 @@ impl Runner {
     fn create_keyspace(&mut self, keyspace: usize) -> Result<()> {
         let known = self.keyspaces[keyspace].as_ref().map(|(tree, _)| *tree);
         self.unsure = known.is_none().then_some(Unsure { keyspace, last: self.model.last() });
-        let handle = self.db().keyspace(NAMES[keyspace], self.options_of(keyspace))?;
+        if known.is_none() {
+            self.settings[keyspace].clear();
+        }
+        let handle = self.name_keyspace(keyspace)?;
         self.unsure = None;
         let tree = known.unwrap_or_else(|| self.model.create(NAMES[keyspace]));
         self.keyspaces[keyspace] = Some((tree, handle));
         Ok(())
+    }
+
+    /// The keyspace, with settings of this time.
+    fn name_keyspace(&mut self, keyspace: usize) -> Result<Keyspace> {
+        let options = self.options_of(keyspace);
+        self.settings[keyspace].push(options.clone());
+        let handle = self.db().keyspace(NAMES[keyspace], options.clone())?;
+        assert_eq!(handle.options(), options);
+        self.settings[keyspace] = vec![options];
+        Ok(handle)
     }
 
     fn drop_keyspace(&mut self, keyspace: usize) -> Result<()> {
@@ -464,7 +488,7 @@ impl Runner {
         expected.sort();
         assert_eq!(found, expected, "keyspaces");
         for (tree, name) in trees {
-            let keyspace = db.keyspace(name, self.keyspace.clone())?;
+            let keyspace = db.keyspace(name, None)?;
             self.check_tree(*tree, &Reader::Keyspace(keyspace), seq)?;
         }
         Ok(())
@@ -512,8 +536,12 @@ impl Runner {
             let Some(tree) = self.model.find(name) else { continue };
             let there = self.db().keyspaces();
             assert!(there.iter().any(|own| own == name), "keyspace {name} is lost: {there:?}");
-            let handle = self.db().keyspace(name, self.options_of(keyspace))?;
-            self.keyspaces[keyspace] = Some((tree, handle));
+            let stored = self.db().keyspace(name, None)?.options();
+            let may_be = &self.settings[keyspace];
+            // Those of the default keyspace were given to the open; others may not be known.
+            let is_known = keyspace > 0 && !may_be.is_empty();
+            assert!(!is_known || may_be.contains(&stored), "{name}: {stored:?} of {may_be:?}");
+            self.keyspaces[keyspace] = Some((tree, self.name_keyspace(keyspace)?));
         }
         Ok(())
     }

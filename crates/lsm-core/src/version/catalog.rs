@@ -19,6 +19,7 @@ use super::table_file::TableFile;
 use super::table_file::TableMeta;
 use super::version::Version;
 use crate::key::{KeyspaceId, SeqNo};
+use crate::options::KeyspaceOptions;
 
 /// The keyspaces, their versions, and the logs that are not yet in tables.
 #[derive(Clone, Debug, Default)]
@@ -50,6 +51,8 @@ pub(crate) struct KeyspaceState {
     pub(crate) version: Arc<Version>,
     /// Every operation on this keyspace up to here is in its tables.
     pub(crate) flushed_seq: SeqNo,
+    /// The settings that were last in force; `None` if an older program made the keyspace.
+    pub(crate) options: Option<KeyspaceOptions>,
 }
 
 impl Catalog {
@@ -90,8 +93,8 @@ impl Catalog {
             if id.0 == u32::MAX || !is_new || self.keyspaces.contains_key(id) {
                 return Err(Error::corrupt(format!("manifest creates keyspace {id} twice")));
             }
-            let state =
-                KeyspaceState { name, version: Arc::default(), flushed_seq: SeqNo::default() };
+            let (version, flushed_seq) = (Arc::default(), SeqNo::default());
+            let state = KeyspaceState { name, version, flushed_seq, options: None };
             self.keyspaces.insert(*id, state);
             self.next_keyspace = self.next_keyspace.max(id.0 + 1);
         }
@@ -177,6 +180,9 @@ impl Catalog {
             return Err(Error::corrupt(format!("manifest changes unknown keyspace {}", change.id)));
         };
         state.flushed_seq = state.flushed_seq.max(change.flushed_seq.unwrap_or_default());
+        if change.options.is_some() {
+            state.options.clone_from(&change.options);
+        }
         if change.removed.is_empty() && change.added.is_empty() {
             return Ok(());
         }
@@ -271,7 +277,7 @@ impl Part<'_> {
     fn bytes(&self) -> usize {
         match self {
             Self::Log(..) => 24,
-            Self::Keyspace(_, state) => 48 + state.name.len(),
+            Self::Keyspace(_, state) => 96 + state.name.len(),
             Self::Table(_, _, meta) => 96 + meta.smallest.len() + meta.largest.len(),
         }
     }
@@ -281,8 +287,9 @@ impl Part<'_> {
             Self::Log(number, bytes) => edit.add_logs.push((number, bytes)),
             Self::Keyspace(id, state) => {
                 edit.create_keyspaces.push((id, state.name.to_string()));
-                let flushed_seq = Some(state.flushed_seq);
-                edit.keyspaces.push(KeyspaceEdit { id, flushed_seq, ..KeyspaceEdit::default() });
+                let (flushed_seq, options) = (Some(state.flushed_seq), state.options.clone());
+                let change = KeyspaceEdit { id, flushed_seq, options, ..KeyspaceEdit::default() };
+                edit.keyspaces.push(change);
             }
             Self::Table(id, level, meta) => {
                 if edit.keyspaces.last().is_none_or(|last| last.id != id) {
@@ -342,7 +349,7 @@ mod tests {
 
     fn change(removed: &[(u8, u64)], added: Vec<(u8, TableMeta)>) -> Edit {
         let removed = removed.iter().map(|&(level, number)| (level, FileNumber(number))).collect();
-        let keyspace = KeyspaceEdit { id: KeyspaceId(0), flushed_seq: None, removed, added };
+        let keyspace = KeyspaceEdit { removed, added, ..KeyspaceEdit::default() };
         Edit { keyspaces: vec![keyspace], ..Edit::default() }
     }
 
@@ -457,7 +464,9 @@ mod tests {
         edit.flushed_seq = rng.bool().then(|| SeqNo(rng.u64(..100)));
         for _ in 0..rng.usize(..3) {
             let id = KeyspaceId(rng.u32(..8));
-            let mut change = KeyspaceEdit { id, ..KeyspaceEdit::default() };
+            let blocks = [None, Some(512), Some(1024)][rng.usize(..3)];
+            let options = blocks.map(|bytes| KeyspaceOptions::default().block_bytes(bytes));
+            let mut change = KeyspaceEdit { id, options, ..KeyspaceEdit::default() };
             for _ in 0..rng.usize(..3) {
                 let (level, number) = (rng.u8(..2), rng.u64(..12));
                 let smallest = char::from(b'a' + number as u8).to_string();

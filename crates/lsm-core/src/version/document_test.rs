@@ -6,7 +6,8 @@ use lsm_log::file_name::FileNumber;
 use lsm_log::fs::{Fs, MemFs};
 use lsm_log::wal::{Lsn, Nonce};
 
-use super::edit::{Edit, KeyspaceEdit, LEVEL_MAX, TAG_OPTIONAL};
+use super::edit::{Edit, KeyspaceEdit, LEVEL_MAX};
+use super::fields::TAG_OPTIONAL;
 use super::manifest::{CURRENT_LEN_MAX, MANIFEST, Manifest, encode_current};
 use super::table_file::TableMeta;
 use super::table_salt;
@@ -47,6 +48,7 @@ fn edit() -> Edit {
     let keyspace = KeyspaceEdit {
         id: KeyspaceId(1),
         flushed_seq: Some(SeqNo(200)),
+        options: None,
         removed: vec![(0, FileNumber(4))],
         added: vec![(1, table)],
     };

@@ -4,8 +4,7 @@
 //! known) is for whoever applies it. Decoding checks what can be seen in the edit alone, and
 //! allocates no more than in proportion to its bytes.
 //!
-//! The layout is in `docs/format.md`: tagged fields, each with its length. A reader refuses
-//! tags below 64 that it does not know, and skips the others.
+//! The layout is in `docs/format.md`: tagged [fields](super::fields).
 
 use std::collections::HashMap;
 
@@ -14,16 +13,15 @@ use lsm_log::error::{Error, Result};
 use lsm_log::file_name::FileNumber;
 use lsm_log::wal::Lsn;
 
+use super::fields::{Decoded, Field, Fields, bad_value, many, once, twice};
+use super::stored_options;
 use super::table_file::TableMeta;
 use crate::key::{KeyspaceId, SEQ_MAX, SeqNo};
-use crate::options::{KEY_LEN_MAX, KEYSPACE_NAME_LEN_MAX};
+use crate::options::{KEY_LEN_MAX, KEYSPACE_NAME_LEN_MAX, KeyspaceOptions};
 use crate::sstable::Shadowed;
 
 /// The deepest level that the format knows.
 pub(crate) const LEVEL_MAX: u8 = 6;
-
-/// From here on a tag may be skipped by a program that does not know it.
-pub(super) const TAG_OPTIONAL: u8 = 64;
 
 /// Tags 3 and 5 are not used.
 mod tag {
@@ -48,6 +46,8 @@ mod keyspace_tag {
     pub(super) const ADDED: u8 = 3;
     /// Optional: whoever does not know it gives space back later.
     pub(super) const SHADOWED: u8 = 64;
+    /// Optional: whoever does not know it has the application name them.
+    pub(super) const OPTIONS: u8 = 65;
 }
 
 /// One atomic change; what is `None` or empty stays as it is.
@@ -82,6 +82,8 @@ pub(crate) struct KeyspaceEdit {
     pub(crate) id: KeyspaceId,
     /// Every operation on this keyspace at or below is in its tables.
     pub(crate) flushed_seq: Option<SeqNo>,
+    /// The settings that are in force from now on.
+    pub(crate) options: Option<KeyspaceOptions>,
     pub(crate) removed: Vec<(u8, FileNumber)>,
     pub(crate) added: Vec<(u8, TableMeta)>,
 }
@@ -172,6 +174,9 @@ impl KeyspaceEdit {
         put_varint(out, u64::from(self.id.0));
         let mut fields = Fields { out, scratch: Vec::new() };
         fields.put_number(keyspace_tag::FLUSHED_SEQ, self.flushed_seq.map(|seq| seq.0));
+        if let Some(options) = &self.options {
+            fields.put(keyspace_tag::OPTIONS, |value| stored_options::encode(options, value));
+        }
         for &(level, number) in &self.removed {
             debug_assert!(level <= LEVEL_MAX);
             fields.put_pair(keyspace_tag::REMOVED, u64::from(level), number.0);
@@ -205,6 +210,8 @@ impl KeyspaceEdit {
                     let pair = level(&mut value).and_then(|l| Some((l, decode_table(&mut value)?)));
                     many(&mut edit.added, pair)
                 }
+                keyspace_tag::OPTIONS => stored_options::decode(&mut value)
+                    .and_then(|options| once(&mut edit.options, Some(options))),
                 keyspace_tag::SHADOWED => many(&mut shadowed, decode_shadowed(&mut value)),
                 _ => Ok(false),
             };
@@ -275,31 +282,6 @@ fn decode_table(input: &mut Decoder<'_>) -> Option<TableMeta> {
     (ordered && meta.tombstones <= meta.entries).then_some(meta)
 }
 
-/// Whether the tag is known; an error if its value is not what the tag stands for.
-type Decoded = Result<bool>;
-
-fn once<T>(slot: &mut Option<T>, value: Option<T>) -> Decoded {
-    match (&slot, value) {
-        (None, Some(value)) => *slot = Some(value),
-        (Some(_), _) => return Err(twice()),
-        (None, None) => return Err(bad_value()),
-    }
-    Ok(true)
-}
-
-fn many<T>(list: &mut Vec<T>, value: Option<T>) -> Decoded {
-    list.push(value.ok_or_else(bad_value)?);
-    Ok(true)
-}
-
-fn twice() -> Error {
-    Error::corrupt("field of an edit is there twice").at(0)
-}
-
-fn bad_value() -> Error {
-    Error::corrupt("field of an edit has an impossible value").at(0)
-}
-
 fn number(input: &mut Decoder<'_>) -> Option<FileNumber> {
     input.varint().map(FileNumber)
 }
@@ -327,74 +309,6 @@ fn key(input: &mut Decoder<'_>) -> Option<Vec<u8>> {
 fn name(input: &mut Decoder<'_>) -> Option<String> {
     let bytes = input.bytes().filter(|name| (1..=KEYSPACE_NAME_LEN_MAX).contains(&name.len()))?;
     std::str::from_utf8(bytes).ok().map(str::to_owned)
-}
-
-/// Writes tagged fields: tag (one byte), length (varint), value.
-struct Fields<'a> {
-    out: &'a mut Vec<u8>,
-    scratch: Vec<u8>,
-}
-
-impl Fields<'_> {
-    fn put(&mut self, tag: u8, encode: impl FnOnce(&mut Vec<u8>)) {
-        self.scratch.clear();
-        encode(&mut self.scratch);
-        self.out.push(tag);
-        put_bytes(self.out, &self.scratch);
-    }
-
-    fn put_number(&mut self, tag: u8, value: Option<u64>) {
-        if let Some(value) = value {
-            self.put(tag, |out| put_varint(out, value));
-        }
-    }
-
-    fn put_pair(&mut self, tag: u8, first: u64, second: u64) {
-        self.put(tag, |out| {
-            put_varint(out, first);
-            put_varint(out, second);
-        });
-    }
-}
-
-/// One tagged field.
-struct Field<'a> {
-    tag: u8,
-    value: &'a [u8],
-    /// Of the tag, and of the value, in what the field was read from.
-    offset: u64,
-    value_offset: u64,
-}
-
-impl<'a> Field<'a> {
-    fn next(input: &mut Decoder<'a>) -> Result<Option<Self>> {
-        if input.is_empty() {
-            return Ok(None);
-        }
-        let offset = input.offset() as u64;
-        let field = input.u8().and_then(|tag| Some((tag, input.bytes()?)));
-        let Some((tag, value)) = field else {
-            return Err(Error::corrupt("field of an edit is cut short").at(offset));
-        };
-        let value_offset = (input.offset() - value.len()) as u64;
-        Ok(Some(Self { tag, value, offset, value_offset }))
-    }
-
-    /// Judges how reading the value went.
-    fn finish(&self, known: Decoded, value: &Decoder<'_>) -> Result<()> {
-        match known {
-            Err(error) => Err(error.within(self.value_offset)),
-            Ok(true) if !value.is_empty() => {
-                let message = format!("field {} of an edit is longer than its value", self.tag);
-                Err(Error::corrupt(message).at(self.value_offset + value.offset() as u64))
-            }
-            Ok(false) if self.tag < TAG_OPTIONAL => {
-                let message = format!("edit has field {}: a newer program wrote it", self.tag);
-                Err(Error::unsupported(message).at(self.offset))
-            }
-            Ok(_) => Ok(()),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 use lsm_log::error::ErrorKind;
 
 use super::*;
+use crate::version::fields::TAG_OPTIONAL;
 
 fn meta(number: u64) -> TableMeta {
     TableMeta {
@@ -35,6 +36,7 @@ fn full() -> Edit {
             KeyspaceEdit {
                 id: KeyspaceId(1),
                 flushed_seq: Some(SeqNo(200)),
+                options: Some(KeyspaceOptions::default()),
                 removed: vec![(0, FileNumber(4)), (6, FileNumber(5))],
                 added: vec![(0, meta(6)), (6, TableMeta { shadowed: SHADOWED, ..meta(7) })],
             },
@@ -79,6 +81,7 @@ fn bytes_are_golden() {
         flushed_seq: Some(SeqNo(200)),
         removed: vec![(0, FileNumber(4))],
         added: vec![(1, meta(6))],
+        ..KeyspaceEdit::default()
     };
     let edit = Edit {
         next_file: Some(FileNumber(12)),
@@ -140,7 +143,12 @@ fn unknown_required_fields_are_unsupported_and_others_skipped() {
     // The same inside a keyspace.
     let error = Edit::decode(&[tag::KEYSPACE, 4, 1, 9, 1, 0]).unwrap_err();
     assert_eq!((error.kind(), error.offset()), (ErrorKind::Unsupported, Some(3)));
-    assert!(Edit::decode(&[tag::KEYSPACE, 4, 1, 65, 1, 0]).is_ok());
+    assert!(Edit::decode(&[tag::KEYSPACE, 4, 1, 66, 1, 0]).is_ok());
+    // The same inside the settings of a keyspace.
+    let settings = keyspace_tag::OPTIONS;
+    let error = Edit::decode(&[tag::KEYSPACE, 6, 1, settings, 3, 9, 1, 0]).unwrap_err();
+    assert_eq!((error.kind(), error.offset()), (ErrorKind::Unsupported, Some(5)));
+    assert!(Edit::decode(&[tag::KEYSPACE, 6, 1, settings, 3, 64, 1, 0]).is_ok());
 }
 
 #[test]

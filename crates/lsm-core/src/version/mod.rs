@@ -4,11 +4,13 @@ mod catalog;
 #[cfg(test)]
 pub(crate) mod document_test;
 mod edit;
+mod fields;
 #[cfg(feature = "testkit")]
 pub(crate) mod fuzzing;
 mod manifest;
 mod obsolete;
 mod set;
+mod stored_options;
 mod table_file;
 #[allow(clippy::module_inception, reason = "the file is about versions")]
 mod version;

@@ -1,7 +1,7 @@
 //! Databases that released versions wrote: they still open, and until the format changes on
 //! purpose, today's program writes the same bytes.
 //!
-//! `golden/v1/` is such a folder, `golden/v1.txt` what it holds. Logs are kept without the zeros
+//! `golden/v1/` is such a folder, `golden/v1.txt` what it holds; `v2` has stored settings. Logs are kept without the zeros
 //! at their end. Files of a released version never change; a new format gets a new folder: set
 //! [`NEWEST`], then run this test once with `LSM_WRITE_GOLDEN=1`.
 
@@ -17,8 +17,8 @@ use lsm_core::{
 
 use crate::folder::{DIR, Folder, read, write};
 
-const VERSIONS: [&str; 1] = ["v1"];
-const NEWEST: &str = "v1";
+const VERSIONS: [&str; 2] = ["v1", "v2"];
+const NEWEST: &str = "v2";
 
 const SEED: u64 = 0x5eed;
 const LOG_BYTES: usize = 64 << 10;
@@ -98,7 +98,7 @@ fn build() -> (Folder, Vec<String>) {
 fn content(db: &Db) -> String {
     let mut text = String::new();
     for name in db.keyspaces() {
-        let keyspace = db.keyspace(&name, settings(Compression::None)).unwrap();
+        let keyspace = db.keyspace(&name, None).unwrap();
         for entry in keyspace.iter() {
             let (key, value) = entry.unwrap();
             assert_eq!(keyspace.get(&key).unwrap().unwrap(), value);

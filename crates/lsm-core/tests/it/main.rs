@@ -23,6 +23,7 @@ mod rest;
 mod retry;
 mod scripts;
 mod seeds;
+mod settings;
 mod space;
 mod threads;
 mod wait;

@@ -230,7 +230,7 @@ fn run_round(
     seed: u64,
 ) -> (Vec<Written>, Vec<Image>, Vec<Copy>) {
     let db = runner.db().clone();
-    let [default, one] = ["default", "one"].map(|name| db.keyspace(name, tiny()).unwrap());
+    let [default, one] = ["default", "one"].map(|name| db.keyspace(name, None).unwrap());
     let mut rng = Rng::with_seed(seed);
     let all = [Asked::EachItsOwn, Asked::Anything, Asked::Logged, Asked::Buffered, Asked::Unlogged];
     let asked = *rng.choice(&all).expect("there are some");

@@ -290,7 +290,7 @@ fn too_many_sessions_push_out_the_oldest_for_good() {
         machine = open(&fs, 1);
     }
     let db = machine.reader().db();
-    let rows = db.keyspace("raft", lsm_core::KeyspaceOptions::default()).unwrap();
+    let rows = db.keyspace("raft", None).unwrap();
     // Sixteen a row, from id 1 on.
     assert_eq!(rows.prefix("s").count(), SESSIONS_MAX / 16 + 1);
 }

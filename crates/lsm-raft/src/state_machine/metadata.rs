@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use lsm_core::{Db, KEY_LEN_MAX, Keyspace, KeyspaceOptions, VALUE_LEN_MAX, WriteBatch};
+use lsm_core::{Db, KEY_LEN_MAX, Keyspace, VALUE_LEN_MAX, WriteBatch};
 use raft::eraftpb::{ConfState, Entry, EntryType};
 
 use super::layout::{
@@ -68,7 +68,7 @@ impl Metadata {
     /// Reads the rows of an engine; and the keyspace that holds them, made if need be.
     pub(super) fn load(db: &Db) -> Result<(Keyspace, Self)> {
         let storage = || Error::storage("read the state's own rows");
-        let rows = db.keyspace(KEYSPACE, KeyspaceOptions::default()).map_err(storage())?;
+        let rows = db.keyspace(KEYSPACE, None).map_err(storage())?;
         let mut metadata = Self::new();
         let (mut applied, mut sessions) = (None, Vec::new());
         for row in rows.iter() {
