@@ -307,6 +307,7 @@ pub struct KeyspaceOptions {
     pub(crate) compression: Compression,
     pub(crate) l0_tables_compact: usize,
     pub(crate) level_bytes_base: u64,
+    pub(crate) idle_amplification_max: u32,
 }
 
 impl Default for KeyspaceOptions {
@@ -320,6 +321,7 @@ impl Default for KeyspaceOptions {
             compression: Compression::default(),
             l0_tables_compact: 4,
             level_bytes_base: 256 << 20,
+            idle_amplification_max: 8,
         }
     }
 }
@@ -388,6 +390,16 @@ impl KeyspaceOptions {
         self
     }
 
+    /// How many bytes may be written anew, for each that was written since, as soon as nobody has
+    /// written for a quarter of a second: what was written is then merged with what it lies over,
+    /// so that reads find one table where they found several. Default: 8; at most 1000; 0 waits, as
+    /// is done beyond this, for longer the less space the merge gives back (docs/decisions/0017).
+    #[must_use]
+    pub fn idle_amplification_max(mut self, times: u32) -> Self {
+        self.idle_amplification_max = times;
+        self
+    }
+
     pub(crate) fn validate(&self) -> Result<()> {
         within("write_buffer_bytes", self.write_buffer_bytes as u64, 64 << 10, 4 << 30)?;
         within("write_buffers_max", self.write_buffers_max as u64, 2, 64)?;
@@ -396,6 +408,7 @@ impl KeyspaceOptions {
         within("filter_bits_per_key", u64::from(self.filter_bits_per_key), 0, 32)?;
         within("l0_tables_compact", self.l0_tables_compact as u64, 1, 64)?;
         within("level_bytes_base", self.level_bytes_base, 64 << 10, 1 << 40)?;
+        within("idle_amplification_max", self.idle_amplification_max.into(), 0, 1000)?;
         if self.table_bytes < self.block_bytes as u64 {
             return Err(Error::invalid(format!(
                 "table_bytes ({}) is below block_bytes ({}): a table holds at least one block",

@@ -9,7 +9,9 @@ use crate::version::TableFile;
 /// What a tombstone takes, about: a key, and the numbers in front of it.
 const TOMBSTONE_BYTES: u64 = 32;
 
-/// Nothing is done before nobody has written for so long ...
+/// What is cheap for what was written is done when nobody has written for so long ...
+pub(crate) const IDLE_TIME_CHEAP: Duration = Duration::from_millis(250);
+/// ... other things are not before nobody has for so long ...
 pub(crate) const IDLE_TIME_MIN: Duration = Duration::from_secs(1);
 /// ... and all is, that gives anything back, when nobody has for so long.
 pub(crate) const IDLE_TIME_MAX: Duration = Duration::from_secs(5 * 60);
@@ -21,13 +23,20 @@ pub(crate) struct Effort {
     pub(crate) cost: u64,
     /// Bytes that are given back.
     pub(crate) gain: u64,
+    /// Bytes, of those written anew, that no merge has written so far.
+    pub(crate) fresh: u64,
 }
 
 impl Effort {
     /// How long nobody may have written before it is worth it: a second for each byte that is
     /// written for one that is given back. So whoever writes again after a shorter pause has not
-    /// had it done, and its writes are never amplified by more than the seconds between them.
-    pub(crate) fn idle_time(self) -> Duration {
+    /// had it done, and its writes are never amplified by more than the seconds between them. Where
+    /// at most `cheap` bytes are written for each fresh one, there is no need to wait: a byte is
+    /// fresh only once, so its writes are never amplified by more than that either.
+    pub(crate) fn idle_time(self, cheap: u64) -> Duration {
+        if self.fresh > 0 && self.cost <= self.fresh.saturating_mul(cheap) {
+            return IDLE_TIME_CHEAP;
+        }
         let times = self.cost / self.gain.max(1);
         let time = IDLE_TIME_MIN.saturating_mul(u32::try_from(times).unwrap_or(u32::MAX));
         time.clamp(IDLE_TIME_MIN, IDLE_TIME_MAX)
@@ -79,6 +88,7 @@ impl Amount {
         Effort {
             cost: self.bytes + below.bytes,
             gain: self.tombstone_bytes() + self.shadows_of(below),
+            fresh: 0,
         }
     }
 }
@@ -89,12 +99,20 @@ mod tests {
 
     #[test]
     fn the_less_it_gives_the_longer_it_waits() {
-        let seconds = |cost, gain| Effort { cost, gain }.idle_time().as_secs();
+        let seconds = |cost, gain| Effort { cost, gain, fresh: 0 }.idle_time(8).as_secs();
         assert_eq!(seconds(0, 0), 1);
         assert_eq!(seconds(1000, 900), 1);
         assert_eq!(seconds(1000, 100), 10);
         assert_eq!(seconds(1 << 40, 1), 300);
         assert_eq!(seconds(u64::MAX, 0), 300);
+    }
+
+    #[test]
+    fn what_is_cheap_for_what_was_written_does_not_wait() {
+        let time = |fresh, cheap| Effort { cost: 1000, gain: 1, fresh }.idle_time(cheap);
+        assert_eq!(time(125, 8), IDLE_TIME_CHEAP);
+        assert_eq!(time(124, 8), IDLE_TIME_MAX);
+        assert_eq!(time(1000, 0), IDLE_TIME_MAX);
     }
 
     #[test]

@@ -19,7 +19,7 @@ mod simulation_test;
 
 pub(crate) use busy::BusyTables;
 
-pub(crate) use effort::{IDLE_TIME_MAX, IDLE_TIME_MIN};
+pub(crate) use effort::{IDLE_TIME_CHEAP, IDLE_TIME_MAX, IDLE_TIME_MIN};
 pub(crate) use job::{Job, flush, merge, sync_names};
 pub(crate) use levels::{codec_for, debt};
 pub(crate) use manual::{ManualCompaction, ManualStep};

@@ -127,7 +127,7 @@ impl Script {
             "settle" => self.settle(snapshot, false),
             "settle_rest" => self.settle(snapshot, true),
             "rest" => self.rest(snapshot).map_or("none".into(), |(plan, effort)| {
-                format!("{}: {} s", print_plan(&plan), effort.idle_time().as_secs())
+                format!("{}: {} s", print_plan(&plan), effort.idle_time(0).as_secs())
             }),
             "range" => self.range(block),
             "levels" => self.levels(),

@@ -43,13 +43,17 @@ pub(crate) fn rest(
     for (level, table) in version.tables().filter(|(level, _)| *level > 0) {
         let (effort, output_level) = match picker.is_over_data(level, table) {
             true => (picker.effort_down(level, std::slice::from_ref(table)), level + 1),
-            false => (Effort { cost: table.meta.bytes, gain: picker.dead_bytes(table) }, level),
+            false => {
+                let (cost, gain) = (table.meta.bytes, picker.dead_bytes(table));
+                (Effort { cost, gain, fresh: 0 }, level)
+            }
         };
         if effort.gain > 0 {
             steps.push((effort, RestStep::Table { level, table, output_level }));
         }
     }
-    steps.sort_by_key(|(effort, _)| (effort.idle_time(), Reverse(effort.gain)));
+    let cheap = options.idle_amplification_max.into();
+    steps.sort_by_key(|(effort, _)| (effort.idle_time(cheap), Reverse(effort.gain)));
     steps.into_iter().find_map(|(effort, step)| {
         let plan = match step {
             RestStep::LevelZero { count } => {
@@ -90,6 +94,7 @@ fn level_zero(picker: &Picker<'_>) -> Option<(usize, Effort)> {
     let newest = (0..tables.len()).find(|&at| goes(at))?;
     let going = &tables[newest..];
     let mut effort = picker.effort_down(0, going);
+    effort.fresh = Amount::of(going).bytes;
     if (newest..tables.len()).any(over_older) {
         let amount = Amount::of(going);
         effort.gain += amount.shadows_of(&amount);
@@ -122,6 +127,7 @@ pub(crate) fn flush_effort(
     let below = levels.flat_map(|level| version.overlapping(level, &smallest, &largest));
     let mut effort = amount.merged_with(&Amount::of(below));
     effort.gain += shadowed;
+    effort.fresh = amount.bytes;
     Ok((effort.gain > 0).then_some(effort))
 }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 use lsm_log::error::Result;
 
 use super::tree::{SuperVersion, Tree};
-use crate::compaction::{self, BusyTables, IDLE_TIME_MAX, IDLE_TIME_MIN};
+use crate::compaction::{self, BusyTables, IDLE_TIME_CHEAP, IDLE_TIME_MAX, IDLE_TIME_MIN};
 use crate::key::{KeyspaceId, SeqNo};
 use crate::memtable::Memtable;
 use crate::version::Version;
@@ -121,8 +121,8 @@ impl Idle {
                 self.step = Duration::ZERO;
             }
             let left_alone = now.saturating_sub(quiet.since);
-            if left_alone < IDLE_TIME_MIN {
-                busy = true;
+            busy |= left_alone < IDLE_TIME_MIN;
+            if left_alone < IDLE_TIME_CHEAP {
                 continue;
             }
             match quiet.chore(&view, oldest)? {
@@ -177,9 +177,10 @@ impl Outlook {
         let version = &view.version;
         let memtables: Vec<_> = view.filling().filter(|m| !m.is_empty()).cloned().collect();
         let flush = compaction::flush_effort(&memtables, version)?;
-        let flush = flush.map(|effort| (effort.idle_time(), ChoreKind::Flush));
+        let cheap = view.options.idle_amplification_max.into();
+        let flush = flush.map(|effort| (effort.idle_time(cheap), ChoreKind::Flush));
         let compact = compaction::rest(version, &BusyTables::default(), &view.options, oldest);
-        let compact = compact.map(|(_, effort)| (effort.idle_time(), ChoreKind::Compact));
+        let compact = compact.map(|(_, effort)| (effort.idle_time(cheap), ChoreKind::Compact));
         let chores = flush.into_iter().chain(compact);
         let first = chores.min_by_key(|(after, _)| *after);
         Ok(Self {

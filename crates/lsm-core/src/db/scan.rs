@@ -14,7 +14,7 @@ use std::sync::Arc;
 use lsm_log::error::{Error, Result};
 
 use super::read::{ReadPoint, unsupported};
-use super::read_charge::SeekPrice;
+use super::read_charge::ReadPrice;
 use super::tree::SuperVersion;
 use crate::iter::{Concat, Cursor as _, Merge, Run};
 use crate::key::{KeyRange, Kind, SEQ_MAX, SeqNo, Tag};
@@ -25,6 +25,9 @@ use crate::version::TableFile;
 
 /// After this many entries of one key the walk seeks past the rest instead of stepping.
 const STEPS_MAX: usize = 8;
+
+/// A long scan pays before it has ended.
+const STEPS_UNPAID_MAX: u64 = 4096;
 
 /// A position among the keys and values of a keyspace, at one point in the write order.
 ///
@@ -57,7 +60,10 @@ pub struct Cursor {
     key: Vec<u8>,
     /// The value of the entry kept aside.
     value: Vec<u8>,
-    price: SeekPrice,
+    price: ReadPrice,
+    /// Moves that are not paid for yet.
+    seeks: u64,
+    steps: u64,
     /// Every entry is the only version of its key, and visible.
     plain: bool,
     source: CursorSource,
@@ -105,7 +111,7 @@ impl Cursor {
                 (
                     children,
                     plain,
-                    SeekPrice::new(view.filling().map(|memtable| memtable.bytes()), runs),
+                    ReadPrice::new(view.filling().map(|memtable| memtable.bytes()), runs),
                 )
             }
             CursorSource::Refused(_) => Default::default(),
@@ -119,6 +125,8 @@ impl Cursor {
             key,
             value,
             price,
+            seeks: 0,
+            steps: 0,
             plain,
             source,
         }
@@ -197,6 +205,7 @@ impl Cursor {
             CursorState::Nowhere => self.seek_first(),
             CursorState::Here => self.moved(|cursor| {
                 if !cursor.plain {
+                    cursor.count_step();
                     cursor.key.clear();
                     cursor.key.extend_from_slice(cursor.merge.key());
                 }
@@ -216,7 +225,10 @@ impl Cursor {
     pub fn prev(&mut self) -> Result<bool> {
         match self.state {
             CursorState::Nowhere => self.seek_last(),
-            CursorState::Aside => self.moved(Self::settle_backward),
+            CursorState::Aside => self.moved(|cursor| {
+                cursor.count_step();
+                cursor.settle_backward()
+            }),
             CursorState::Here if self.plain => self.moved(|cursor| {
                 cursor.merge.prev()?;
                 cursor.settle_backward()
@@ -267,10 +279,24 @@ impl Cursor {
 
     /// Runs one move that looks into every memtable and run of tables.
     fn sought(&mut self, go: impl FnOnce(&mut Self) -> Result<CursorState>) -> Result<bool> {
-        if let CursorSource::SuperVersion { view, .. } = &self.source {
-            view.charge.pay(self.price);
-        }
+        self.pay();
+        self.seeks = 1;
         self.moved(go)
+    }
+
+    /// Pays for the moves so far: for a seek and the steps after it at once.
+    fn pay(&mut self) {
+        if let CursorSource::SuperVersion { view, .. } = &self.source {
+            view.charge.pay(self.price, self.seeks, self.steps);
+        }
+        (self.seeks, self.steps) = (0, 0);
+    }
+
+    fn count_step(&mut self) {
+        self.steps += 1;
+        if self.steps == STEPS_UNPAID_MAX {
+            self.pay();
+        }
     }
 
     /// Runs one move. The cursor stands nowhere unless the move gets to an entry.
@@ -398,6 +424,12 @@ impl Cursor {
             Some(Kind::Delete) => Ok(false),
             _ => Err(unsupported(self.merge.tag())),
         }
+    }
+}
+
+impl Drop for Cursor {
+    fn drop(&mut self) {
+        self.pay();
     }
 }
 

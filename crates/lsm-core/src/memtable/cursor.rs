@@ -1,14 +1,13 @@
 //! A cursor over a memtable that others are writing to.
 //!
-//! The list's own entries borrow from the list, and a cursor that users keep must own what it
-//! reads. So it copies handles of a few neighbouring entries at a time (an entry shares its
-//! record), fewer at first and more as it goes on in one direction: a step costs a copy, and a
-//! search only every hundredth step of a long scan.
+//! Going forward, the cursor counts on the entry that it stands on, and follows the list's links: no
+//! search and no copy a step.
 //!
-//! The list has no links back: going back, each entry is searched for from the top, which costs ten
-//! times as much as a link. Whoever goes back over a good part of the list has it walked through
-//! once from the front, with a mark at every hundredth entry or so. From then on a window is
-//! filled forward, from a mark to where the cursor stands.
+//! The list has no links back: each entry before another one is searched for from the top, which costs
+//! ten times as much as a link. So a few neighbours at a time are copied (an entry shares its
+//! record), fewer at first and more as the cursor goes on. Whoever goes back over a good part of the
+//! list has it walked through once from the front, with a mark at every hundredth entry or so. From
+//! then on a window is filled forward, from a mark to where the cursor stands.
 
 use std::ops::Bound;
 use std::sync::Arc;
@@ -16,6 +15,7 @@ use std::sync::Arc;
 use lsm_log::error::Result;
 
 use super::entry::Entry;
+use super::position::Position;
 use super::table::Memtable;
 use crate::iter::Cursor;
 use crate::key::Tag;
@@ -32,10 +32,10 @@ const MARKED_FROM: u64 = 2 * WINDOW_MAX as u64;
 /// A window from a mark that is longer, by entries that came later, is given up with the marks.
 const MARKED_WINDOW_MAX: usize = 4 * WINDOW_MAX;
 
-#[derive(Debug)]
 pub(crate) struct MemtableCursor {
-    table: Arc<Memtable>,
-    /// Neighbouring entries; reversed while the cursor runs backward.
+    /// Where the cursor stands while it goes forward.
+    ahead: Position,
+    /// While it goes back: neighbouring entries, the last one first.
     window: Vec<Entry>,
     at: usize,
     backward: bool,
@@ -48,9 +48,8 @@ pub(crate) struct MemtableCursor {
 
 impl Memtable {
     pub(crate) fn cursor(self: &Arc<Self>) -> MemtableCursor {
-        let table = Arc::clone(self);
         MemtableCursor {
-            table,
+            ahead: Position::new(Arc::clone(self)),
             window: Vec::new(),
             at: 0,
             backward: false,
@@ -62,39 +61,25 @@ impl Memtable {
 }
 
 impl MemtableCursor {
+    #[inline]
     fn entry(&self) -> &Entry {
-        &self.window[self.at]
+        match self.backward {
+            false => self.ahead.entry().expect("the cursor stands on an entry"),
+            true => &self.window[self.at],
+        }
     }
 
-    /// Starts a new window at `bound`.
-    fn fill(&mut self, bound: Bound<&Entry>, backward: bool, limit: usize) {
+    fn go_ahead(&mut self, from: Bound<&Entry>) {
+        self.backward = false;
+        self.ahead.seek(from);
+    }
+
+    /// Starts a new window, from `to` down.
+    fn go_back(&mut self, to: Bound<&Entry>, limit: usize) {
+        self.ahead.leave();
         self.window.clear();
-        (self.at, self.backward, self.limit) = (0, backward, limit);
-        if backward {
-            self.table.collect_back(bound, limit, &mut self.window);
-        } else {
-            self.table.collect(bound, limit, &mut self.window);
-        }
-    }
-
-    fn step(&mut self, backward: bool) {
-        if backward == self.backward {
-            if self.at + 1 < self.window.len() {
-                self.at += 1;
-                return;
-            }
-        } else if self.at > 0 {
-            self.at -= 1;
-            return;
-        }
-        let limit = match backward == self.backward {
-            true => (self.limit * 2).min(WINDOW_MAX),
-            false => WINDOW_MIN,
-        };
-        let here = self.entry().clone();
-        if !(backward && self.fill_from_mark(&here)) {
-            self.fill(Bound::Excluded(&here), backward, limit);
-        }
+        (self.at, self.backward, self.limit) = (0, true, limit);
+        self.ahead.table().collect_back(to, limit, &mut self.window);
     }
 
     /// Starts a new window, to go back from `here`, without a search for each entry; `false` if
@@ -102,22 +87,22 @@ impl MemtableCursor {
     fn fill_from_mark(&mut self, here: &Entry) -> bool {
         if self.marks.is_empty() {
             self.searched += self.window.len() as u64;
-            let enough = self.searched >= MARKED_FROM
-                && self.searched >= self.table.entries() / MARKED_FROM_ONE_IN;
-            if !enough {
+            let entries = self.ahead.table().entries();
+            if self.searched < MARKED_FROM || self.searched < entries / MARKED_FROM_ONE_IN {
                 return false;
             }
-            self.table.mark(WINDOW_MAX, &mut self.marks);
+            self.ahead.table().mark(WINDOW_MAX, &mut self.marks);
         }
         let before = self.marks.partition_point(|mark| mark < here);
         let Some(mark) = before.checked_sub(1).map(|last| &self.marks[last]) else { return false };
         self.window.clear();
-        if !self.table.collect_between(mark, here, MARKED_WINDOW_MAX, &mut self.window) {
+        let (table, window) = (self.ahead.table(), &mut self.window);
+        if !table.collect_between(mark, here, MARKED_WINDOW_MAX, window) {
             (self.searched, self.marks) = (0, Vec::new());
             return false;
         }
         self.window.reverse();
-        (self.at, self.backward, self.limit) = (0, true, WINDOW_MAX);
+        (self.at, self.limit) = (0, WINDOW_MAX);
         true
     }
 }
@@ -125,38 +110,57 @@ impl MemtableCursor {
 impl Cursor for MemtableCursor {
     #[inline]
     fn is_valid(&self) -> bool {
-        self.at < self.window.len()
+        match self.backward {
+            false => self.ahead.entry().is_some(),
+            true => self.at < self.window.len(),
+        }
     }
 
     fn seek(&mut self, key: &[u8], tag: Tag) -> Result<()> {
-        self.fill(Bound::Included(&Entry::probe(key, tag)), false, WINDOW_MIN);
+        self.go_ahead(Bound::Included(&Entry::probe(key, tag)));
         Ok(())
     }
 
     fn seek_back(&mut self, key: &[u8], tag: Tag) -> Result<()> {
-        self.fill(Bound::Included(&Entry::probe(key, tag)), true, WINDOW_MIN);
+        self.go_back(Bound::Included(&Entry::probe(key, tag)), WINDOW_MIN);
         Ok(())
     }
 
     fn seek_first(&mut self) -> Result<()> {
-        self.fill(Bound::Unbounded, false, WINDOW_MIN);
+        self.go_ahead(Bound::Unbounded);
         Ok(())
     }
 
     fn seek_last(&mut self) -> Result<()> {
-        self.fill(Bound::Unbounded, true, WINDOW_MIN);
+        self.go_back(Bound::Unbounded, WINDOW_MIN);
         Ok(())
     }
 
     #[inline]
     fn next(&mut self) -> Result<()> {
-        self.step(false);
+        if !self.backward {
+            self.ahead.next();
+        } else if self.at > 0 {
+            self.at -= 1;
+        } else {
+            let here = self.entry().clone();
+            self.go_ahead(Bound::Excluded(&here));
+        }
         Ok(())
     }
 
     #[inline]
     fn prev(&mut self) -> Result<()> {
-        self.step(true);
+        if self.backward && self.at + 1 < self.window.len() {
+            self.at += 1;
+            return Ok(());
+        }
+        let here = self.entry().clone();
+        if !self.backward {
+            self.go_back(Bound::Excluded(&here), WINDOW_MIN);
+        } else if !self.fill_from_mark(&here) {
+            self.go_back(Bound::Excluded(&here), (self.limit * 2).min(WINDOW_MAX));
+        }
         Ok(())
     }
 
@@ -177,6 +181,13 @@ impl Cursor for MemtableCursor {
 
     fn value_to_keep(&self) -> Value {
         Value::from(self.entry().value_bytes())
+    }
+}
+
+impl std::fmt::Debug for MemtableCursor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let key = self.is_valid().then(|| self.key().escape_ascii().to_string());
+        f.debug_struct("MemtableCursor").field("key", &key).finish_non_exhaustive()
     }
 }
 

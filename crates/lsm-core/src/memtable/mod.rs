@@ -4,6 +4,7 @@ mod cursor;
 mod entry;
 mod filter;
 mod memory;
+mod position;
 mod table;
 
 pub(crate) use cursor::MemtableCursor;

@@ -15,8 +15,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use bytes::{Bytes, BytesMut};
-use crossbeam_epoch as epoch;
+use crossbeam_epoch::{self as epoch, Guard};
 use crossbeam_skiplist::SkipList;
+use crossbeam_skiplist::base::Entry as ListEntry;
 use parking_lot::Mutex;
 
 use super::entry::Entry;
@@ -205,16 +206,16 @@ impl Memtable {
         (first != u64::MAX).then_some(SeqNo(first))
     }
 
-    /// Copies up to `limit` entries from `from` on, in order, into `out`.
-    pub(super) fn collect(&self, from: Bound<&Entry>, limit: usize, out: &mut Vec<Entry>) {
-        let guard = &epoch::pin();
-        let mut next = match from {
+    /// The first entry from `from` on.
+    #[inline]
+    pub(super) fn first_from<'a: 'g, 'g>(
+        &'a self,
+        from: Bound<&Entry>,
+        guard: &'g Guard,
+    ) -> Option<ListEntry<'a, 'g, Entry, ()>> {
+        match from {
             Bound::Unbounded => self.list.front(guard),
             bound => self.list.lower_bound(bound, guard),
-        };
-        while let Some(entry) = next.filter(|_| out.len() < limit) {
-            out.push(entry.key().clone());
-            next = entry.next();
         }
     }
 

@@ -148,7 +148,7 @@ fn unknown_required_fields_are_unsupported_and_others_skipped() {
     let settings = keyspace_tag::OPTIONS;
     let error = Edit::decode(&[tag::KEYSPACE, 6, 1, settings, 3, 9, 1, 0]).unwrap_err();
     assert_eq!((error.kind(), error.offset()), (ErrorKind::Unsupported, Some(5)));
-    assert!(Edit::decode(&[tag::KEYSPACE, 6, 1, settings, 3, 64, 1, 0]).is_ok());
+    assert!(Edit::decode(&[tag::KEYSPACE, 6, 1, settings, 3, 99, 1, 0]).is_ok());
 }
 
 #[test]

@@ -16,6 +16,8 @@ mod tag {
     pub(super) const COMPRESSION: u8 = 6;
     pub(super) const L0_TABLES_COMPACT: u8 = 7;
     pub(super) const LEVEL_BYTES_BASE: u8 = 8;
+    /// May be skipped: it changes no bytes.
+    pub(super) const IDLE_AMPLIFICATION_MAX: u8 = 64;
 }
 
 pub(super) fn encode(options: &KeyspaceOptions, out: &mut Vec<u8>) {
@@ -33,6 +35,7 @@ pub(super) fn encode(options: &KeyspaceOptions, out: &mut Vec<u8>) {
     put(tag::COMPRESSION, compression);
     put(tag::L0_TABLES_COMPACT, options.l0_tables_compact as u64);
     put(tag::LEVEL_BYTES_BASE, options.level_bytes_base);
+    put(tag::IDLE_AMPLIFICATION_MAX, options.idle_amplification_max.into());
 }
 
 /// Settings that are within their limits. The offset of an error counts from where `input` stood.
@@ -67,6 +70,9 @@ fn take(options: &mut KeyspaceOptions, tag: u8, value: &mut Decoder<'_>) -> Opti
         }
         tag::L0_TABLES_COMPACT => options.l0_tables_compact = size(number()?)?,
         tag::LEVEL_BYTES_BASE => options.level_bytes_base = number()?,
+        tag::IDLE_AMPLIFICATION_MAX => {
+            options.idle_amplification_max = u32::try_from(number()?).ok()?;
+        }
         _ => return Some(false),
     }
     Some(true)
@@ -88,6 +94,7 @@ mod tests {
             .compression(Compression::None)
             .l0_tables_compact(9)
             .level_bytes_base(5 << 20)
+            .idle_amplification_max(3)
     }
 
     #[test]
@@ -101,8 +108,8 @@ mod tests {
 
     #[test]
     fn what_is_missing_has_its_default_and_what_may_be_unknown_is_skipped() {
-        // Tag 64 with one byte that is no whole varint.
-        let options = decode(&mut Decoder::new(&[64, 1, 0x80])).unwrap();
+        // Tag 99 with one byte that is no whole varint.
+        let options = decode(&mut Decoder::new(&[99, 1, 0x80])).unwrap();
         assert_eq!(options, KeyspaceOptions::default());
     }
 
