@@ -30,9 +30,8 @@ pub(crate) fn fill_queue(stage: &Stage<'_>) {
 /// The first entry of a queue behind `deleted` that were taken from its front since the last rest.
 pub(crate) fn first_of_queue(stage: &Stage<'_>, deleted: u64) -> Measured {
     let data = &stage.data;
-    for n in stage.deleted.swap(deleted, Ordering::Relaxed)..deleted {
-        stage.store.delete(&data.key_in_queue(n));
-    }
+    let before = stage.deleted.swap(deleted, Ordering::Relaxed);
+    stage.load(before, deleted, |n| (data.key_in_queue(n), None));
     let calls = stage.sizes.gets.min(100_000);
     stage.measure(Load::calls(calls), |_| {
         assert_eq!(stage.store.scan(crate::data::QUEUE, 1) as u64, data.entry_bytes());
