@@ -32,7 +32,7 @@ impl Report {
         let line = |cells: [&str; 8]| {
             let [name, figures @ ..] = cells;
             print!("{name:36}");
-            figures.iter().for_each(|figure| print!("{figure:>11}"));
+            figures.iter().for_each(|figure| print!(" {figure:>12}"));
             println!();
         };
         line(["row", "median/s", "min/s", "max/s", "p50", "p99", "longest", "processor/op"]);

@@ -13,6 +13,8 @@ use crate::store::Store;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Section {
     Writes,
+    /// What the disk gives, without an engine.
+    Disk,
     Reads,
     Compacted,
     Ycsb,
@@ -46,7 +48,7 @@ enum Step {
     Read(Section, &'static str, Run),
 }
 
-use Section::{Compacted, Deletes, Large, Lz4, Queue, Reads, Rest, Together, Writes, Ycsb};
+use Section::{Compacted, Deletes, Disk, Large, Lz4, Queue, Reads, Rest, Together, Writes, Ycsb};
 use Step::{Prepare, Read, Write};
 
 const PLAIN: Scene = Scene { name: "", lz4: false, value_len: 100, part: 1, steps: &[] };
@@ -109,7 +111,7 @@ pub const SCENES: &[Scene] = &[
         steps: &[
             Read(Writes, "synced put, 1 thread", |s| writes::put_synced(s, 1)),
             Read(Writes, "synced put, 16 threads", |s| writes::put_synced(s, 16)),
-            Read(Writes, "pwrite + fdatasync, no engine", writes::bare_syncs),
+            Read(Disk, "pwrite + fdatasync, no engine", writes::bare_syncs),
         ],
         ..PLAIN
     },

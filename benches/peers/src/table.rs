@@ -10,6 +10,7 @@ use crate::summary::Summary;
 /// The sections of timed rows, and their titles.
 const SECTIONS: &[(Section, &str)] = &[
     (Section::Writes, "Writes"),
+    (Section::Disk, "What the disk gives beside each engine"),
     (Section::Reads, "Reads, after the fill settled"),
     (Section::Compacted, "The same after a full compaction, where the engine has one"),
     (Section::Ycsb, "YCSB, on the settled tree, in this order"),
@@ -28,9 +29,9 @@ pub(crate) fn tables(summary: &Summary) -> String {
     for (section, title) in SECTIONS {
         let rows = rows_of(summary, &[*section]);
         if !rows.is_empty() {
+            let compared = (*section != Section::Disk).then_some(summary);
             _ = write!(out, "\n**{title}**\n\n");
-            out +=
-                &grid(summary, &rows, Some(summary), |row, engine| cell_rate(summary, row, engine));
+            out += &grid(summary, &rows, compared, |row, engine| cell_rate(summary, row, engine));
         }
     }
     let timed: Vec<_> = SECTIONS.iter().map(|(section, _)| *section).collect();
