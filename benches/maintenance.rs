@@ -7,7 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use common::{Data, Folder, Lsm, bench_entries, fill, settle};
+use common::{Data, Folder, Lsm, bench_entries, fill};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use lsm_core::{Db, WriteBatch};
 
@@ -18,7 +18,8 @@ fn open(c: &mut Criterion) {
     let data = Data::new(bench_entries(), 100);
     let folder = Folder::new();
     let lsm = Lsm::open(folder.path());
-    fill(&lsm.db, &data);
+    fill(&lsm, &data);
+    lsm.settle();
     lsm.db.close().unwrap();
     let mut group = c.benchmark_group("open");
     group.sample_size(10);
@@ -70,7 +71,7 @@ fn flush(c: &mut Criterion) {
                     write(&lsm.db, &data);
                     lsm.db.flush().unwrap();
                 }
-                settle(&lsm.db);
+                lsm.settle();
                 let start = Instant::now();
                 lsm.db.compact_range::<&[u8]>(..).unwrap();
                 time += start.elapsed();

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use common::{Data, Folder, Lsm, Store as _, bench_entries};
+use common::{Data, Folder, Lsm, Store as _, bench_entries, fill};
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
 use lsm_core::{Compression, Options};
@@ -26,7 +26,8 @@ fn reads(c: &mut Criterion) {
         let data = Data::new(bench_entries(), value_len);
         let folder = Folder::new();
         let lsm = Lsm::open_with(options, folder.path());
-        common::fill(&lsm.db, &data);
+        fill(&lsm, &data);
+        lsm.settle();
         let mut group = c.benchmark_group("read");
         points(&mut group, name, &lsm, &data);
         scans(&mut group, name, &lsm, &data);

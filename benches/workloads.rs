@@ -1,8 +1,7 @@
-//! The closed-loop workloads of the acceptance table, on this engine with its default options.
+//! All rows of the record (`docs/benchmarks.md`), on this engine with its default options.
 //!
-//! `cargo bench --bench workloads -- --entries 2000000 --value 100 --rounds 3`. Each round starts
-//! with an empty folder. Rates are per second of the whole loop; the longest operation is that
-//! of all rounds.
+//! `cargo bench --bench workloads -- --entries 2000000 --rounds 3`. Each scene of a round starts
+//! with an empty folder. The same on other engines: `peers`.
 
 #![allow(clippy::disallowed_methods, reason = "a measurement reads the real clock and files")]
 #![allow(missing_docs, reason = "a program")]
@@ -11,8 +10,8 @@ use std::time::Instant;
 
 use clap::Parser;
 use common::{
-    AnonPeak, Data, Folder, Lsm, Report, Sizes, Store as _, anon_bytes, digits, rate, rounds,
-    run_round,
+    AnonPeak, Data, Folder, Lsm, Report, SCENES, Scene, Sizes, Store as _, digits, rate, rounds,
+    spread,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -23,17 +22,17 @@ const WRITE_BUFFER_BYTES: f64 = (64 << 20) as f64;
 const NODE_BYTES: u64 = 100;
 
 #[derive(Parser)]
-#[command(about = "Closed-loop workloads on lsm-core")]
+#[command(about = "The rows of docs/benchmarks.md on lsm-core")]
 struct Args {
     /// Entries of the data set
     #[arg(long, default_value_t = 500_000)]
     entries: u64,
-    /// Length of a value, in bytes
-    #[arg(long, default_value_t = 100)]
-    value: usize,
-    /// Rounds, each on an empty folder
+    /// Rounds
     #[arg(long, default_value_t = 1)]
     rounds: u64,
+    /// Only the rows whose names hold one of these
+    #[arg(long, value_delimiter = ',')]
+    rows: Vec<String>,
     /// Given by `cargo bench`
     #[arg(long, hide = true)]
     bench: bool,
@@ -42,56 +41,67 @@ struct Args {
     quick: bool,
 }
 
-/// What a round tells beside the rates.
+/// What a round tells beside the rows.
 struct Round {
     anon_peak: u64,
-    anon_settled: u64,
     open_millis: f64,
     replay_mib_per_second: f64,
 }
 
 fn main() {
-    let args = Args::parse();
-    let entries = if args.quick { args.entries.min(100_000) } else { args.entries };
-    let data = Data::new(entries, args.value);
+    let mut args = Args::parse();
+    if args.quick {
+        args.entries = args.entries.min(100_000);
+    }
     let mut report = Report::default();
-    let progress = ProgressBar::new(args.rounds * 14);
+    let progress = ProgressBar::new(args.rounds * SCENES.len() as u64);
     progress.set_style(ProgressStyle::with_template("{bar:40} {elapsed} {msg}").unwrap());
-    let measured: Vec<_> = (0..args.rounds).map(|_| round(&data, &mut report, &progress)).collect();
+    let measured: Vec<_> = (0..args.rounds).map(|_| round(&args, &mut report, &progress)).collect();
     progress.finish_and_clear();
-    println!("{entries} entries of 16 + {} bytes, {}", args.value, rounds(args.rounds));
+    println!("{} entries of 16 + 100 bytes, {}", args.entries, rounds(args.rounds));
     report.print();
     let median = |figure: fn(&Round) -> f64| {
-        let mut figures: Vec<_> = measured.iter().map(figure).collect();
-        figures.sort_by(f64::total_cmp);
-        digits(figures[figures.len() / 2])
+        spread(measured.iter().map(figure)).map_or(String::new(), |(median, ..)| digits(median))
     };
+    println!();
     println!("anonymous memory, peak     {:>9} MiB", median(|r| mib(r.anon_peak)));
-    println!("anonymous memory, settled  {:>9} MiB", median(|r| mib(r.anon_settled)));
     println!("open, empty log            {:>9} ms", median(|r| r.open_millis));
     println!("replay                     {:>9} MiB/s", median(|r| r.replay_mib_per_second));
 }
 
-fn round(data: &Data, report: &mut Report, progress: &ProgressBar) -> Round {
-    let folder = Folder::new();
+fn round(args: &Args, report: &mut Report, progress: &ProgressBar) -> Round {
     let peak = AnonPeak::watch();
-    let lsm = Lsm::open(folder.path());
-    let mut anon_settled = 0;
-    run_round(&lsm, data, Sizes::of(data.entries), |measured| {
-        if measured.name == "full scan" {
-            anon_settled = anon_bytes();
-        }
-        let (name, rate) = (measured.name, rate(measured.per_second()));
-        progress.set_message(format!("{name}: {rate}/s"));
+    // With the default options everything is compressed with LZ4 already.
+    for scene in SCENES.iter().filter(|scene| !scene.lz4) {
+        run(scene, args, report, progress);
         progress.inc(1);
+    }
+    let anon_peak = peak.stop();
+    let folder = Folder::new();
+    Lsm::open(folder.path()).db.close().unwrap();
+    let (lsm, open) = timed_open(&folder);
+    let data = Data::new(args.entries, 100);
+    let replay_mib_per_second = replay(lsm, &data, &folder, open);
+    progress.inc(1);
+    Round { anon_peak, open_millis: open * 1e3, replay_mib_per_second }
+}
+
+fn run(scene: &Scene, args: &Args, report: &mut Report, progress: &ProgressBar) {
+    let wanted = |name: &str| {
+        args.rows.is_empty() || args.rows.iter().any(|row| name.contains(row.as_str()))
+    };
+    if !scene.rows().any(|(_, name)| wanted(name)) {
+        return;
+    }
+    progress.set_message(scene.name);
+    let folder = Folder::new();
+    let lsm = Lsm::open(folder.path());
+    let sizes = Sizes::of(args.entries);
+    scene.run(&lsm, folder.path(), (args.entries, sizes), &wanted, &mut |measured| {
+        progress.set_message(format!("{}: {}/s", measured.name, rate(measured.per_second())));
         report.add(measured);
     });
-    let anon_peak = peak.stop();
-    lsm.settle();
     lsm.db.close().unwrap();
-    let (lsm, open) = timed_open(&folder);
-    let replay_mib_per_second = replay(lsm, data, &folder, open);
-    Round { anon_peak, anon_settled, open_millis: open * 1e3, replay_mib_per_second }
 }
 
 fn timed_open(folder: &Folder) -> (Lsm, f64) {

@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use common::{Data, Folder, Lsm, Store as _, bench_entries, settle, split};
+use common::{Data, Folder, Lsm, Store as _, bench_entries, fill, split};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use lsm_core::WriteBatch;
 
@@ -70,7 +70,8 @@ fn overwrite(c: &mut Criterion) {
     let data = Data::new(bench_entries(), 100);
     let folder = Folder::new();
     let lsm = Lsm::open(folder.path());
-    common::fill(&lsm.db, &data);
+    fill(&lsm, &data);
+    lsm.settle();
     let mut group = c.benchmark_group("write");
     group.throughput(Throughput::Elements(1));
     let mut n = 0;
@@ -81,7 +82,7 @@ fn overwrite(c: &mut Criterion) {
         });
     });
     group.finish();
-    settle(&lsm.db);
+    lsm.settle();
 }
 
 fn synced(c: &mut Criterion) {
@@ -97,7 +98,7 @@ fn synced(c: &mut Criterion) {
         group.bench_function(format!("sync, {threads} threads/100"), |b| {
             b.iter_custom(|count| {
                 let put = |n| lsm.sync_put(&data.key(first + n), data.value(n));
-                let split = split(threads, count * threads, put);
+                let split = split(threads, count * threads, Duration::MAX, put);
                 first += count * threads;
                 split.time
             });

@@ -10,6 +10,9 @@ use std::env;
 /// Length of every key, in bytes.
 pub const KEY_LEN: usize = 16;
 
+/// The prefix of the keys of a queue.
+pub(crate) const QUEUE: &[u8] = b"queue";
+
 /// Distinct values; more than a block holds, so that blocks do not compress by repetition.
 const VALUES: u64 = 4096;
 
@@ -74,11 +77,30 @@ impl Data {
         &self.values[start..start + self.value_len]
     }
 
+    /// The key of a number in a queue, which lies between the others.
+    #[inline]
+    pub fn key_in_queue(&self, number: u64) -> Key {
+        let mut key = self.key_in_order(number);
+        key[..QUEUE.len()].copy_from_slice(QUEUE);
+        key
+    }
+
     /// The `n`-th of a random walk over the numbers of the data set.
     #[inline]
     pub fn pick(&self, n: u64) -> u64 {
-        let random = mix(n.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ !self.seed);
-        ((u128::from(random) * u128::from(self.entries)) >> 64) as u64
+        self.pick_below(self.entries, n)
+    }
+
+    /// The `n`-th of a random walk over the numbers below `bound`.
+    #[inline]
+    pub fn pick_below(&self, bound: u64, n: u64) -> u64 {
+        ((u128::from(self.random(n)) * u128::from(bound)) >> 64) as u64
+    }
+
+    /// The `n`-th of a row of random numbers.
+    #[inline]
+    pub fn random(&self, n: u64) -> u64 {
+        mix(n.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ !self.seed)
     }
 
     /// Bytes of keys and values of one entry.

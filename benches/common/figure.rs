@@ -22,7 +22,7 @@ pub fn rate(per_second: f64) -> String {
 }
 
 /// A time in its own unit.
-pub(crate) fn time(time: Duration) -> String {
+pub fn time(time: Duration) -> String {
     match time.as_secs_f64() {
         s if s >= 0.9995 => format!("{} s", digits(s)),
         s if s >= 999.5e-6 => format!("{} ms", digits(s * 1e3)),

@@ -9,18 +9,29 @@ mod data;
 mod figure;
 mod folder;
 mod lsm;
+mod measured;
 mod memory;
+mod process;
 mod report;
+mod rows;
+mod scenes;
+mod stage;
 mod store;
 mod threads;
-mod workload;
+mod zipf;
+
+#[cfg(test)]
+mod scenes_test;
 
 pub use data::{Data, KEY_LEN, Key, bench_entries};
-pub use figure::{digits, rate, rounds};
+pub use figure::{digits, rate, rounds, time};
 pub use folder::Folder;
-pub use lsm::{Lsm, fill, settle};
-pub use memory::{AnonPeak, anon_bytes};
+pub use lsm::Lsm;
+pub use measured::{Measured, spread};
+pub use memory::AnonPeak;
+pub use process::anon_bytes;
 pub use report::Report;
-pub use store::{Store, touch};
+pub use scenes::{SCENES, Scene, Section, rows};
+pub use stage::{Sizes, fill};
+pub use store::{Change, Store, settle, touch};
 pub use threads::split;
-pub use workload::{Measured, Sizes, run_round};

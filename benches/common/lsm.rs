@@ -1,16 +1,11 @@
 //! This project's engine as a [`Store`].
 
 use std::path::Path;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lsm_core::{Db, Durability, Options, WriteBatch};
 
-use crate::data::Data;
-use crate::store::{Store, touch};
-
-/// Background work is at rest once nothing changed for this long.
-const REST: Duration = Duration::from_millis(300);
+use crate::store::{Change, Store, settle, touch};
 
 #[derive(Debug)]
 pub struct Lsm {
@@ -26,6 +21,12 @@ impl Lsm {
     pub fn open_with(options: Options, dir: &Path) -> Self {
         Self { db: options.open(dir).unwrap() }
     }
+
+    /// Flushes, and waits until nothing is due any more. What the engine does of itself later is
+    /// not waited for.
+    pub fn settle(&self) {
+        settle(self, Duration::from_millis(300));
+    }
 }
 
 impl Store for Lsm {
@@ -37,6 +38,22 @@ impl Store for Lsm {
     #[inline]
     fn sync_put(&self, key: &[u8], value: &[u8]) {
         self.db.put_with(key, value, Durability::Sync).unwrap();
+    }
+
+    #[inline]
+    fn delete(&self, key: &[u8]) {
+        self.db.delete(key).unwrap();
+    }
+
+    fn write(&self, changes: &[Change<'_>]) {
+        let mut batch = WriteBatch::new();
+        for (key, value) in changes {
+            match value {
+                Some(value) => batch.put(key, value),
+                None => batch.delete(key),
+            };
+        }
+        self.db.write(&batch).unwrap();
     }
 
     #[inline]
@@ -59,42 +76,17 @@ impl Store for Lsm {
         bytes
     }
 
-    fn settle(&self) {
-        settle(&self.db);
+    fn flush(&self) {
+        self.db.flush().unwrap();
     }
 
-    fn log_bytes(&self) -> Option<u64> {
-        Some(self.db.stats().log_bytes)
+    /// A long merge changes nothing until it is done: the debt tells that it is still running.
+    fn is_busy(&self) -> bool {
+        self.db.stats().debt_bytes > 0
     }
-}
 
-/// Flushes, and waits until compaction has nothing left to do.
-pub fn settle(db: &Db) {
-    db.flush().unwrap();
-    let state = || {
-        let stats = db.stats();
-        (stats.compactions, stats.moves, stats.compaction_read_bytes, db.levels())
-    };
-    let (mut last, mut since) = (state(), Instant::now());
-    // A long merge changes nothing until it is done: the debt tells that it is still running.
-    while since.elapsed() < REST || db.stats().debt_bytes > 0 {
-        thread::sleep(Duration::from_millis(20));
-        let now = state();
-        if now != last {
-            (last, since) = (now, Instant::now());
-        }
+    fn compact(&self) -> bool {
+        self.db.compact_range::<&[u8]>(..).unwrap();
+        true
     }
-}
-
-/// Writes the whole data set in random order, in batches, and settles it.
-pub fn fill(db: &Db, data: &Data) {
-    const BATCH: u64 = 1000;
-    for first in (0..data.entries).step_by(BATCH as usize) {
-        let mut batch = WriteBatch::with_capacity((BATCH * (data.entry_bytes() + 8)) as usize);
-        for number in first..(first + BATCH).min(data.entries) {
-            batch.put(data.key(number), data.value(number));
-        }
-        db.write(&batch).unwrap();
-    }
-    settle(db);
 }

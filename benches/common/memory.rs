@@ -1,18 +1,11 @@
-//! Memory of this process that no file stands behind.
+//! The highest memory of this process.
 
-use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-/// `RssAnon` of this process in bytes; 0 where the system does not tell.
-pub fn anon_bytes() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
-    let kib = line.and_then(|rest| rest.trim().trim_end_matches(" kB").parse::<u64>().ok());
-    kib.unwrap_or(0) * 1024
-}
+use crate::process::anon_bytes;
 
 /// Watches [`anon_bytes`] from a thread of its own, ten times a second.
 pub struct AnonPeak {

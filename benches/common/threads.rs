@@ -1,44 +1,45 @@
-//! The same work on several threads, started together; the processor time of a thread.
+//! Closed loops: the same work on several threads, started together, each operation when the one
+//! before it has returned.
 
-use std::fs;
 use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Processor time of the calling thread; zero where the system does not tell.
-pub(crate) fn processor_time() -> Duration {
-    let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    let nanos = text.split_whitespace().next().and_then(|nanos| nanos.parse().ok());
-    Duration::from_nanos(nanos.unwrap_or(0))
-}
+use hdrhistogram::Histogram;
 
 /// What [`split`] took.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Split {
     /// From the start of the first thread to the end of the last.
     pub time: Duration,
     /// The longest single call.
     pub longest: Duration,
-    /// Processor time of all threads.
-    pub processor: Duration,
+    /// Nanoseconds of each call, to a hundredth.
+    pub latencies: Histogram<u64>,
 }
 
-/// Splits the numbers below `count` over `threads` and runs `work(number)` for each.
-pub fn split(threads: u64, count: u64, work: impl Fn(u64) + Sync) -> Split {
+/// Splits the numbers below `count` over `threads` and runs `work(number)` for each. Begins no
+/// call after `limit`.
+pub fn split(threads: u64, count: u64, limit: Duration, work: impl Fn(u64) + Sync) -> Split {
     let barrier = Barrier::new(threads as usize);
     let (barrier, work) = (&barrier, &work);
     let run = |thread: u64| {
+        let mut latencies = histogram();
         barrier.wait();
-        let processor = processor_time();
         let start = Instant::now();
         let (mut before, mut longest) = (start, Duration::ZERO);
         for number in (thread..count).step_by(threads as usize) {
             work(number);
             let now = Instant::now();
-            longest = longest.max(now - before);
+            let latency = now - before;
+            longest = longest.max(latency);
+            latencies.saturating_record(latency.as_nanos() as u64);
             before = now;
+            if now - start >= limit {
+                break;
+            }
         }
-        (start, before, longest, processor_time() - processor)
+        (start, before, longest, latencies)
     };
     let runs: Vec<_> = thread::scope(|scope| {
         let started: Vec<_> = (0..threads).map(|n| scope.spawn(move || run(n))).collect();
@@ -46,9 +47,13 @@ pub fn split(threads: u64, count: u64, work: impl Fn(u64) + Sync) -> Split {
     });
     let start = runs.iter().map(|run| run.0).min().unwrap();
     let end = runs.iter().map(|run| run.1).max().unwrap();
-    Split {
-        time: end - start,
-        longest: runs.iter().map(|run| run.2).max().unwrap(),
-        processor: runs.iter().map(|run| run.3).sum(),
-    }
+    let mut latencies = histogram();
+    runs.iter().for_each(|run| latencies.add(&run.3).unwrap());
+    Split { time: end - start, longest: runs.iter().map(|run| run.2).max().unwrap(), latencies }
+}
+
+/// Small enough to stay in a processor's cache beside what is measured.
+fn histogram() -> Histogram<u64> {
+    const HOUR_NANOS: u64 = 3_600_000_000_000;
+    Histogram::new_with_bounds(1, HOUR_NANOS, 2).unwrap()
 }
