@@ -28,16 +28,10 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(
-        id: u64,
-        nodes: u64,
-        with_session: bool,
-        net: &Arc<Net>,
-        history: &Arc<History>,
-    ) -> Self {
+    pub(super) fn new(id: u64, with_session: bool, net: &Arc<Net>, history: &Arc<History>) -> Self {
         Self {
             id,
-            stub: Stub::new(net, id, nodes),
+            stub: Stub::new(net, id),
             history: Arc::clone(history),
             with_session,
             session: None,

@@ -16,10 +16,12 @@
 
 mod client;
 mod faults;
+mod fleet;
 mod group;
 mod history;
 mod host;
 mod net;
+mod operator;
 mod pair;
 mod report;
 mod seeds;

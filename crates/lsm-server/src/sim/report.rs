@@ -53,6 +53,19 @@ counts! {
     /// Of all disks: what is late then takes effect afterwards.
     stalls,
     transfers,
+    /// Nodes that were told other founders than the rest.
+    odd_founders,
+    /// Nodes that lost their disks and came back.
+    wipes,
+    /// Nodes under the number of another.
+    doubles,
+    /// Nodes of other groups.
+    strangers,
+    /// Nodes that stopped because the group refused them.
+    refused_nodes,
+    learners,
+    promotions,
+    removals,
     /// Connections that were broken.
     breaks,
     /// Connections that went silent because a machine lost its power.
