@@ -30,7 +30,7 @@ pub(super) async fn strike(fleet: &mut Fleet) {
 async fn one(fleet: &mut Fleet) {
     let (victim, members) = (fleet.victim(), fleet.members());
     let away = Duration::from_millis(fleet.rng.u64(100..AWAY_MILLIS));
-    let choice = fleet.rng.u8(..22);
+    let choice = fleet.rng.u8(..24);
     let (net, rng) = (&fleet.net, &mut fleet.rng);
     match choice {
         0 | 1 => fleet.crash(victim, away).await,
@@ -62,6 +62,8 @@ async fn one(fleet: &mut Fleet) {
         17 => fleet.double(victim).await,
         18 => fleet.intrude().await,
         19 => fleet.correct().await,
+        20 => fleet.fill(&[victim]),
+        21 => fleet.fill(&members),
         _ => fleet.resize().await,
     }
 }

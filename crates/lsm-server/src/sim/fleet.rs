@@ -11,7 +11,7 @@ use lsm_raft::{Change, Error, Replica};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
-use super::host::{CLUSTER, Host, Setup, Standing, founders};
+use super::host::{CLUSTER, Host, RESERVE_BYTES, Setup, Standing, founders};
 use super::net::{Net, Port, address};
 use super::operator::{self, Step};
 use super::stub::Stub;
@@ -25,8 +25,12 @@ const OPERATOR: u64 = 201;
 /// Fewest and most nodes of the group.
 const MEMBERS_MIN: usize = 3;
 const MEMBERS_MAX: usize = 6;
-/// A node that is down in the end is started within this time.
-const TEND_PAUSE: Duration = Duration::from_millis(50);
+/// Longer than anything takes.
+const AWAY_MAX: Duration = Duration::from_secs(60);
+/// Between two tries of something.
+const PAUSE: Duration = Duration::from_millis(50);
+/// As a supervisor does.
+const RESTART_PAUSE: Duration = Duration::from_millis(500);
 
 /// All nodes.
 pub(super) struct Fleet {
@@ -89,7 +93,9 @@ impl Fleet {
     async fn add(&mut self, setup: Setup, standing: Standing) {
         let place = setup.place;
         let mut host = Host::new(setup, standing, &self.net);
-        host.start().await;
+        if !host.start().await {
+            self.restarts.insert(place, Instant::now() + RESTART_PAUSE);
+        }
         self.hosts.insert(place, host);
     }
 
@@ -135,6 +141,22 @@ impl Fleet {
         }
     }
 
+    /// A disk has little room, or none, or some again; or all have.
+    pub(super) fn fill(&mut self, victims: &[u64]) {
+        let free_bytes = match self.rng.u8(..4) {
+            0 => None,
+            // Little enough to be noticed before anything fails, most of the time.
+            1 | 2 => Some(self.rng.u64(RESERVE_BYTES / 2..2 * RESERVE_BYTES)),
+            _ if victims.len() > 1 => None,
+            // So little that nothing warns before the log cannot be written.
+            _ => Some(self.rng.u64(..RESERVE_BYTES / 64)),
+        };
+        self.net.report.full_disks.add(u64::from(free_bytes.is_some()));
+        for victim in victims {
+            self.hosts[victim].set_free_bytes(free_bytes);
+        }
+    }
+
     /// A member loses its disk and comes back with an empty one, under its old number. The operator
     /// puts another in its place.
     pub(super) async fn wipe(&mut self, victim: u64) {
@@ -145,8 +167,8 @@ impl Fleet {
         let host = self.hosts.get_mut(&victim).expect("it is known");
         host.crash(CrashImage::Lost).await;
         host.lose_disk();
-        host.standing = Standing::Outcast;
-        host.start().await;
+        host.standing = Standing::Impostor;
+        self.restarts.insert(victim, Instant::now());
         let joiner = self.join().await;
         self.change(vec![Step::Add(joiner), Step::Remove(victim), Step::Promote(joiner)]);
     }
@@ -157,7 +179,7 @@ impl Fleet {
         if setup.founders.is_some() && self.is_known(victim) {
             self.net.report.doubles.one_more();
             let place = self.stranger();
-            self.add(Setup { place, ..setup }, Standing::Outcast).await;
+            self.add(Setup { place, ..setup }, Standing::Impostor).await;
         }
     }
 
@@ -170,9 +192,9 @@ impl Fleet {
         let setup = Setup { cluster, founders: Some(founders([place])), ..self.setup(place) };
         self.add(setup, Standing::Stranger).await;
         let replica = self.hosts[&place].replica().expect("it runs").clone();
-        // Who knows nobody yet joins whoever calls first.
-        let has_joined = |host: &&Host| host.replica().is_some_and(|r| !r.members().is_unknown());
-        let added = self.of(Standing::Member).filter(has_joined).map(|host| Change::AddLearner {
+        // Not of those that joined: without their disks they know nobody, and join whoever calls.
+        let is_founder = |host: &&Host| host.setup.founders.is_some();
+        let added = self.of(Standing::Member).filter(is_founder).map(|host| Change::AddLearner {
             node: host.setup.id,
             peer_address: address(host.setup.place, Port::Nodes),
             client_address: address(host.setup.place, Port::Clients),
@@ -180,7 +202,7 @@ impl Fleet {
         let added: Vec<_> = added.collect();
         tokio::spawn(async move {
             while replica.change_members(added.clone()).await.is_err() {
-                sleep(TEND_PAUSE).await;
+                sleep(PAUSE).await;
             }
         });
     }
@@ -212,7 +234,7 @@ impl Fleet {
             self.change(vec![Step::Add(joiner), Step::Promote(joiner)]);
         } else if members.len() > MEMBERS_MIN && self.of(Standing::Odd).next().is_none() {
             let victim = self.victim();
-            self.hosts.get_mut(&victim).expect("it is a member").standing = Standing::Outcast;
+            self.hosts.get_mut(&victim).expect("it is a member").standing = Standing::Removed;
             self.change(vec![Step::Remove(victim)]);
         }
     }
@@ -247,7 +269,7 @@ impl Fleet {
             host.lose_disk();
             host.standing = Standing::Member;
             host.setup.founders = (place <= count).then(|| founders(1..=count));
-            host.start().await;
+            self.restarts.insert(place, Instant::now());
         }
         let joins = odd.into_iter().filter(|&place| place > self.founders);
         let steps: Vec<_> =
@@ -260,19 +282,25 @@ impl Fleet {
     /// Starts who is to be started, and looks at what has become of all.
     pub(super) async fn tend(&mut self) {
         let now = Instant::now();
-        for place in self.restarts.extract_if(.., |_, at| *at <= now).map(|(place, _)| place) {
-            self.hosts.get_mut(&place).expect("hosts that are down stay").start().await;
+        let due: Vec<_> = self.restarts.extract_if(.., |_, at| *at <= now).collect();
+        for (place, _) in due {
+            let host = self.hosts.get_mut(&place).expect("hosts that are down stay");
+            if !host.start().await {
+                self.restarts.insert(place, now + RESTART_PAUSE);
+            }
         }
         let mut gone = Vec::new();
         for (&place, host) in &mut self.hosts {
-            if let Some(error) = host.ended().await {
-                let is_meant =
-                    host.standing == Standing::Outcast && matches!(error, Error::Refused(_));
-                assert!(is_meant, "node {place} has stopped by itself: {error}");
+            check(host);
+            let Some(error) = host.ended().await else { continue };
+            if host.standing.is_refused() && matches!(error, Error::Refused(_)) {
                 self.net.report.refused_nodes.one_more();
                 gone.push(place);
+            } else {
+                assert!(host.was_full(), "node {place} has stopped by itself: {error}");
+                self.net.report.stopped_by_disk.one_more();
+                self.restarts.insert(place, now + RESTART_PAUSE);
             }
-            check(host);
         }
         for place in gone {
             self.hosts.remove(&place);
@@ -286,8 +314,22 @@ impl Fleet {
 
     /// All are to run, and to be what they should.
     pub(super) async fn heal(&mut self) {
+        self.hosts.values().for_each(|host| host.set_free_bytes(None));
         self.restarts.values_mut().for_each(|at| *at = Instant::now());
         self.correct().await;
+    }
+
+    /// Now and then the leader stays away for a while longer, if all others are there.
+    pub(super) fn leave(&mut self) -> Option<u64> {
+        let is_whole = self.operation.is_none() && self.of(Standing::Odd).next().is_none();
+        let (leader, _) = self.leader().filter(|_| is_whole && self.restarts.is_empty())?;
+        if self.rng.bool() {
+            return None;
+        }
+        self.net.report.absences.one_more();
+        self.net.publish(leader, false);
+        self.net.pause(leader, Instant::now() + AWAY_MAX);
+        Some(leader)
     }
 
     /// Whether nothing is left to be done by the operator, and no node runs that the group has told
@@ -297,7 +339,8 @@ impl Fleet {
         if self.of(Standing::Odd).next().is_some() {
             self.correct().await;
         }
-        let to_hear = self.of(Standing::Outcast).any(|host| self.hears(host));
+        let mut refused = self.hosts.values().filter(|host| host.standing.is_refused());
+        let to_hear = refused.any(|host| self.hears(host));
         self.operation.is_none() && self.of(Standing::Odd).next().is_none() && !to_hear
     }
 
@@ -320,7 +363,7 @@ impl Fleet {
             if operator::compare(&mut stub).await.is_ok_and(|nodes| nodes == self.members()) {
                 return;
             }
-            sleep(TEND_PAUSE).await;
+            sleep(PAUSE).await;
         }
     }
 
@@ -331,17 +374,14 @@ impl Fleet {
     }
 }
 
-/// Nobody is led from outside of its group, and who was told other founders by nobody at all.
+/// Nobody is led from outside of its group, and who is not let in by nobody at all.
 fn check(host: &Host) {
     let Some(leader) = host.replica().and_then(|replica| replica.status().leader) else { return };
-    let place = host.setup.place;
-    match host.standing {
-        Standing::Odd => panic!("node {place}, of other founders, follows node {leader}"),
-        Standing::Stranger => assert_eq!(leader, place, "another group leads node {place}"),
-        // It knows nobody, and nobody knows it.
-        Standing::Outcast if host.setup.founders.is_none() => {}
-        Standing::Member | Standing::Outcast => {
-            assert!(leader < FIRST_STRANGER, "node {leader}, of another group, leads node {place}");
-        }
-    }
+    let (place, standing) = (host.setup.place, host.standing);
+    let may_lead = match standing {
+        Standing::Member | Standing::Removed => leader < FIRST_STRANGER,
+        Standing::Odd | Standing::Impostor => false,
+        Standing::Stranger => leader == place,
+    };
+    assert!(may_lead, "node {leader} leads node {place}: {standing:?}");
 }

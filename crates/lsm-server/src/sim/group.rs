@@ -15,6 +15,7 @@ use super::history::History;
 use super::net::{FIRST_CLIENT, Net};
 use super::pair::{self, Pair};
 use super::report::Report;
+use super::sessions;
 use super::stub::Stub;
 
 const CLIENTS: u64 = 8;
@@ -22,6 +23,7 @@ const SCANNERS: u64 = 2;
 /// After the last fault each client is served within this time: a connection may stay silent for
 /// twelve seconds of it, and a request wait for six more.
 const RECOVERY_MAX: Duration = Duration::from_secs(25);
+const SERVED_MAX: Duration = Duration::from_secs(35);
 const LOOK: Duration = Duration::from_millis(50);
 /// By then the operator has done what there was to do, and who is refused has stopped.
 const SETTLE_MAX: Duration = Duration::from_secs(60);
@@ -51,6 +53,8 @@ pub(super) async fn run(seed: u64) -> Report {
     let stub = |at| Stub::new(&net, FIRST_CLIENT + CLIENTS + at);
     let written = pair::write(Arc::clone(&pair), stub(0), Arc::clone(&history));
     tasks.push(tokio::spawn(written));
+    let left = sessions::open_and_leave(stub(1 + SCANNERS), Arc::clone(&history));
+    tasks.push(tokio::spawn(left));
     for at in 1..=SCANNERS {
         let read = pair::read(Arc::clone(&pair), stub(at), Arc::clone(&history));
         tasks.push(tokio::spawn(read));
@@ -79,15 +83,21 @@ pub(super) async fn run(seed: u64) -> Report {
 /// The last fault has ended: returns some time after each client was served, or with one that was
 /// not in time.
 async fn recover(fleet: &mut Fleet, history: &History, mut clients: Range<u64>) -> Option<u64> {
+    fleet.tend().await;
+    let absent = fleet.leave();
     history.heal();
     let healed = Instant::now();
-    while history.served().len() < clients.clone().count() && healed.elapsed() < RECOVERY_MAX {
+    while history.served().len() < clients.clone().count() && healed.elapsed() < SERVED_MAX {
         fleet.tend().await;
         sleep(LOOK).await;
     }
     let served = history.served();
     let longest = served.values().max().copied().unwrap_or_default();
     fleet.net.report.recovered_after(longest.as_millis() as u64);
+    if let Some(absent) = absent {
+        fleet.net.calm();
+        fleet.net.publish(absent, true);
+    }
     while !fleet.is_settled().await {
         assert!(
             healed.elapsed() < SETTLE_MAX,
@@ -97,5 +107,5 @@ async fn recover(fleet: &mut Fleet, history: &History, mut clients: Range<u64>) 
     }
     sleep(QUIET_TIME).await;
     fleet.tend().await;
-    clients.find(|id| !served.contains_key(id))
+    clients.find(|id| served.get(id).is_none_or(|time| *time > RECOVERY_MAX))
 }

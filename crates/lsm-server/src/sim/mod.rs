@@ -25,4 +25,5 @@ mod operator;
 mod pair;
 mod report;
 mod seeds;
+mod sessions;
 mod stub;

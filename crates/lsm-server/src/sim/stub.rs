@@ -28,6 +28,10 @@ const KEEPALIVE: Duration = Duration::from_millis(700);
 pub(super) enum Failure {
     /// It certainly did not happen.
     Refused,
+    /// Nor did it, as the disk of a node is full,
+    NoRoom,
+    /// or as its session is not known any more.
+    SessionUnknown,
     /// It may have: a node says so.
     Unknown,
     /// It may have: the connection broke, or nobody answered.
@@ -35,13 +39,18 @@ pub(super) enum Failure {
 }
 
 impl Failure {
+    /// Whether this try certainly did nothing.
+    pub(super) fn is_certain(self) -> bool {
+        matches!(self, Self::Refused | Self::NoRoom | Self::SessionUnknown)
+    }
+
     /// By what is promised of the words.
     fn of(status: &Status) -> Self {
         let word = status.metadata().get(convert::ERROR_KEY);
         match word.map(MetadataValue::as_bytes) {
-            Some(b"not-leader" | b"busy" | b"no-room" | b"session-unknown" | b"invalid") => {
-                Self::Refused
-            }
+            Some(b"not-leader" | b"busy" | b"invalid") => Self::Refused,
+            Some(b"no-room") => Self::NoRoom,
+            Some(b"session-unknown") => Self::SessionUnknown,
             Some(_) => Self::Unknown,
             None => Self::Unanswered,
         }
