@@ -270,6 +270,7 @@ impl Fleet {
             host.standing = Standing::Member;
             host.setup.founders = (place <= count).then(|| founders(1..=count));
             self.restarts.insert(place, Instant::now());
+            self.net.publish(place, place <= count);
         }
         let joins = odd.into_iter().filter(|&place| place > self.founders);
         let steps: Vec<_> =
@@ -315,6 +316,10 @@ impl Fleet {
     /// All are to run, and to be what they should.
     pub(super) async fn heal(&mut self) {
         self.hosts.values().for_each(|host| host.set_free_bytes(None));
+        // Who asks a node that is of no group waits in vain, however well the group is.
+        for host in self.hosts.values().filter(|host| host.standing != Standing::Member) {
+            self.net.publish(host.setup.place, false);
+        }
         self.restarts.values_mut().for_each(|at| *at = Instant::now());
         self.correct().await;
     }
