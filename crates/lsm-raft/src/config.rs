@@ -6,6 +6,10 @@ use raft::ReadOnlyOption;
 
 use crate::error::{Error, Result};
 
+/// How many sessions are kept. One more, and the one whose last request lies furthest back in
+/// the log is given up.
+pub const SESSIONS_MAX: usize = 65_536;
+
 /// How a node takes part in its group. Times are counted in ticks, which the runtime makes.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -43,6 +47,9 @@ pub struct Config {
     /// Bytes of applied log that are kept for followers that are behind; one that needs more
     /// gets a snapshot.
     pub log_keep_bytes: u64,
+    /// Sessions that are kept: [`SESSIONS_MAX`], but for tests. The same on all nodes, for ever: it
+    /// decides what becomes of requests.
+    pub sessions_max: usize,
     /// Bytes of the disk that are held back; see [`Room`](crate::Room). None: a tenth of the disk,
     /// but at least 64 MiB and at most 1 GiB.
     pub disk_reserve_bytes: Option<u64>,
@@ -99,6 +106,7 @@ impl Config {
             append_bytes: 1 << 20,
             appends_in_flight_max: 64,
             log_keep_bytes: 64 << 20,
+            sessions_max: SESSIONS_MAX,
             disk_reserve_bytes: None,
         }
     }

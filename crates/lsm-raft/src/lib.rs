@@ -52,7 +52,7 @@ pub mod testkit;
 mod transport;
 
 // Running a node.
-pub use config::{Config, Timing};
+pub use config::{Config, SESSIONS_MAX, Timing};
 pub use error::{Error, Result};
 pub use node::{NodeStatus, PeerStatus};
 pub use raft;
@@ -83,6 +83,6 @@ pub use node::{Apply, Input, Node, NodeStorage, Output, Persist, Restore, Wants}
 #[cfg(feature = "testkit")]
 pub use runtime::{Opened, Stepper};
 #[cfg(feature = "testkit")]
-pub use state_machine::{Checked, HashJob, SESSIONS_MAX, StateMachine, StateOptions};
+pub use state_machine::{Checked, HashJob, StateMachine, StateOptions};
 #[cfg(feature = "testkit")]
 pub use storage::{GroupStorage, SnapshotSlot, snapshot_message};

@@ -27,6 +27,7 @@ use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout_at};
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::either::Either;
+use tonic::transport::Server;
 use tonic::transport::server::Connected;
 
 use crate::coalesce::CoalescingStream;
@@ -42,6 +43,13 @@ const PREFACE_TIME_MAX: Duration = Duration::from_secs(10);
 const PREFACE_LEN: usize = 24;
 /// How long nothing is accepted after an error, which is mostly a lack of file handles.
 const ERROR_PAUSE: Duration = Duration::from_millis(100);
+/// Requests of one connection that their client has given up before this node has looked at
+/// them, in connections' worths: what comes together while a node is stopped, swapped out or
+/// otherwise held up, as clients ask again and again. With as few as the library allows, 20, the
+/// node would cut the connection, and with it the calls that still wait. Each costs its headers.
+const GIVEN_UP_MAX: u32 = 4;
+/// Longest list of headers of a request, in bytes.
+const HEADERS_BYTES_MAX: u32 = 16 << 10;
 /// A flood of connections is logged so often.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -141,6 +149,18 @@ async fn accept(listener: TcpListener, connections_max: usize, greeting: &Greeti
             }
         }
     }
+}
+
+/// What serves connections, within the bounds of both ports. Not the time of a request: each
+/// service does that, since a compaction or a stream of messages has no common measure with a
+/// lookup.
+pub(crate) fn server(limits: &Limits) -> Server {
+    Server::builder()
+        .max_concurrent_streams(limits.streams_max)
+        .http2_max_pending_accept_reset_streams(Some((GIVEN_UP_MAX * limits.streams_max) as usize))
+        .http2_max_header_list_size(HEADERS_BYTES_MAX)
+        .http2_keepalive_interval(Some(limits.keepalive_interval))
+        .http2_keepalive_timeout(Some(limits.keepalive_timeout))
 }
 
 /// What happens to connections between being accepted and being served.

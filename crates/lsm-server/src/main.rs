@@ -4,6 +4,7 @@ mod admission;
 mod coalesce;
 mod config;
 mod convert;
+mod dialer;
 mod exit;
 mod fields;
 mod framing;

@@ -27,7 +27,6 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::timeout;
-use tonic::transport::Server;
 
 use crate::admission::Admission;
 use crate::config::Settings;
@@ -48,16 +47,8 @@ const DRAIN_TIME_MAX: Duration = Duration::from_secs(5);
 /// How long nothing is served until the connections may be cut off: the last answers leave, and
 /// requests that came before come to light.
 const IDLE_TIME: Duration = Duration::from_millis(200);
-/// Requests of one connection that their client has given up before this node has looked at
-/// them, in connections' worths: what comes together while a node is stopped, swapped out or
-/// otherwise held up, as clients ask again and again. With as few as the library allows, 20, the
-/// node would cut the connection, and with it the calls that still wait. Each costs its headers.
-const GIVEN_UP_MAX: u32 = 4;
 /// Longest time that the replica gets to close its folder when the node stops.
 const CLOSE_TIME_MAX: Duration = Duration::from_secs(60);
-/// Longest list of headers of a request, in bytes.
-const HEADERS_BYTES_MAX: u32 = 16 << 10;
-
 /// Why a node could not start, or has ended.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
@@ -222,8 +213,8 @@ impl Node {
     ) -> Result<Self, Error> {
         let limits = Arc::new(settings.limits.clone());
         let tls = settings.tls.clone();
-        let hashes: Arc<dyn Peers> = Arc::new(Hashes(Arc::clone(&transport)));
-        let context = Context::new(replica.clone(), Arc::clone(&limits), tls.clone(), hashes);
+        let others: Arc<dyn Peers> = Arc::clone(&transport) as _;
+        let context = Context::new(replica.clone(), Arc::clone(&limits), tls.clone(), others);
         let routes = service::routes(&context).await;
         let (routes, health) = routes.map_err(|error| Error::Serve(error.to_string()))?;
         let (closing, mut closed) = watch::channel(false);
@@ -236,10 +227,10 @@ impl Node {
         let for_nodes = tls.as_ref().map(|tls| Arc::clone(&tls.nodes));
         let incoming = listener::incoming(clients, &limits, for_clients);
         let client_server =
-            server(&limits).serve_with_incoming_shutdown(admission, incoming, closed);
+            listener::server(&limits).serve_with_incoming_shutdown(admission, incoming, closed);
         let few = Limits { connections_max: NODE_CONNECTIONS_MAX, ..(*limits).clone() };
         let incoming = listener::incoming(peers, &few, for_nodes);
-        let peer_server = server(&limits)
+        let peer_server = listener::server(&limits)
             .add_service(peer::server(replica.clone(), &transport))
             .serve_with_incoming(incoming);
         Ok(Self {
@@ -300,26 +291,5 @@ impl Node {
         }
         self.transport.close();
         self.peer_server.abort();
-    }
-}
-
-/// What both servers bound. Not the time of a request: each service does that, since a
-/// compaction or a stream of messages has no common measure with a lookup.
-fn server(limits: &Limits) -> Server {
-    Server::builder()
-        .max_concurrent_streams(limits.streams_max)
-        .http2_max_pending_accept_reset_streams(Some((GIVEN_UP_MAX * limits.streams_max) as usize))
-        .http2_max_header_list_size(HEADERS_BYTES_MAX)
-        .http2_keepalive_interval(Some(limits.keepalive_interval))
-        .http2_keepalive_timeout(Some(limits.keepalive_timeout))
-}
-
-/// The hashes of other nodes, asked for over the transport.
-struct Hashes(Arc<PeerTransport>);
-
-#[tonic::async_trait]
-impl Peers for Hashes {
-    async fn state_hash(&self, node: u64, index: u64, time: Duration) -> Result<Vec<u8>, String> {
-        self.0.state_hash(node, index, time).await
     }
 }

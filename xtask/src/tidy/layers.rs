@@ -113,6 +113,7 @@ lsm-server
     tls/            L0
     exit.rs         L0
     pulse.rs        L0
+    dialer.rs       L0
     limits.rs       L0
     coalesce.rs     L0
     slow_readers.rs L0

@@ -141,7 +141,9 @@ impl ReplicaOptions {
         let engine = self.engine.clone().fs(Arc::clone(&self.fs)).clock(Arc::clone(&self.clock));
         let engine = engine.log_segment_bytes(ENGINE_LOG_BYTES);
         let options = StateOptions { engine, fs: Arc::clone(&self.fs) };
-        StateMachine::open(options, &dir.join(STATE_DIR))
+        let mut machine = StateMachine::open(options, &dir.join(STATE_DIR))?;
+        machine.limit_sessions(self.config.sessions_max);
+        Ok(machine)
     }
 
     /// Opens the folder and starts the node's threads.

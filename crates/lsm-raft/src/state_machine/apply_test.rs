@@ -5,10 +5,10 @@ use raft::eraftpb::{ConfState, Entry};
 
 use super::hash::HashJob;
 use super::machine::{BATCH_BYTES, HASH_JOBS_MAX, UNFLUSHED_MAX};
-use super::sessions::SESSIONS_MAX;
 use super::test_log::{Log, TERM, change, entry, founders, identify, put, put_in};
 use super::test_state::{Picture, founder, hash, in_memory, open, picture};
 use crate::command::{Command, Op};
+use crate::config::SESSIONS_MAX;
 use crate::error::Error;
 use crate::members::{Change, Members};
 use crate::outcome::Outcome;

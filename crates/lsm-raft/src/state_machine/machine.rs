@@ -34,6 +34,7 @@ use super::folder::Folder;
 use super::hash::HashJob;
 use super::metadata::Metadata;
 use super::reader::{ReaderShared, StateReader};
+use crate::config::SESSIONS_MAX;
 use crate::error::{Error, Result};
 use crate::members::{Members, Role};
 use crate::outcome::Outcome;
@@ -65,6 +66,7 @@ pub struct StateOptions {
 pub struct StateMachine {
     shared: Arc<ReaderShared>,
     metadata: Metadata,
+    sessions_max: usize,
     /// Sequence number and index after each batch, oldest first.
     unflushed: VecDeque<(SeqNo, u64)>,
     /// Everything through this index is flushed.
@@ -99,12 +101,20 @@ impl StateMachine {
         Ok(Self {
             shared: Arc::new(shared),
             metadata,
+            sessions_max: SESSIONS_MAX,
             unflushed: VecDeque::new(),
             // No log brought it back: it was in tables.
             flushed: index,
             hash_jobs: VecDeque::new(),
             failed: false,
         })
+    }
+
+    /// Keeps at most so many sessions, also of states that it is restored from; [`SESSIONS_MAX`] if
+    /// nothing is said. To be called before anything is applied.
+    pub fn limit_sessions(&mut self, max: usize) {
+        self.sessions_max = max;
+        self.metadata.limit_sessions(max);
     }
 
     /// Makes the state of a new group, the same on each of its founders: entry 1 of term 1 is
@@ -296,6 +306,7 @@ impl StateMachine {
         }
         staged.keep();
         self.metadata = metadata;
+        self.limit_sessions(self.sessions_max);
         (self.flushed, self.unflushed) = (index, VecDeque::new());
         self.hash_jobs.clear();
         let old = self.shared.current.swap(Arc::new(current));

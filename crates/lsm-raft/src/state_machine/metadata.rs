@@ -14,8 +14,9 @@ use super::layout::{
     APPLIED_KEY, AppliedRow, CONF_KEY, KEYSPACE, MEMBERS_KEY, SESSIONS_A_ROW, decode_conf,
     decode_sessions, encode_conf, encode_sessions, group_in_key, session_key, sorted,
 };
-use super::sessions::{SESSIONS_MAX, Sessions, Verdict};
+use super::sessions::{Sessions, Verdict};
 use crate::command::{Command, Commands, Op, Session};
+use crate::config::SESSIONS_MAX;
 use crate::error::{Error, Result};
 use crate::members::{Members, decode_changes};
 use crate::outcome::Outcome;
@@ -92,6 +93,10 @@ impl Metadata {
             None => return Err(Error::corrupt("the state", "the applied row is missing")),
         }
         Ok((rows, metadata))
+    }
+
+    pub(super) fn limit_sessions(&mut self, max: usize) {
+        self.sessions.limit(max);
     }
 
     pub(super) fn applied(&self) -> (u64, u64) {

@@ -32,4 +32,3 @@ pub use checked::Checked;
 pub use hash::HashJob;
 pub use machine::{StateMachine, StateOptions};
 pub use reader::StateReader;
-pub use sessions::SESSIONS_MAX;

@@ -12,10 +12,6 @@ use std::collections::{BTreeSet, HashMap};
 use super::layout::{SessionRow, ids_of_group, session_group};
 use crate::command::Session;
 
-/// How many sessions are kept. One more, and the one whose last request lies furthest back in
-/// the log is given up.
-pub const SESSIONS_MAX: usize = 65_536;
-
 /// What a session says about a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -64,6 +60,11 @@ impl Sessions {
         let by_use = rows.iter().map(|(id, row)| (row.index, *id)).collect();
         let by_id = rows.into_iter().collect();
         Self { max, opened, by_id, by_use, changed: BTreeSet::new() }
+    }
+
+    /// Keeps at most so many from now on.
+    pub(super) fn limit(&mut self, max: usize) {
+        self.max = max;
     }
 
     /// How many were ever opened.

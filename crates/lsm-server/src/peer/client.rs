@@ -15,6 +15,7 @@ use super::handshake;
 use super::headers::PeerHeaders;
 use super::refused::{Cause, Refused};
 use super::testimony::Testimony;
+use crate::dialer::Dialer;
 use crate::tls::{Tls, endpoint};
 
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(2);
@@ -34,6 +35,7 @@ pub(super) struct PeerClient {
     pub(super) directory: Arc<AddressBook>,
     pub(super) testimony: Arc<Testimony>,
     pub(super) tls: Option<Arc<Tls>>,
+    pub(super) dialer: Arc<dyn Dialer>,
 }
 
 /// What to do after a call failed.
@@ -76,7 +78,8 @@ impl PeerClient {
             .keep_alive_timeout(PROBE_TIME_MAX)
             .keep_alive_while_idle(true);
         // The endpoint bounds the connecting; this also bounds what comes before and after.
-        let connected = tokio::time::timeout(2 * CONNECT_TIME_MAX, endpoint.connect()).await;
+        let connected =
+            tokio::time::timeout(2 * CONNECT_TIME_MAX, self.dialer.dial(&endpoint)).await;
         let channel = match connected {
             Ok(Ok(channel)) => channel,
             Ok(Err(error)) => return Err(Lost::retry(format!("{address}: {}", causes(&error)))),

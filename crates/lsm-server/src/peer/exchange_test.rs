@@ -27,6 +27,7 @@ use super::fake::{
 };
 use super::group::Group;
 use super::{identify, wire};
+use crate::dialer::Network;
 use crate::limits::{BATCH_BYTES_MOST, BATCH_WRITES_MAX};
 
 async fn pair() -> (Node, Node) {
@@ -38,7 +39,8 @@ async fn pair() -> (Node, Node) {
 fn caller(node: &Node) -> PeerClient {
     let group = Arc::clone(&node.fake) as Arc<dyn Group>;
     let directory = Arc::clone(node.transport.directory());
-    PeerClient { group, directory, testimony: Arc::default(), tls: None }
+    let (testimony, dialer) = (Arc::default(), Arc::new(Network));
+    PeerClient { group, directory, testimony, tls: None, dialer }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -20,6 +20,7 @@ use tonic::transport::Server;
 use super::auth::server_of;
 use super::group::{Group, ReplyFuture};
 use super::transport::PeerTransport;
+use crate::dialer::Network;
 use crate::limits::Limits;
 
 /// Of a call that is no stream.
@@ -163,7 +164,7 @@ impl Node {
             snapshots: AtomicUsize::default(),
             check: Mutex::default(),
         });
-        transport.attach_group(Arc::clone(&fake) as Arc<dyn Group>);
+        transport.attach_group(Arc::clone(&fake) as Arc<dyn Group>, Arc::new(Network));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let mut node = Self { id, fake, transport, address, server: None };

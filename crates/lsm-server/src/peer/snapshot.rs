@@ -140,7 +140,7 @@ async fn ship(
     let (parts, waiting) = mpsc::channel(PIECES_WAITING_MAX);
     let read = Arc::new(AtomicU64::new(0));
     let progress = Arc::clone(&read);
-    let reader = spawn_blocking(move || read_into(term, &snapshot, &parts, &progress));
+    let reader = tokio::spawn(read_into(term, snapshot, parts, progress));
     let request = caller.request(node, ReceiverStream::new(waiting));
     let mut call = std::pin::pin!(client.send_snapshot(request));
     let mut seen = 0;
@@ -170,22 +170,28 @@ async fn ship(
 }
 
 /// Reads a snapshot piece by piece, as fast as `parts` takes them.
-fn read_into(
+async fn read_into(
     term: u64,
-    snapshot: &Arc<Outgoing>,
-    parts: &mpsc::Sender<proto::SnapshotPiece>,
-    progress: &AtomicU64,
+    snapshot: Arc<Outgoing>,
+    parts: mpsc::Sender<proto::SnapshotPiece>,
+    progress: Arc<AtomicU64>,
 ) -> Result<(), Error> {
-    let send = |part| {
-        progress.fetch_add(1, Ordering::Relaxed);
-        parts.blocking_send(proto::SnapshotPiece { piece: Some(part) }).is_ok()
-    };
-    let mut goes_on = send(Part::Header(header_to_wire(term, snapshot.header())));
+    let mut part = Part::Header(header_to_wire(term, snapshot.header()));
     let mut pieces = snapshot.pieces();
-    while goes_on && let Some(piece) = pieces.next() {
-        goes_on = send(Part::Chunk(chunk_to_wire(piece?)));
+    loop {
+        progress.fetch_add(1, Ordering::Relaxed);
+        if parts.send(proto::SnapshotPiece { piece: Some(part) }).await.is_err() {
+            return Ok(());
+        }
+        let read = spawn_blocking(move || (pieces.next(), pieces)).await;
+        let piece;
+        // It panicked, which was told.
+        (piece, pieces) = read.map_err(|_| Error::Raft("reading it failed".into()))?;
+        match piece {
+            Some(piece) => part = Part::Chunk(chunk_to_wire(piece?)),
+            None => return Ok(()),
+        }
     }
-    Ok(())
 }
 
 /// Whether node `from` may send a snapshot here: the leader that this node follows may, or a

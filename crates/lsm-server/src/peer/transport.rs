@@ -23,6 +23,7 @@ use super::queue::Queue;
 use super::snapshot::Senders;
 use super::testimony::Testimony;
 use super::{hash, link};
+use crate::dialer::{Dialer, Network};
 use crate::limits::Limits;
 use crate::tls::Tls;
 
@@ -87,10 +88,16 @@ impl PeerTransport {
     ///
     /// If the replica is of another node than the transport was made for.
     pub(crate) fn attach(&self, replica: Replica) {
-        self.attach_group(Arc::new(replica));
+        self.attach_group(Arc::new(replica), Arc::new(Network));
     }
 
-    pub(super) fn attach_group(&self, group: Arc<dyn Group>) {
+    /// The same, but for how it connects to other nodes.
+    #[cfg(test)]
+    pub(crate) fn attach_dialing(&self, replica: Replica, dialer: Arc<dyn Dialer>) {
+        self.attach_group(Arc::new(replica), dialer);
+    }
+
+    pub(super) fn attach_group(&self, group: Arc<dyn Group>, dialer: Arc<dyn Dialer>) {
         let identity = group.identity();
         assert!(
             (&*identity.cluster, identity.group, identity.node)
@@ -99,7 +106,7 @@ impl PeerTransport {
         );
         let (directory, tls) = (Arc::clone(&self.directory), self.tls.clone());
         let testimony = Arc::new(Testimony::default());
-        *self.caller.write() = Some(PeerClient { group, directory, testimony, tls });
+        *self.caller.write() = Some(PeerClient { group, directory, testimony, tls, dialer });
     }
 
     /// Ends all connections and lets go of the replica; what is sent from now on is dropped.

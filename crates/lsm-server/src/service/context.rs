@@ -86,7 +86,7 @@ impl Context {
 
     /// The same, but for how it connects to other nodes.
     #[cfg(test)]
-    pub(crate) fn dialing(self, dialer: super::line::Dialer) -> Self {
+    pub(crate) fn dialing(self, dialer: Arc<dyn crate::dialer::Dialer>) -> Self {
         Self { forward: Arc::new(Forward::dialing(Arc::clone(&self.limits), dialer)), ..self }
     }
 

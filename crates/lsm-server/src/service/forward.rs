@@ -14,8 +14,9 @@ use parking_lot::Mutex;
 use tonic::transport::Endpoint;
 use tonic::{Code, Status};
 
-use super::line::{Dialer, Line};
+use super::line::Line;
 use crate::convert;
+use crate::dialer::{Dialer, Network};
 use crate::limits::Limits;
 use crate::tls::{Tls, endpoint};
 
@@ -30,7 +31,7 @@ const CONNECTION_WINDOW: u32 = 4 << 20;
 pub(crate) struct Forward {
     limits: Arc<Limits>,
     tls: Option<Arc<Tls>>,
-    dialer: Dialer,
+    dialer: Arc<dyn Dialer>,
     lines: Mutex<Lines>,
 }
 
@@ -44,12 +45,12 @@ struct Lines {
 
 impl Forward {
     pub(super) fn new(limits: Arc<Limits>, tls: Option<Arc<Tls>>) -> Self {
-        Self { limits, tls, dialer: Dialer::default(), lines: Mutex::default() }
+        Self { limits, tls, dialer: Arc::new(Network), lines: Mutex::default() }
     }
 
     /// Connections that are made otherwise than over the network.
     #[cfg(test)]
-    pub(super) fn dialing(limits: Arc<Limits>, dialer: Dialer) -> Self {
+    pub(super) fn dialing(limits: Arc<Limits>, dialer: Arc<dyn Dialer>) -> Self {
         Self { limits, tls: None, dialer, lines: Mutex::default() }
     }
 
@@ -75,7 +76,8 @@ impl Forward {
         if let Some((_, line)) = lines.by_node.get(&node) {
             return Ok(Some(Arc::clone(line)));
         }
-        let line = Arc::new(Line::new(self.endpoint(&member.client_address)?, self.dialer.clone()));
+        let line =
+            Arc::new(Line::new(self.endpoint(&member.client_address)?, Arc::clone(&self.dialer)));
         lines.by_node.insert(node, (member.client_address.clone(), Arc::clone(&line)));
         Ok(Some(line))
     }

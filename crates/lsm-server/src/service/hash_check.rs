@@ -13,6 +13,15 @@ use tonic::Status;
 use super::context::{Context, Peers, RequestDeadline};
 use super::leader::{ForwardError, LeaderCall};
 use crate::convert;
+use crate::peer::PeerTransport;
+
+/// The hashes of other nodes come over the way of raft's messages.
+#[tonic::async_trait]
+impl Peers for PeerTransport {
+    async fn state_hash(&self, node: u64, index: u64, time: Duration) -> Result<Vec<u8>, String> {
+        self.state_hash(node, index, time).await
+    }
+}
 
 /// Time of the whole check that is kept for its answer.
 const ANSWER_TIME: Duration = Duration::from_millis(200);

@@ -6,7 +6,6 @@
 //!
 //! Threads: any number. One request at a time looks after the connection, on behalf of all.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,44 +16,18 @@ use tokio::time::sleep;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
+use crate::dialer::Dialer;
 use crate::pulse::Pulse;
 
 /// How long a request waits for its answer before it looks after the connection, and how often it
 /// does from then on.
 const LOOK_PAUSE: Duration = Duration::from_millis(150);
 
-/// Makes channels that connect when they are first used: over the network, or as a test has it.
-#[derive(Clone)]
-pub(crate) struct Dialer(Arc<dyn Fn(&Endpoint) -> Channel + Send + Sync>);
-
-impl Dialer {
-    /// One that makes channels so.
-    pub(crate) fn new(dial: impl Fn(&Endpoint) -> Channel + Send + Sync + 'static) -> Self {
-        Self(Arc::new(dial))
-    }
-
-    fn dial(&self, endpoint: &Endpoint) -> Channel {
-        (self.0)(endpoint)
-    }
-}
-
-impl Default for Dialer {
-    fn default() -> Self {
-        Self::new(Endpoint::connect_lazy)
-    }
-}
-
-impl fmt::Debug for Dialer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Dialer")
-    }
-}
-
 /// The connection to one node.
 #[derive(Debug)]
 pub(super) struct Line {
     endpoint: Endpoint,
-    dialer: Dialer,
+    dialer: Arc<dyn Dialer>,
     channel: watch::Sender<Channel>,
     /// Held by whoever looks after the connection.
     pulse: Mutex<Pulse>,
@@ -62,8 +35,8 @@ pub(super) struct Line {
 
 impl Line {
     /// Nothing is sent before the first request.
-    pub(super) fn new(endpoint: Endpoint, dialer: Dialer) -> Self {
-        let channel = watch::Sender::new(dialer.dial(&endpoint));
+    pub(super) fn new(endpoint: Endpoint, dialer: Arc<dyn Dialer>) -> Self {
+        let channel = watch::Sender::new(dialer.dial_lazily(&endpoint));
         Self { endpoint, dialer, channel, pulse: Mutex::default() }
     }
 
@@ -95,7 +68,7 @@ impl Line {
                 let _ = ask(old).await;
             };
             let connect = || {
-                let channel = self.dialer.dial(&self.endpoint);
+                let channel = self.dialer.dial_lazily(&self.endpoint);
                 async move { ask(channel.clone()).await.map(|()| channel) }
             };
             if let Some(fresh) = pulse.renew(asking, connect).await {

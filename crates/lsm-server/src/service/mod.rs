@@ -32,6 +32,4 @@ mod test_group;
 
 pub(crate) use context::{Context, Peers};
 pub(crate) use health::Health;
-#[cfg(test)]
-pub(crate) use line::Dialer;
 pub(crate) use routes::routes;

@@ -28,16 +28,10 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(
-        id: u64,
-        nodes: u64,
-        with_session: bool,
-        net: &Arc<Net>,
-        history: &Arc<History>,
-    ) -> Self {
+    pub(super) fn new(id: u64, with_session: bool, net: &Arc<Net>, history: &Arc<History>) -> Self {
         Self {
             id,
-            stub: Stub::new(net, id, nodes),
+            stub: Stub::new(net, id),
             history: Arc::clone(history),
             with_session,
             session: None,
@@ -53,7 +47,7 @@ impl Client {
         }
         while !self.history.is_over() {
             self.stub.pause(PAUSE_MILLIS).await;
-            let is_healed = self.history.is_healed();
+            self.history.begin(self.id);
             // What is not known, or said not to have happened, is looked at.
             let doubt = self.doubt.take();
             let choice = if doubt.is_some() { 0 } else { self.stub.rng.u8(..10) };
@@ -67,7 +61,7 @@ impl Client {
                     self.write(&key, Some(value)).await
                 }
             };
-            if served && is_healed {
+            if served {
                 self.history.note_served(self.id);
             }
         }
@@ -102,24 +96,35 @@ impl Client {
         let what = value.as_ref().map_or(Call::Delete, |value| Call::Put(value.as_bytes()));
         let call = history.recorder.call(self.id, history.moment(), key.as_bytes(), what);
         let call = call.expect("the recorder is large enough");
+        // Whether any of the tries may have done it, or may do so yet.
+        let mut in_doubt = false;
         let reply = loop {
-            match self.try_write(key, value.as_ref()).await {
-                Ok(()) => break Reply::Done,
-                Err(_) if self.session.is_some() => {
-                    self.stub.net.report.repeats.one_more();
-                    self.stub.pause(80).await;
-                }
-                Err(Failure::Refused) => break Reply::Failed,
-                Err(_) => break Reply::Unknown,
+            let tried = self.try_write(key, value.as_ref(), &mut in_doubt).await;
+            let Err(failure) = tried else { break Reply::Done };
+            in_doubt |= !failure.is_certain();
+            if self.session.is_none() || failure == Failure::SessionUnknown {
+                break if in_doubt { Reply::Unknown } else { Reply::Failed };
             }
+            self.stub.net.report.repeats.one_more();
+            self.stub.pause(80).await;
         };
         history.recorder.reply(call, history.moment(), reply);
         self.doubt = (reply != Reply::Done).then(|| key.to_owned());
+        if self.session.is_some() && reply != Reply::Done {
+            self.stub.net.report.lost_sessions.one_more();
+            self.session = Some(Session { id: self.stub.open_session().await, sequence: 0 });
+        }
         reply == Reply::Done
     }
 
-    async fn try_write(&mut self, key: &str, value: Option<&String>) -> Result<(), Failure> {
+    async fn try_write(
+        &mut self,
+        key: &str,
+        value: Option<&String>,
+        in_doubt: &mut bool,
+    ) -> Result<(), Failure> {
         if self.session.is_some() && self.stub.rng.u8(..10) == 0 {
+            *in_doubt = true;
             self.stub.net.report.doubled.one_more();
             let second = self.send_write(key, value);
             tokio::spawn(second);
@@ -137,6 +142,9 @@ impl Client {
                 }
             }
             Err(Failure::Refused) => report.refused.one_more(),
+            Err(Failure::NoRoom) => report.no_room.one_more(),
+            // Counted when it is replaced.
+            Err(Failure::SessionUnknown) => {}
             Err(Failure::Unknown) => report.unknown.one_more(),
             Err(Failure::Unanswered) => report.unanswered.one_more(),
         }

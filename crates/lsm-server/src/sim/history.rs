@@ -18,7 +18,9 @@ pub(super) struct History {
     is_over: AtomicBool,
     /// When the last fault ended, if it has.
     healed: OnceLock<Instant>,
-    /// How long after that each client was served first, of what it began after that.
+    /// When after that each client began first.
+    begun: Mutex<BTreeMap<u64, Instant>>,
+    /// How long after that it was served first.
     served: Mutex<BTreeMap<u64, Duration>>,
 }
 
@@ -29,6 +31,7 @@ impl History {
             moments: AtomicU64::new(0),
             is_over: AtomicBool::new(false),
             healed: OnceLock::new(),
+            begun: Mutex::default(),
             served: Mutex::default(),
         }
     }
@@ -42,19 +45,22 @@ impl History {
         self.healed.set(Instant::now()).expect("once");
     }
 
-    /// Whether the last fault has ended.
-    pub(super) fn is_healed(&self) -> bool {
-        self.healed.get().is_some()
-    }
-
-    /// A client was served, after the last fault.
-    pub(super) fn note_served(&self, client: u64) {
-        if let Some(healed) = self.healed.get() {
-            self.served.lock().entry(client).or_insert(healed.elapsed());
+    /// A client begins something. What it began before the last fault had ended takes no part in how
+    /// long it waits after that: such a request may wait for its own end.
+    pub(super) fn begin(&self, client: u64) {
+        if self.healed.get().is_some() {
+            self.begun.lock().entry(client).or_insert_with(Instant::now);
         }
     }
 
-    /// How long after the last fault each client was served first.
+    /// A client was served.
+    pub(super) fn note_served(&self, client: u64) {
+        if let Some(begun) = self.begun.lock().get(&client) {
+            self.served.lock().entry(client).or_insert(begun.elapsed());
+        }
+    }
+
+    /// How long each client waited after the last fault until it was served first.
     pub(super) fn served(&self) -> BTreeMap<u64, Duration> {
         self.served.lock().clone()
     }

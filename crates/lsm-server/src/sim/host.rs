@@ -1,164 +1,251 @@
-//! One simulated node: a production replica whose threads take their turns in a task, and the
-//! production services in front of it.
-//!
-//! The log is kept whole, so no node ever needs a snapshot: those are simulated below this, with
-//! the replicas alone.
+//! One simulated node: a production replica whose threads take their turns in a task, and what
+//! production puts around it: the way to the other nodes, and both servers.
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use fastrand::Rng;
-use lsm_core::fs::{CrashFs, CrashImage};
+use lsm_core::fs::{CrashFs, CrashImage, FaultFs};
 use lsm_core::{Clock, KeyspaceOptions, ManualClock};
-use lsm_raft::raft::eraftpb::Message;
-use lsm_raft::{
-    Config, Member, Members, Outgoing, Replica, ReplicaOptions, Role, Stepper, Transport,
-};
-use parking_lot::Mutex;
+use lsm_raft::{Config, Error, Member, Members, Replica, ReplicaOptions, Role, Stepper};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use tokio_stream::wrappers::UnboundedReceiverStream;
-use tonic::transport::Server;
 
-use super::net::{Net, address, delay};
+use super::net::{Net, Port, address};
 use crate::admission::Admission;
 use crate::limits::Limits;
-use crate::service::{Context, Dialer, Health, Peers, routes};
+use crate::listener;
+use crate::peer::{self, PeerTransport};
+use crate::service::{Context, Health, routes};
 
 const DIR: &str = "node";
+/// The cluster that all of this is about.
+pub(super) const CLUSTER: &str = "simulated";
+const GROUP: u64 = 1;
+/// So few that some are given up all the time.
+pub(super) const SESSIONS_MAX: u64 = 12;
+/// So little that nodes that were away need snapshots.
+const LOG_KEEP_BYTES: u64 = 8 << 10;
+/// On a disk that is about to be full so much is held back.
+pub(super) const RESERVE_BYTES: u64 = 256 << 10;
 
-/// All replicas that run.
-pub(super) type Replicas = Arc<Mutex<std::collections::BTreeMap<u64, Replica>>>;
+/// What a node is started with, apart from its disk.
+#[derive(Clone)]
+pub(super) struct Setup {
+    /// Its number in its group.
+    pub(super) id: u64,
+    /// Where it is: the number in its addresses, and that of no other.
+    pub(super) place: u64,
+    pub(super) cluster: &'static str,
+    pub(super) founders: Option<Members>,
+    pub(super) lease_reads: bool,
+}
+
+/// What a node is to the group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    Member,
+    /// It was told other founders, and is let in by nobody.
+    Odd,
+    /// The group knows its number with another disk: it is told to stop.
+    Impostor,
+    /// So is this one, once the group knows it no longer.
+    Removed,
+    /// Of another group: it is not let in, and goes on.
+    Stranger,
+}
+
+impl Standing {
+    pub(super) fn is_refused(self) -> bool {
+        matches!(self, Self::Impostor | Self::Removed)
+    }
+}
 
 /// A node, running or not.
 pub(super) struct Host {
-    id: u64,
+    pub(super) setup: Setup,
+    pub(super) standing: Standing,
     net: Arc<Net>,
-    replicas: Replicas,
+    /// What loses power,
     disk: CrashFs,
-    lease_reads: bool,
-    founders: Members,
+    /// and what fills up on top of it.
+    faults: FaultFs,
+    /// It had little room since the node was started last.
+    was_full: Arc<AtomicBool>,
     running: Option<Running>,
 }
 
 struct Running {
+    replica: Replica,
+    transport: Arc<PeerTransport>,
     turns: JoinHandle<()>,
-    server: JoinHandle<()>,
+    /// Who it is, and both servers.
+    tasks: [JoinHandle<()>; 3],
     health: Health,
     _closing: watch::Sender<bool>,
 }
 
 impl Host {
-    pub(super) fn new(
-        id: u64,
-        count: u64,
-        lease_reads: bool,
-        net: &Arc<Net>,
-        replicas: &Replicas,
-    ) -> Self {
-        Self {
-            id,
-            net: Arc::clone(net),
-            replicas: Arc::clone(replicas),
-            disk: CrashFs::new(),
-            lease_reads,
-            founders: founders(count),
-            running: None,
-        }
+    pub(super) fn new(setup: Setup, standing: Standing, net: &Arc<Net>) -> Self {
+        let disk = CrashFs::new();
+        let faults = FaultFs::new(Arc::new(disk.clone()));
+        let (was_full, running) = (Arc::default(), None);
+        Self { setup, standing, net: Arc::clone(net), disk, faults, was_full, running }
     }
 
     pub(super) fn is_up(&self) -> bool {
         self.running.is_some()
     }
 
-    pub(super) async fn start(&mut self) {
+    /// The replica, if the node runs.
+    pub(super) fn replica(&self) -> Option<&Replica> {
+        self.running.as_ref().map(|running| &running.replica)
+    }
+
+    /// Starts it; false if there is no room for that.
+    pub(super) async fn start(&mut self) -> bool {
+        let Setup { id, place, cluster, .. } = self.setup;
+        let ([clients, nodes], connector) = self.net.open(place);
+        let (limits, connector) = (Arc::new(Limits::default()), Arc::new(connector));
+        let runtime = Handle::current();
+        let transport = PeerTransport::new(cluster, GROUP, id, Arc::clone(&limits), None, runtime);
         let mut rng = self.net.fork_rng();
         let clock = Arc::new(ManualClock::default());
-        let wire = Arc::new(Wire {
-            node: self.id,
-            net: Arc::clone(&self.net),
-            replicas: Arc::clone(&self.replicas),
-            rng: Mutex::new(rng.fork()),
-        });
+        self.was_full = Arc::new(AtomicBool::new(self.faults.free_bytes().is_some()));
         let options = self.options(&clock, &mut rng);
-        let timing = options.config.timing();
-        let (replica, stepper) = options
-            .open_stepped(Path::new(DIR), Arc::clone(&wire) as _)
-            .unwrap_or_else(|error| panic!("node {} cannot start: {error}", self.id));
-        for &node in self.founders.nodes.keys() {
-            replica.note_timing(node, timing);
-        }
-        self.replicas.lock().insert(self.id, replica.clone());
-        let limits = Arc::new(Limits::default());
-        let (net, id) = (Arc::clone(&self.net), self.id);
-        let dialer = Dialer::new(move |endpoint| net.channel(id, endpoint));
-        let context =
-            Context::new(replica.clone(), Arc::clone(&limits), None, wire).dialing(dialer);
-        let (routes, health) = routes(&context).await.expect("services are described");
+        let opened = options.open_stepped(Path::new(DIR), Arc::clone(&transport) as _);
+        let (replica, stepper) = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                assert!(self.was_full(), "node {place} cannot start: {error}");
+                self.net.close(place, false);
+                return false;
+            }
+        };
+        transport.attach_dialing(replica.clone(), Arc::clone(&connector) as _);
+        let identifying = peer::identify(
+            replica.clone(),
+            Arc::clone(&transport),
+            address(place, Port::Nodes),
+            address(place, Port::Clients),
+        );
+        let peers = Arc::clone(&transport) as _;
+        let context = Context::new(replica.clone(), Arc::clone(&limits), None, peers);
+        let (routes, health) =
+            routes(&context.dialing(connector)).await.expect("services are described");
         let (closing, closed) = watch::channel(false);
         let admission = Admission::new(routes, &limits, closed);
-        let incoming = UnboundedReceiverStream::new(self.net.open(self.id));
-        let server = tokio::spawn(async move {
-            let served = Server::builder()
-                .http2_keepalive_interval(Some(limits.keepalive_interval))
-                .http2_keepalive_timeout(Some(limits.keepalive_timeout))
-                .serve_with_incoming(admission, incoming);
-            served.await.expect("it serves until it is aborted");
-        });
-        let turns = Turns { id: self.id, net: Arc::clone(&self.net), replica, stepper, clock, rng };
+        let client_server = listener::server(&limits)
+            .serve_with_incoming(admission, UnboundedReceiverStream::new(clients));
+        let peer_server = listener::server(&limits)
+            .add_service(peer::server(replica.clone(), &transport))
+            .serve_with_incoming(UnboundedReceiverStream::new(nodes));
+        let tasks = [
+            tokio::spawn(identifying),
+            tokio::spawn(async move { client_server.await.expect("until it is aborted") }),
+            tokio::spawn(async move { peer_server.await.expect("until it is aborted") }),
+        ];
+        let (net, started) = (Arc::clone(&self.net), replica.clone());
+        let was_full = Arc::clone(&self.was_full);
+        let turns = Turns { place, net, was_full, replica: started, stepper, clock, rng };
         let turns = tokio::spawn(turns.take());
-        self.running = Some(Running { turns, server, health, _closing: closing });
+        self.running =
+            Some(Running { replica, transport, turns, tasks, health, _closing: closing });
+        true
     }
 
     /// What is left of it is the disk, and of that perhaps only what was synced.
     pub(super) async fn crash(&mut self, image: CrashImage) {
         let Some(running) = self.running.take() else { return };
-        self.disk = self.disk.image(image);
-        self.replicas.lock().remove(&self.id);
-        self.net.close(self.id, image != CrashImage::Kept);
-        running.server.abort();
+        self.set_disk(self.disk.image(image));
+        self.net.close(self.setup.place, image != CrashImage::Kept);
+        running.tasks.iter().for_each(JoinHandle::abort);
+        running.transport.close();
         running.turns.abort();
-        let ended = running.turns.await;
-        assert!(ended.is_err_and(|end| end.is_cancelled()), "node {} ended by itself", self.id);
+        if let Err(end) = running.turns.await
+            && end.is_panic()
+        {
+            std::panic::resume_unwind(end.into_panic());
+        }
         running.health.close().await;
+    }
+
+    /// The node comes to a new disk: its old one is lost.
+    pub(super) fn lose_disk(&mut self) {
+        assert!(!self.is_up(), "it would go on writing");
+        self.set_disk(CrashFs::new());
+    }
+
+    fn set_disk(&mut self, disk: CrashFs) {
+        let free_bytes = self.faults.free_bytes();
+        self.faults = FaultFs::new(Arc::new(disk.clone()));
+        self.faults.set_free_bytes(free_bytes);
+        self.disk = disk;
+    }
+
+    /// So much room is left; all of it with none.
+    pub(super) fn set_free_bytes(&self, free_bytes: Option<u64>) {
+        self.was_full.fetch_or(free_bytes.is_some(), Ordering::Relaxed);
+        self.faults.set_free_bytes(free_bytes);
+    }
+
+    pub(super) fn was_full(&self) -> bool {
+        self.was_full.load(Ordering::Relaxed)
+    }
+
+    /// If it runs no longer, although nobody ended it: why.
+    pub(super) async fn ended(&mut self) -> Option<Error> {
+        let running = self.running.as_ref().filter(|running| running.turns.is_finished())?;
+        let replica = running.replica.clone();
+        self.crash(CrashImage::Kept).await;
+        Some(replica.wait_stopped().await.expect("nobody told it to stop"))
     }
 
     fn options(&self, clock: &Arc<ManualClock>, rng: &mut Rng) -> ReplicaOptions {
         let tables = KeyspaceOptions::default().write_buffer_bytes(64 << 10);
+        let Setup { id, cluster, ref founders, lease_reads, .. } = self.setup;
         ReplicaOptions {
             config: Config {
-                lease_reads: self.lease_reads,
-                disk_reserve_bytes: Some(0),
-                ..Config::new(self.id)
+                lease_reads,
+                sessions_max: SESSIONS_MAX as usize,
+                log_keep_bytes: LOG_KEEP_BYTES,
+                disk_reserve_bytes: Some(RESERVE_BYTES),
+                ..Config::new(id)
             },
-            cluster: "simulated".into(),
-            founders: Some(self.founders.clone()),
+            cluster: cluster.into(),
+            founders: founders.clone(),
             engine: lsm_core::Options::default().default_keyspace(tables).stepped(rng.u64(..)),
-            log_segment_bytes: 256 << 10,
+            log_segment_bytes: 16 << 10,
             log_cache_bytes: 64 << 10,
-            fs: Arc::new(self.disk.clone()),
+            fs: Arc::new(self.faults.clone()),
             clock: Arc::clone(clock) as Arc<dyn Clock>,
             nonce: rng.u64(1..),
         }
     }
 }
 
-fn founders(count: u64) -> Members {
+/// These nodes as founders, each in the place of its number.
+pub(super) fn founders(ids: impl IntoIterator<Item = u64>) -> Members {
     let member = |id: u64| Member {
         role: Role::Voter,
-        peer_address: address(id),
-        client_address: address(id),
+        peer_address: address(id, Port::Nodes),
+        client_address: address(id, Port::Clients),
         incarnation: None,
     };
-    Members { nodes: (1..=count).map(|id| (id, member(id))).collect(), ..Members::default() }
+    let nodes = ids.into_iter().map(|id| (id, member(id))).collect();
+    Members { nodes, ..Members::default() }
 }
 
 /// The threads of a node.
 struct Turns {
-    id: u64,
+    place: u64,
     net: Arc<Net>,
+    was_full: Arc<AtomicBool>,
     replica: Replica,
     stepper: Stepper,
     clock: Arc<ManualClock>,
@@ -166,17 +253,21 @@ struct Turns {
 }
 
 impl Turns {
+    /// Until the node stops by itself.
     async fn take(mut self) {
-        let begun = Instant::now();
-        loop {
+        let (begun, mut was_restoring) = (Instant::now(), false);
+        while !self.stepper.has_ended() {
             sleep(Duration::from_micros(self.rng.u64(200..4_000))).await;
-            if self.net.is_paused(self.id) {
+            if self.net.is_paused(self.place) {
                 continue;
             }
             self.clock.advance(begun.elapsed() - self.clock.now());
             if self.stepper.raft_is_due() || self.stepper.next_tick() <= self.clock.now() {
                 self.stepper.raft();
             }
+            let restores = self.stepper.is_restoring();
+            self.net.report.snapshots.add(u64::from(restores && !was_restoring));
+            was_restoring = restores;
             // A disk takes longer now and then, and so does what is applied.
             if self.stepper.log_is_due() && self.rng.u8(..3) > 0 && !self.net.is_stalled() {
                 self.stepper.log();
@@ -184,10 +275,10 @@ impl Turns {
             if self.stepper.apply_is_due() && self.rng.u8(..3) > 0 {
                 self.stepper.apply();
             }
-            if self.rng.u8(..50) == 0 {
+            // One that stops closes its state.
+            if self.rng.u8(..50) == 0 && self.stepper.status().is_some() {
                 self.maintain();
             }
-            assert!(!self.stepper.has_ended(), "node {} has stopped by itself", self.id);
         }
     }
 
@@ -195,47 +286,9 @@ impl Turns {
     fn maintain(&mut self) {
         self.stepper.beside();
         let db = self.replica.reader().db();
-        if self.rng.u8(..4) == 0 {
-            db.flush().expect("the disk is well");
+        let flushed = if self.rng.u8(..4) == 0 { db.flush() } else { Ok(()) };
+        if let Err(error) = flushed.and_then(|()| db.step().map(drop)) {
+            assert!(self.was_full.load(Ordering::Relaxed), "node {}: {error}", self.place);
         }
-        db.step().expect("the disk is well");
-    }
-}
-
-/// Carries messages of raft from one node to the others.
-struct Wire {
-    node: u64,
-    net: Arc<Net>,
-    replicas: Replicas,
-    rng: Mutex<Rng>,
-}
-
-impl Transport for Wire {
-    fn send(&self, messages: Vec<Message>) {
-        for message in messages {
-            let (from, to) = (self.node, message.to);
-            if self.net.is_cut(from, to) {
-                continue;
-            }
-            let (delay, replicas) = (delay(&mut self.rng.lock()), Arc::clone(&self.replicas));
-            tokio::spawn(async move {
-                sleep(delay).await;
-                let replica = replicas.lock().get(&to).cloned();
-                if let Some(replica) = replica {
-                    replica.deliver(vec![message]);
-                }
-            });
-        }
-    }
-
-    fn send_snapshot(&self, message: Message, _: Arc<Outgoing>) {
-        panic!("node {} needs a snapshot, although the log is kept", message.to);
-    }
-}
-
-#[tonic::async_trait]
-impl Peers for Wire {
-    async fn state_hash(&self, node: u64, _: u64, _: Duration) -> Result<Vec<u8>, String> {
-        Err(format!("nobody asks for the hash of node {node}"))
     }
 }

@@ -1,5 +1,5 @@
-//! What lies between the nodes, and between them and their clients: messages of raft, and pipes
-//! that carry the bytes of connections. Both are late by chance, and stop where a link is cut.
+//! What lies between the nodes, and between them and their clients: pipes that carry the bytes of
+//! connections, late by chance, and not at all where a link is cut.
 //!
 //! A pipe over a link that is cut carries neither data nor its end. After the cut it stays silent
 //! for a while longer, as TCP does; a fresh one gets through at once.
@@ -7,8 +7,8 @@
 //! Threads: the one of the runtime. The lock is held for a look.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
@@ -22,9 +22,10 @@ use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep};
 use tonic::codegen::{BoxFuture, Service, http};
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::{Channel, Endpoint, Error};
 
 use super::report::Report;
+use crate::dialer::Dialer;
 
 /// Bytes that a pipe holds.
 const PIPE_BYTES: usize = 64 << 10;
@@ -37,6 +38,13 @@ const SILENCE_MILLIS: u64 = 12_000;
 const BREAK_ONE_OF: u8 = 200;
 /// The number of the first client; those of nodes are less.
 pub(super) const FIRST_CLIENT: u64 = 101;
+
+/// A port of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Port {
+    Clients = 1,
+    Nodes = 2,
+}
 
 /// What comes in at a node.
 pub(super) type Incoming = mpsc::UnboundedReceiver<io::Result<DuplexStream>>;
@@ -59,8 +67,12 @@ struct State {
     paused: BTreeMap<u64, Instant>,
     /// All disks take no sync to its end before that.
     stalled: Option<Instant>,
+    /// Nodes that clients know of.
+    public: BTreeSet<u64>,
+    /// How often a node was started: what is left of an earlier process calls nobody.
+    lives: BTreeMap<u64, u64>,
     /// Where nodes that are up take connections.
-    doors: BTreeMap<u64, mpsc::UnboundedSender<io::Result<DuplexStream>>>,
+    doors: BTreeMap<(u64, Port), mpsc::UnboundedSender<io::Result<DuplexStream>>>,
     pipes: Vec<Pipe>,
 }
 
@@ -97,9 +109,25 @@ impl Pipe {
 
 impl Net {
     pub(super) fn new(rng: Rng) -> Self {
-        let (report, cut, dark, paused, stalled, doors, pipes) = Default::default();
-        let state = State { rng, cut, breaks: true, dark, paused, stalled, doors, pipes };
-        Self { report, state: Mutex::new(state) }
+        let (cut, dark, paused, public, lives) = Default::default();
+        let (stalled, doors, pipes, breaks) = (None, BTreeMap::new(), Vec::new(), true);
+        let state = State { rng, cut, breaks, dark, paused, stalled, public, lives, doors, pipes };
+        Self { report: Report::default(), state: Mutex::new(state) }
+    }
+
+    /// Lets clients know of a node, or forget it.
+    pub(super) fn publish(&self, node: u64, is_public: bool) {
+        let public = &mut self.state.lock().public;
+        if is_public {
+            public.insert(node)
+        } else {
+            public.remove(&node)
+        };
+    }
+
+    /// The nodes that clients know of.
+    pub(super) fn public(&self) -> Vec<u64> {
+        self.state.lock().public.iter().copied().collect()
     }
 
     /// A generator of random numbers of its own, for whoever asks.
@@ -144,20 +172,26 @@ impl Net {
         self.state.lock().stalled.is_some_and(|until| until > Instant::now())
     }
 
-    /// Opens the door of a node.
-    pub(super) fn open(&self, node: u64) -> Incoming {
-        let (door, incoming) = mpsc::unbounded_channel();
+    /// Opens the ports of a node that starts: what comes in, and how it calls others.
+    pub(super) fn open(self: &Arc<Self>, node: u64) -> ([Incoming; 2], Connector) {
         let state = &mut *self.state.lock();
-        state.doors.insert(node, door);
         state.dark.remove(&node);
-        incoming
+        let life = state.lives.entry(node).or_default();
+        *life += 1;
+        let connector = Connector { net: Arc::clone(self), from: node, life: *life };
+        let incoming = [Port::Clients, Port::Nodes].map(|port| {
+            let (door, incoming) = mpsc::unbounded_channel();
+            state.doors.insert((node, port), door);
+            incoming
+        });
+        (incoming, connector)
     }
 
     /// A node is gone, with its connections. The other ends hear of it unless its machine lost its
     /// power.
     pub(super) fn close(&self, node: u64, lost_power: bool) {
         let state = &mut *self.state.lock();
-        state.doors.remove(&node);
+        state.doors.retain(|&(at, _), _| at != node);
         if lost_power {
             state.dark.insert(node);
         }
@@ -191,13 +225,13 @@ impl Net {
         between_nodes && way.rng.u8(..BREAK_ONE_OF) == 0 && self.state.lock().breaks
     }
 
-    /// A channel to the node that the endpoint names, made when it is first used, and again when
-    /// it broke.
+    /// A channel of a client to the node that the endpoint names.
     pub(super) fn channel(self: &Arc<Self>, from: u64, endpoint: &Endpoint) -> Channel {
-        endpoint.connect_with_connector_lazy(Connector { net: Arc::clone(self), from })
+        Connector { net: Arc::clone(self), from, life: 0 }.dial_lazily(endpoint)
     }
 
-    async fn connect(self: Arc<Self>, from: u64, to: u64) -> io::Result<DuplexStream> {
+    async fn connect(self: Arc<Self>, from: u64, to: (u64, Port)) -> io::Result<DuplexStream> {
+        let (door, to) = (to, to.0);
         // There and back again.
         let mut rng = self.fork_rng();
         for (from, to) in [(from, to), (to, from)] {
@@ -209,7 +243,7 @@ impl Net {
         let (far_read, far_write) = split(far_near);
         let mut state = self.state.lock();
         let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
-        state.doors.get(&to).ok_or_else(refused)?.send(Ok(far)).map_err(|_| refused())?;
+        state.doors.get(&door).ok_or_else(refused)?.send(Ok(far)).map_err(|_| refused())?;
         let is_silent = Arc::new(AtomicBool::new(false));
         let mut carry = |from, to, read, write| {
             let way = Way { from, to, is_silent: Arc::clone(&is_silent), rng: rng.fork() };
@@ -277,16 +311,41 @@ pub(super) fn delay(rng: &mut Rng) -> Duration {
     Duration::from_micros(300 + rng.u64(..tail))
 }
 
-/// The address of a node, for clients and for its peers.
-pub(super) fn address(node: u64) -> String {
-    format!("node-{node}:1")
+/// The address of a port of a node.
+pub(super) fn address(node: u64, port: Port) -> String {
+    format!("node-{node}:{}", port as u16)
 }
 
 /// Connects in memory, to nodes that an [`address`] names.
 #[derive(Clone)]
-struct Connector {
+pub(super) struct Connector {
     net: Arc<Net>,
     from: u64,
+    life: u64,
+}
+
+impl Connector {
+    /// Whether the process that calls has ended.
+    fn is_gone(&self) -> bool {
+        self.net.state.lock().lives.get(&self.from).copied().unwrap_or(0) != self.life
+    }
+}
+
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connector").field("from", &self.from).finish_non_exhaustive()
+    }
+}
+
+#[tonic::async_trait]
+impl Dialer for Connector {
+    fn dial_lazily(&self, endpoint: &Endpoint) -> Channel {
+        endpoint.connect_with_connector_lazy(self.clone())
+    }
+
+    async fn dial(&self, endpoint: &Endpoint) -> Result<Channel, Error> {
+        endpoint.connect_with_connector(self.clone()).await
+    }
 }
 
 impl Service<http::Uri> for Connector {
@@ -301,8 +360,20 @@ impl Service<http::Uri> for Connector {
     fn call(&mut self, uri: http::Uri) -> Self::Future {
         let node = uri.host().and_then(|host| host.strip_prefix("node-")?.parse().ok());
         let node = node.expect("it is the address of a node");
-        let connecting = Arc::clone(&self.net).connect(self.from, node);
-        let connected: Pin<Box<_>> = Box::pin(async move { connecting.await.map(TokioIo::new) });
-        connected
+        let port =
+            if uri.port_u16() == Some(Port::Nodes as u16) { Port::Nodes } else { Port::Clients };
+        let caller = self.clone();
+        Box::pin(async move {
+            if caller.is_gone() {
+                return std::future::pending().await;
+            }
+            let connecting = Arc::clone(&caller.net).connect(caller.from, (node, port));
+            let connected = connecting.await;
+            if caller.is_gone() {
+                std::future::pending().await
+            } else {
+                connected.map(TokioIo::new)
+            }
+        })
     }
 }

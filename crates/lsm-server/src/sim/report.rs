@@ -53,6 +53,26 @@ counts! {
     /// Of all disks: what is late then takes effect afterwards.
     stalls,
     transfers,
+    /// Nodes that were told other founders than the rest.
+    odd_founders,
+    /// Nodes that lost their disks and came back.
+    wipes,
+    /// Nodes under the number of another.
+    doubles,
+    /// Nodes of other groups.
+    strangers,
+    /// Nodes that stopped because the group refused them.
+    refused_nodes,
+    learners,
+    promotions,
+    removals,
+    /// Nodes that switched to a snapshot.
+    snapshots,
+    full_disks,
+    /// Nodes that stopped because their disk was full.
+    stopped_by_disk,
+    /// Times that a node was away for as long as others were served.
+    absences,
     /// Connections that were broken.
     breaks,
     /// Connections that went silent because a machine lost its power.
@@ -69,12 +89,17 @@ counts! {
     scans,
     scan_streams,
     sessions,
+    /// Sessions that were found to be given up, by those who used them and by one who left them.
+    lost_sessions,
+    given_up,
     /// Requests that were sent again in their session.
     repeats,
     /// Requests that were sent to two nodes at once.
     doubled,
     /// Writes whose answer proves that they did not happen.
     refused,
+    /// For want of room on a disk.
+    no_room,
     /// Writes of which nobody knows: by the word of a node, and for want of one.
     unknown,
     unanswered,

@@ -13,7 +13,7 @@ use tonic::metadata::MetadataValue;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response, Status};
 
-use super::net::{Net, address};
+use super::net::{Net, Port, address};
 use crate::convert;
 
 /// How much later than its deadline a call may come back, with whatever is late here.
@@ -28,6 +28,10 @@ const KEEPALIVE: Duration = Duration::from_millis(700);
 pub(super) enum Failure {
     /// It certainly did not happen.
     Refused,
+    /// Nor did it, as the disk of a node is full,
+    NoRoom,
+    /// or as its session is not known any more.
+    SessionUnknown,
     /// It may have: a node says so.
     Unknown,
     /// It may have: the connection broke, or nobody answered.
@@ -35,13 +39,18 @@ pub(super) enum Failure {
 }
 
 impl Failure {
+    /// Whether this try certainly did nothing.
+    pub(super) fn is_certain(self) -> bool {
+        matches!(self, Self::Refused | Self::NoRoom | Self::SessionUnknown)
+    }
+
     /// By what is promised of the words.
     fn of(status: &Status) -> Self {
         let word = status.metadata().get(convert::ERROR_KEY);
         match word.map(MetadataValue::as_bytes) {
-            Some(b"not-leader" | b"busy" | b"no-room" | b"session-unknown" | b"invalid") => {
-                Self::Refused
-            }
+            Some(b"not-leader" | b"busy" | b"invalid") => Self::Refused,
+            Some(b"no-room") => Self::NoRoom,
+            Some(b"session-unknown") => Self::SessionUnknown,
             Some(_) => Self::Unknown,
             None => Self::Unanswered,
         }
@@ -58,24 +67,25 @@ pub(super) struct Stub {
 
 impl Stub {
     /// Of the client of this number, which is none of a node.
-    pub(super) fn new(net: &Arc<Net>, client: u64, nodes: u64) -> Self {
-        let channel = |node| {
-            let endpoint = Endpoint::from_shared(format!("http://{}", address(node)));
-            let endpoint = endpoint.expect("it is an address");
-            let endpoint = endpoint
-                .connect_timeout(Duration::from_secs(1))
-                .http2_keep_alive_interval(KEEPALIVE)
-                .keep_alive_timeout(KEEPALIVE);
-            (node, net.channel(client, &endpoint))
-        };
-        let channels = (1..=nodes).map(channel).collect();
+    pub(super) fn new(net: &Arc<Net>, client: u64) -> Self {
+        let channels = BTreeMap::new();
         Self { client, net: Arc::clone(net), rng: net.fork_rng(), channels }
     }
 
     /// The connection to some node.
     pub(super) fn any(&mut self) -> Channel {
-        let node = self.rng.u64(1..=self.channels.len() as u64);
-        self.channels[&node].clone()
+        let nodes = self.net.public();
+        let node = nodes[self.rng.usize(..nodes.len())];
+        let dial = || {
+            let endpoint = format!("http://{}", address(node, Port::Clients));
+            let endpoint = Endpoint::from_shared(endpoint).expect("it is an address");
+            let endpoint = endpoint
+                .connect_timeout(Duration::from_secs(1))
+                .http2_keep_alive_interval(KEEPALIVE)
+                .keep_alive_timeout(KEEPALIVE);
+            self.net.channel(self.client, &endpoint)
+        };
+        self.channels.entry(node).or_insert_with(dial).clone()
     }
 
     pub(super) fn kv(&mut self) -> KvServiceClient<Channel> {
