@@ -6,6 +6,7 @@ use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 
 use lsm_log::error::{ErrorKind, Result};
+use lsm_log::fs::open_folder;
 
 use super::engine::Engine;
 use super::retry::{Ended, Failure, is_given_up};
@@ -157,12 +158,14 @@ impl Engine {
             }
             PlanKind::Merge => {
                 let view = tree.pinned();
+                let fs = &*self.options.fs;
+                let folder = open_folder(fs, &self.dir).map_err(Failure::Harmless)?;
                 let snapshots = self.snapshots.list(&self.published);
                 let job = self.job(&view.options, &snapshots);
                 let merged = compaction::merge(&job, &view.version, plan);
                 let tables = merged.map_err(Failure::Harmless)?;
                 if !tables.is_empty() {
-                    compaction::sync_names(&*self.options.fs, &self.dir).map_err(Failure::Fatal)?;
+                    compaction::sync_names(&*folder, &self.dir).map_err(Failure::Fatal)?;
                 }
                 self.metrics.count_compaction(plan, &tables);
                 tables
