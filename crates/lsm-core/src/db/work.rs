@@ -132,6 +132,13 @@ impl Jobs {
         self.busy(id).finish(plan);
         self.busy.retain(|_, busy| !busy.is_empty());
     }
+
+    /// Gives back what those compactions took that were put off and of which `ends` says so.
+    pub(crate) fn take_put_off(&mut self, ends: impl Fn(&PutOffPlan) -> bool) -> Vec<PutOffPlan> {
+        let ended: Vec<_> = self.put_off.extract_if(.., |plan| ends(plan)).collect();
+        ended.iter().for_each(|put_off| self.finish(put_off.tree, &put_off.plan));
+        ended
+    }
 }
 
 /// Memtables that become one table.
