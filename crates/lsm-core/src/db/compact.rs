@@ -46,9 +46,8 @@ impl Engine {
     fn next_step(&self, tree: &Tree, sweep: &mut ManualCompaction) -> (ManualStep, u64) {
         let mut jobs = self.work.lock();
         let view = tree.super_version();
-        let mut next = |jobs: &mut Jobs| {
-            sweep.next(&view.version, jobs.busy(tree.id), &view.options)
-        };
+        let mut next =
+            |jobs: &mut Jobs| sweep.next(&view.version, jobs.busy(tree.id), &view.options);
         let mut step = next(&mut jobs);
         if matches!(step, ManualStep::Wait) {
             let put_off = jobs.take_put_off(|plan| plan.tree == tree.id);
