@@ -4,7 +4,7 @@
 //! Whoever looks for work, or for what it brings about, notes [`Work::announced`] first: if the
 //! number is the same when it goes to sleep, it has missed nothing.
 //!
-//! Threads: any. The lock is a leaf.
+//! Threads: any. The lock is a leaf, and is held over looks at super-versions.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

@@ -233,6 +233,12 @@ struct FaultReadFile {
     inner: Arc<dyn ReadFile>,
 }
 
+impl Drop for FaultReadFile {
+    fn drop(&mut self) {
+        let _ = self.fs.pass(Op::Close, &[&self.path]);
+    }
+}
+
 impl ReadFile for FaultReadFile {
     fn len(&self) -> u64 {
         self.inner.len()

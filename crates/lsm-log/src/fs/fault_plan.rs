@@ -46,6 +46,8 @@ pub enum Op {
     Read,
     /// [`ReadFile::map`]
     Map,
+    /// A [`ReadFile`] is dropped: it cannot fail, but take long, and run something.
+    Close,
     /// [`WriteFile::write_at`]
     Write,
     /// [`WriteFile::copy_at`]
