@@ -3,6 +3,7 @@
 //! Works on syntax, not on types: it sees what stands in the files, in every configuration,
 //! and needs nothing to compile. Macros of other crates that write paths are out of its sight.
 
+mod code_map;
 mod file;
 mod imports;
 mod layers;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::file::File;
 use super::layers::{TABLE, parse};
-use super::{imports, rules};
+use super::{code_map, imports, rules};
 use crate::command::Result;
 
 /// Folders at the root with Rust files of ours.
@@ -20,6 +20,7 @@ pub(crate) fn run() -> Result {
     }
     let mut findings: Vec<_> = files.iter().flat_map(rules::check).collect();
     findings.extend(imports::check(&parse(TABLE), &files));
+    findings.extend(code_map::check(&parse(TABLE), &fs::read_to_string(code_map::PATH)?));
     findings.sort();
     findings.dedup();
     for finding in &findings {

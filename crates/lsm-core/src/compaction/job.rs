@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use lsm_log::error::{Error, Result};
 use lsm_log::file_name::{FileName, FileNumber};
-use lsm_log::fs::Fs;
+use lsm_log::fs::{Folder, Fs};
 
 use super::drop_policy::{DropPolicy, VersionFate};
 use super::plan::{Deeper, Plan};
@@ -53,8 +53,8 @@ pub(crate) fn flush(job: &Job<'_>, memtables: &[Arc<Memtable>]) -> Result<Option
 }
 
 /// Makes the names of new tables durable: once for all that one edit will name.
-pub(crate) fn sync_names(fs: &dyn Fs, dir: &Path) -> Result<()> {
-    fs.sync_dir(dir).map_err(|source| Error::io("sync the folder", dir, source))
+pub(crate) fn sync_names(folder: &dyn Folder, dir: &Path) -> Result<()> {
+    folder.sync().map_err(|source| Error::io("sync the folder", dir, source))
 }
 
 /// Merges the tables of a plan; `version` is the one it was picked from, or a later one.

@@ -6,11 +6,12 @@ use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 
 use lsm_log::error::{ErrorKind, Result};
+use lsm_log::fs::open_folder;
 
 use super::engine::Engine;
 use super::retry::{Ended, Failure, is_given_up};
 use super::tree::Tree;
-use super::work::PutOffPlan;
+use super::work::{Jobs, PutOffPlan};
 use crate::compaction::{self, ManualCompaction, ManualStep, Plan, PlanKind};
 use crate::event::BackgroundJob;
 use crate::key::KeyRange;
@@ -22,21 +23,11 @@ impl Engine {
         let _job = self.begin_job()?;
         tree.check_not_dropped()?;
         self.flush_all()?;
-        self.release_put_off(|plan| plan.tree == tree.id);
         let mut sweep = ManualCompaction::new(&tree.super_version().version, range);
         loop {
             self.lifecycle.check_writable()?;
             tree.check_not_dropped()?;
-            let (step, announced) = {
-                let mut jobs = self.work.lock();
-                let view = tree.super_version();
-                let busy = jobs.busy(tree.id);
-                let step = sweep.next(&view.version, busy, &view.options);
-                if let ManualStep::Run(plan) = &step {
-                    busy.start(plan);
-                }
-                (step, self.work.announced())
-            };
+            let (step, announced) = self.next_step(tree, &mut sweep);
             match step {
                 ManualStep::Run(plan) => {
                     self.run_plan(tree, &plan)?;
@@ -47,6 +38,29 @@ impl Engine {
                 ManualStep::Done => return Ok(()),
             }
         }
+    }
+
+    /// The next step of a sweep, whose tables are taken, and what was announced before it was looked
+    /// for. A compaction that failed and was put off is not waited for: what it holds is given back
+    /// to the sweep, which tries it again and tells why it fails.
+    fn next_step(&self, tree: &Tree, sweep: &mut ManualCompaction) -> (ManualStep, u64) {
+        let mut jobs = self.work.lock();
+        let view = tree.super_version();
+        let mut next =
+            |jobs: &mut Jobs| sweep.next(&view.version, jobs.busy(tree.id), &view.options);
+        let mut step = next(&mut jobs);
+        if matches!(step, ManualStep::Wait) {
+            let put_off = jobs.take_put_off(|plan| plan.tree == tree.id);
+            step = next(&mut jobs);
+            if matches!(step, ManualStep::Wait) {
+                put_off.iter().for_each(|put_off| jobs.busy(tree.id).start(&put_off.plan));
+                jobs.put_off.extend(put_off);
+            }
+        }
+        if let ManualStep::Run(plan) = &step {
+            jobs.busy(tree.id).start(plan);
+        }
+        (step, self.work.announced())
     }
 
     /// Runs the most urgent compaction of the keyspace that needs one most: writers to all of
@@ -69,6 +83,8 @@ impl Engine {
         let ended = self.plan_ended(tree, done);
         let until = self.retries.lock().retry_at(BackgroundJob::Compaction);
         self.work.lock().put_off.push(PutOffPlan { tree: tree.id, plan, until });
+        // Whoever waits for the tables may have looked before.
+        self.work.announce();
         ended
     }
 
@@ -80,11 +96,7 @@ impl Engine {
 
     /// Gives the tables back of those compactions that were put off of which `ends` says so.
     pub(crate) fn release_put_off(&self, ends: impl Fn(&PutOffPlan) -> bool) {
-        let mut jobs = self.work.lock();
-        let ended: Vec<_> = jobs.put_off.extract_if(.., |plan| ends(plan)).collect();
-        ended.iter().for_each(|put_off| jobs.finish(put_off.tree, &put_off.plan));
-        drop(jobs);
-        if !ended.is_empty() {
+        if !self.work.lock().take_put_off(ends).is_empty() {
             self.work.announce();
         }
     }
@@ -157,12 +169,14 @@ impl Engine {
             }
             PlanKind::Merge => {
                 let view = tree.pinned();
+                let fs = &*self.options.fs;
+                let folder = open_folder(fs, &self.dir).map_err(Failure::Harmless)?;
                 let snapshots = self.snapshots.list(&self.published);
                 let job = self.job(&view.options, &snapshots);
                 let merged = compaction::merge(&job, &view.version, plan);
                 let tables = merged.map_err(Failure::Harmless)?;
                 if !tables.is_empty() {
-                    compaction::sync_names(&*self.options.fs, &self.dir).map_err(Failure::Fatal)?;
+                    compaction::sync_names(&*folder, &self.dir).map_err(Failure::Fatal)?;
                 }
                 self.metrics.count_compaction(plan, &tables);
                 tables

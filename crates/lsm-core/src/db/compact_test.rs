@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use lsm_log::file_name::FileName;
 use lsm_log::fs::{Fault, FaultFs, Fs, MemFs, Op};
 
 use super::*;
@@ -135,6 +136,55 @@ fn a_table_that_cannot_be_removed_is_tried_again() {
     assert!(!db.engine.remove_one(), "nothing was done, and there is nothing to wait for");
     db.engine.lifecycle.check_writable().unwrap();
     assert_eq!(db.tables(), 0);
+}
+
+/// As no thread does the work here, it would be waited for without end.
+#[test]
+fn a_compaction_that_was_put_off_is_not_waited_for() {
+    let disk = FaultFs::new(Arc::new(MemFs::new()));
+    let options = Options::default().fs(Arc::new(disk.clone()));
+    let engine = open(options, Path::new("/db")).unwrap();
+    let tree = engine.keyspace("a", KeyspaceOptions::default()).unwrap();
+    let flush = |kind, keys: &[String]| {
+        let mut batch = WriteBatch::new();
+        keys.iter().for_each(|key| batch.push(kind, tree.id, key.as_bytes(), b""));
+        engine.write(&batch, Durability::Buffered).unwrap();
+        engine.seal_all(&engine.commit.lock(), None);
+        assert!(engine.flush_one().unwrap());
+    };
+    // A table of what is deleted, due to be written anew once the snapshots have gone.
+    let deleted: Vec<_> = (0..2000).map(|n: u32| format!("z{:08x}", n.reverse_bits())).collect();
+    let mut pins = Vec::new();
+    for kind in [Kind::Put, Kind::Delete, Kind::Delete] {
+        flush(kind, &deleted);
+        pins.push(engine.snapshots.pin(&engine.published));
+    }
+    engine.compact_range(&tree, KeyRange::all()).unwrap();
+    pins.into_iter().for_each(|pin| assert!(!engine.snapshots.unpin(pin)));
+    let view = tree.pinned();
+    let tables: Vec<_> = view.version.tables().map(|(_, table)| table.meta.number).collect();
+    let [bad] = tables[..] else { panic!("{tables:?}") };
+    (0..2).for_each(|_| flush(Kind::Put, &["a".to_owned()]));
+    // It cannot be read, which is found out while the call merges others.
+    let unreadable = Fault::error(Op::OpenRead, std::io::ErrorKind::Other);
+    disk.inject(unreadable.on(&FileName::Table(bad).to_string()).forever());
+    let background = Arc::clone(&engine);
+    disk.inject(Fault::run(Op::OpenRead, move || {
+        background.compact_one().unwrap_err();
+        assert_eq!(background.work.lock().put_off.len(), 1);
+    }));
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        let (engine, tree) = (&engine, &tree);
+        scope.spawn(move || tell.send(engine.compact_range(tree, KeyRange::all())).unwrap());
+        let ended = told.recv_timeout(std::time::Duration::from_secs(60));
+        // So that the test ends also if it fails.
+        engine.begin_close();
+        let error = ended.expect("it waits for ever").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Io, "{error}");
+        assert!(error.file().unwrap().ends_with(FileName::Table(bad).to_string()), "{error}");
+    });
+    disk.clear();
 }
 
 #[test]

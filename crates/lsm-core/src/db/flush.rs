@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, scope};
 
 use lsm_log::error::{Error, Result};
+use lsm_log::fs::open_folder;
 use lsm_log::wal::Log;
 use parking_lot::Mutex;
 
@@ -202,9 +203,10 @@ impl Engine {
     }
 
     fn flush(&self, group: &FlushGroup) -> Ended {
+        let folder = open_folder(&*self.options.fs, &self.dir).map_err(Failure::Harmless)?;
         let tables = self.build_tables(&group.parts).map_err(Failure::Harmless)?;
         if tables.iter().any(Option::is_some) {
-            compaction::sync_names(&*self.options.fs, &self.dir).map_err(Failure::Fatal)?;
+            compaction::sync_names(&*folder, &self.dir).map_err(Failure::Fatal)?;
         }
         if let Some(end) = group.log_end
             && self.trees.len() > 1

@@ -87,7 +87,9 @@ impl Engine {
         let tree = self.trees.named(name);
         let tree =
             tree.ok_or_else(|| Error::invalid(format!("there is no keyspace \"{name}\"")))?;
-        let was_unflushed = tree.super_version().memtables().any(|memtable| !memtable.is_empty());
+        // Let go of at the end: to free gigabytes that are mapped or in memory takes long.
+        let held = tree.pinned();
+        let was_unflushed = held.memtables().any(|memtable| !memtable.is_empty());
         let edit = Edit { drop_keyspaces: vec![tree.id], ..Edit::default() };
         // Marked in the moment the edit takes effect: a job whose edit comes next and finds no
         // such keyspace must see that it was dropped.
@@ -102,6 +104,7 @@ impl Engine {
             self.queue_flush(&commit, Vec::new(), None);
         }
         drop(commit);
+        drop(held);
         // It may be what writers waited for.
         self.update_pressure();
         self.work.announce();

@@ -1,6 +1,7 @@
 //! Keyspaces that are dropped while something is being done with them.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use lsm_log::error::ErrorKind;
@@ -9,8 +10,9 @@ use lsm_log::fs::{Fault, FaultFs, Fs, MemFs, Op};
 use super::*;
 use crate::batch::WriteBatch;
 use crate::db::open::open;
+use crate::db::read::ReadPoint;
 use crate::key::{KeyRange, Kind};
-use crate::options::{Durability, Options};
+use crate::options::{Durability, Options, TableAccess};
 
 /// A job whose edit comes next must see that the keyspace was dropped.
 #[test]
@@ -31,6 +33,34 @@ fn no_edit_comes_between_dropping_a_keyspace_and_marking_it() {
         drop(held);
         told.recv().unwrap();
     });
+}
+
+#[test]
+fn what_a_dropped_keyspace_held_is_let_go_of_without_a_lock() {
+    let disk = FaultFs::new(Arc::new(MemFs::new()));
+    let options = Options::default().table_access(TableAccess::Pread).stepped(1);
+    let engine = open(options.fs(Arc::new(disk.clone())), Path::new("/db")).unwrap();
+    let tree = engine.keyspace("a", KeyspaceOptions::default()).unwrap();
+    let mut batch = WriteBatch::new();
+    batch.push(Kind::Put, tree.id, b"key", b"value");
+    engine.write(&batch, Durability::Buffered).unwrap();
+    engine.flush_all().unwrap();
+    let point = ReadPoint { engine: &engine, tree: &tree, seq: None };
+    assert!(point.get(b"key").unwrap().is_some(), "its table is open");
+    let (closed, writers_wait) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+    let look = {
+        let (engine, closed) = (Arc::clone(&engine), Arc::clone(&closed));
+        let writers_wait = Arc::clone(&writers_wait);
+        move || {
+            closed.fetch_add(1, Ordering::Relaxed);
+            writers_wait.fetch_or(engine.commit.is_locked(), Ordering::Relaxed);
+        }
+    };
+    disk.inject(Fault::run(Op::Close, look).on(".table").forever());
+    engine.drop_keyspace("a").unwrap();
+    assert_eq!(closed.load(Ordering::Relaxed), 1);
+    assert!(!writers_wait.load(Ordering::Relaxed));
+    disk.clear();
 }
 
 #[test]

@@ -18,7 +18,9 @@
 //! 8. a table handle's: held while the table is opened, over I/O.
 //! 9. leaf locks, which take no other: snapshots, jobs, pacing, the sync queue of the log, the
 //!    memtable's chunk and charge, the keyspaces' index, the ring of open tables, the slots of
-//!    counters, the first failure, retries, obsolete files, the fall-back file systems.
+//!    counters, the first failure, retries, the fall-back file systems.
+//! 10. obsolete files: taken by whoever lets go of a table last, if need be under one of the leaves:
+//!     who looks at a super-version under it may be the last to hold that.
 //!
 //! Locks are not poisoned: a panic while one is held is a bug of ours, and the database's
 //! lifecycle, not the lock, is what refuses later writes.

@@ -403,3 +403,19 @@ fn seeks_over_several_runs_have_them_merged_beside_a_writer() {
     }
     assert!(Arc::ptr_eq(&version, &quiet.tree().pinned().version), "one run costs nothing");
 }
+
+#[test]
+fn what_is_known_of_a_keyspace_goes_with_it() {
+    let db = Quiet::new();
+    let names = ["a", "b", "c", "d"];
+    for name in names {
+        db.engine.keyspace(name, KeyspaceOptions::default()).unwrap();
+    }
+    db.pass(Duration::from_secs(1));
+    assert_eq!(db.engine.idle.lock().known(), 5);
+    for (name, left) in ["b", "d", "a"].into_iter().zip([4, 3, 2]) {
+        db.engine.drop_keyspace(name).unwrap();
+        db.pass(Duration::from_secs(1));
+        assert_eq!(db.engine.idle.lock().known(), left);
+    }
+}

@@ -4,7 +4,7 @@
 //! Whoever looks for work, or for what it brings about, notes [`Work::announced`] first: if the
 //! number is the same when it goes to sleep, it has missed nothing.
 //!
-//! Threads: any. The lock is a leaf.
+//! Threads: any. The lock is a leaf, and is held over looks at super-versions.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -131,6 +131,13 @@ impl Jobs {
     pub(crate) fn finish(&mut self, id: KeyspaceId, plan: &Plan) {
         self.busy(id).finish(plan);
         self.busy.retain(|_, busy| !busy.is_empty());
+    }
+
+    /// Gives back what those compactions took that were put off and of which `ends` says so.
+    pub(crate) fn take_put_off(&mut self, ends: impl Fn(&PutOffPlan) -> bool) -> Vec<PutOffPlan> {
+        let ended: Vec<_> = self.put_off.extract_if(.., |plan| ends(plan)).collect();
+        ended.iter().for_each(|put_off| self.finish(put_off.tree, &put_off.plan));
+        ended
     }
 }
 

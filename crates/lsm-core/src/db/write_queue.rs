@@ -22,6 +22,11 @@ impl WriteQueue {
         self.commit.lock()
     }
 
+    #[cfg(test)]
+    pub(crate) fn is_locked(&self) -> bool {
+        self.commit.is_locked()
+    }
+
     /// Waits until others have had their turn.
     pub(crate) fn wait(&self, commit: &mut MutexGuard<'_, Commit>) {
         self.turn.wait(commit);

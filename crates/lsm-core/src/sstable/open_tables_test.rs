@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicUsize;
 
 use bytes::Bytes;
 use lsm_log::error::ErrorKind;
-use lsm_log::fs::{Lock, LockMode, WriteFile};
+use lsm_log::fs::{Folder, Lock, LockMode, WriteFile};
 
 use super::super::fuzzing::MemoryTable;
 use super::super::table_test::{Model, OPTIONS, SALT, build, get, put};
@@ -75,7 +75,7 @@ impl Fs for OneTable {
         unreachable!("only reading is tested")
     }
 
-    fn sync_dir(&self, _: &Path) -> io::Result<()> {
+    fn open_dir(&self, _: &Path) -> io::Result<Box<dyn Folder>> {
         unreachable!("only reading is tested")
     }
 

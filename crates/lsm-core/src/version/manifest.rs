@@ -23,7 +23,9 @@ use std::sync::Arc;
 use lsm_log::checksum::checksum;
 use lsm_log::error::{Error, Result};
 use lsm_log::file_name::{FileName, FileNumber};
-use lsm_log::fs::{Fs, WriteFile, remove_left_over, switch_file, write_new_file};
+use lsm_log::fs::{
+    Folder, Fs, WriteFile, open_folder, remove_left_over, switch_file, write_new_file,
+};
 use lsm_log::wal::{
     self, FileBase, Format, FoundNonce, HEADER_LEN, Header, Lsn, Nonce, PAYLOAD_LEN_MAX,
     RecordPlace, Records, find_nonce, find_witness, read_whole,
@@ -75,8 +77,9 @@ impl Manifest {
         named: (FileNumber, Nonce),
         snapshot: impl Iterator<Item = Edit>,
     ) -> Result<Self> {
+        let folder = open_folder(fs, dir)?;
         let manifest = Self::prepare(fs, dir, named, snapshot)?;
-        manifest.put_in_force(fs, dir)?;
+        manifest.put_in_force(fs, &*folder, dir)?;
         Ok(manifest)
     }
 
@@ -104,8 +107,9 @@ impl Manifest {
 
     /// Has `CURRENT` name this manifest, which was prepared right before. After a failure it is
     /// unknown which one is in force.
-    pub(crate) fn put_in_force(&self, fs: &dyn Fs, dir: &Path) -> Result<()> {
-        switch_file(fs, &FileName::CurrentNew.in_dir(dir), &FileName::Current.in_dir(dir))
+    pub(crate) fn put_in_force(&self, fs: &dyn Fs, folder: &dyn Folder, dir: &Path) -> Result<()> {
+        let [new, current] = [FileName::CurrentNew, FileName::Current].map(|name| name.in_dir(dir));
+        switch_file(fs, folder, &new, &current)
     }
 
     /// Writes header and snapshot.

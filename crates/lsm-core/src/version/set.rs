@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use lsm_log::error::{Error, Result};
 use lsm_log::file_name::{FileName, FileNumber};
-use lsm_log::fs::Fs;
+use lsm_log::fs::{Fs, open_folder};
 use lsm_log::wal::{Nonce, Nonces};
 use parking_lot::Mutex;
 
@@ -204,13 +204,14 @@ impl VersionSet {
         writing: &mut Option<Writing>,
         failed: &mut Option<Error>,
     ) -> Result<()> {
+        let folder = open_folder(&*self.fs, &self.dir)?;
         let (number, nonce) = self.new_framed_file();
         catalog.next_file = FileNumber(self.next_file.load(Ordering::Relaxed));
         let snapshot = catalog.snapshot(self.limits.piece_bytes);
         let prepared = Manifest::prepare(&*self.fs, &self.dir, (number, nonce), snapshot);
         let manifest =
             prepared.inspect_err(|_| self.obsolete_files.push(FileName::Manifest(number)))?;
-        let in_force = manifest.put_in_force(&*self.fs, &self.dir);
+        let in_force = manifest.put_in_force(&*self.fs, &*folder, &self.dir);
         in_force.inspect_err(|error| *failed = Some(error.clone()))?;
         let full_at = self.limits.manifest_bytes.max(2 * manifest.bytes());
         let old = writing.replace(Writing { manifest, number, full_at });

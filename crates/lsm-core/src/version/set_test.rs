@@ -297,6 +297,7 @@ fn a_full_manifest_that_cannot_be_replaced_grows_on() {
         (Op::Create, "CURRENT.new"),
         (Op::Write, "CURRENT.new"),
         (Op::Sync, "CURRENT.new"),
+        (Op::OpenDir, ""),
     ] {
         let (disk, set) = on_faults(Limits { manifest_bytes: 1400, ..TINY });
         let before = set.manifest_number();

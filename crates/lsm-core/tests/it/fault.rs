@@ -23,7 +23,7 @@ const STEPS: usize = 150;
 /// How many places of each kind of operation fail, by default.
 const PLACES: u64 = 12;
 
-const OPS: [FsOp; 17] = [
+const OPS: [FsOp; 18] = [
     FsOp::CreateDir,
     FsOp::List,
     FsOp::Create,
@@ -33,6 +33,7 @@ const OPS: [FsOp; 17] = [
     FsOp::Rename,
     FsOp::Remove,
     FsOp::HardLink,
+    FsOp::OpenDir,
     FsOp::SyncDir,
     FsOp::Lock,
     FsOp::Read,

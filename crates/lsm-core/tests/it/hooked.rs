@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use lsm_core::fs::{Fs, Lock, LockMode, ReadFile, WriteFile};
+use lsm_core::fs::{Folder, Fs, Lock, LockMode, ReadFile, WriteFile};
 
 #[derive(Clone)]
 pub(crate) struct HookedFs {
@@ -64,8 +64,8 @@ impl Fs for HookedFs {
         (self.hook)();
         self.inner.hard_link(from, to)
     }
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.inner.sync_dir(dir)
+    fn open_dir(&self, dir: &Path) -> io::Result<Box<dyn Folder>> {
+        self.inner.open_dir(dir)
     }
     fn lock(&self, path: &Path, mode: LockMode) -> io::Result<Box<dyn Lock>> {
         self.inner.lock(path, mode)

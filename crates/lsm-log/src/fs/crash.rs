@@ -31,7 +31,7 @@ use parking_lot::Mutex;
 use super::crash_content::{ByteChange, Content};
 use super::mem::load;
 use super::names::{Locks, Names, absolute, folder_of, normal};
-use super::traits::{Access, Fs, Lock, LockMode, Mapping, ReadFile, WriteFile};
+use super::traits::{Access, Folder, Fs, Lock, LockMode, Mapping, ReadFile, WriteFile};
 
 /// What a crash leaves behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -235,13 +235,10 @@ impl Fs for CrashFs {
         })
     }
 
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.change(|state| {
-            let dir = normal(dir);
-            state.names.check_folder(&dir)?;
-            state.sync_names(&dir);
-            Ok(())
-        })
+    fn open_dir(&self, dir: &Path) -> io::Result<Box<dyn Folder>> {
+        let dir = normal(dir);
+        self.look(|state| state.names.check_folder(&dir))?;
+        Ok(Box::new(CrashFolder { fs: self.clone(), dir }))
     }
 
     fn lock(&self, path: &Path, mode: LockMode) -> io::Result<Box<dyn Lock>> {
@@ -249,6 +246,22 @@ impl Fs for CrashFs {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
             _ => self.locks.take(&normal(path), mode),
         }
+    }
+}
+
+#[derive(Debug)]
+struct CrashFolder {
+    fs: CrashFs,
+    dir: PathBuf,
+}
+
+impl Folder for CrashFolder {
+    fn sync(&self) -> io::Result<()> {
+        self.fs.change(|state| {
+            state.names.check_folder(&self.dir)?;
+            state.sync_names(&self.dir);
+            Ok(())
+        })
     }
 }
 

@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 
 use super::fault_plan::{Fault, FaultPlan, Op, Strike};
 use super::names::normal;
-use super::traits::{Access, Fs, Lock, LockMode, Mapping, ReadFile, Space, WriteFile};
+use super::traits::{Access, Folder, Fs, Lock, LockMode, Mapping, ReadFile, Space, WriteFile};
 
 /// A file system that wraps another and fails on purpose; clones share their faults.
 #[derive(Clone, Debug)]
@@ -200,9 +200,10 @@ impl Fs for FaultFs {
         }
     }
 
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.pass(Op::SyncDir, &[dir])?;
-        self.inner.sync_dir(dir)
+    fn open_dir(&self, dir: &Path) -> io::Result<Box<dyn Folder>> {
+        self.pass(Op::OpenDir, &[dir])?;
+        let inner = self.inner.open_dir(dir)?;
+        Ok(Box::new(FaultFolder { fs: self.clone(), path: dir.to_owned(), inner }))
     }
 
     fn lock(&self, path: &Path, mode: LockMode) -> io::Result<Box<dyn Lock>> {
@@ -212,10 +213,30 @@ impl Fs for FaultFs {
 }
 
 #[derive(Debug)]
+struct FaultFolder {
+    fs: FaultFs,
+    path: PathBuf,
+    inner: Box<dyn Folder>,
+}
+
+impl Folder for FaultFolder {
+    fn sync(&self) -> io::Result<()> {
+        self.fs.pass(Op::SyncDir, &[&self.path])?;
+        self.inner.sync()
+    }
+}
+
+#[derive(Debug)]
 struct FaultReadFile {
     fs: FaultFs,
     path: PathBuf,
     inner: Arc<dyn ReadFile>,
+}
+
+impl Drop for FaultReadFile {
+    fn drop(&mut self) {
+        let _ = self.fs.pass(Op::Close, &[&self.path]);
+    }
 }
 
 impl ReadFile for FaultReadFile {

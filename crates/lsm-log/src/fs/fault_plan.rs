@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 #[cfg(doc)]
-use super::traits::{Fs, ReadFile, WriteFile};
+use super::traits::{Folder, Fs, ReadFile, WriteFile};
 
 /// A kind of operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -36,7 +36,9 @@ pub enum Op {
     Remove,
     /// [`Fs::hard_link`]
     HardLink,
-    /// [`Fs::sync_dir`]
+    /// [`Fs::open_dir`]
+    OpenDir,
+    /// [`Folder::sync`]
     SyncDir,
     /// [`Fs::lock`]
     Lock,
@@ -44,6 +46,8 @@ pub enum Op {
     Read,
     /// [`ReadFile::map`]
     Map,
+    /// A [`ReadFile`] is dropped: it cannot fail, but take long, and run something.
+    Close,
     /// [`WriteFile::write_at`]
     Write,
     /// [`WriteFile::copy_at`]

@@ -26,7 +26,7 @@ fn every_operation_can_fail() {
     let writer = fs.create(a).unwrap();
     writer.write_at(0, b"bytes").unwrap();
     let reader = fs.open_read(a).unwrap();
-    let calls: [(Op, &dyn Fn() -> io::Result<()>); 17] = [
+    let calls: [(Op, &dyn Fn() -> io::Result<()>); 18] = [
         (Op::CreateDir, &|| fs.create_dir_all(root)),
         (Op::List, &|| fs.list(root).map(drop)),
         (Op::Create, &|| fs.create(b).map(drop)),
@@ -36,6 +36,7 @@ fn every_operation_can_fail() {
         (Op::Rename, &|| fs.rename(b, a)),
         (Op::HardLink, &|| fs.hard_link(a, b)),
         (Op::Remove, &|| fs.remove(b)),
+        (Op::OpenDir, &|| fs.open_dir(root).map(drop)),
         (Op::SyncDir, &|| fs.sync_dir(root)),
         (Op::Lock, &|| fs.lock(Path::new("L"), LockMode::Shared).map(drop)),
         (Op::Read, &|| reader.read_at(0, &mut [0])),

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 
 use super::names::{Locks, Names, absolute, normal};
-use super::traits::{Access, Fs, Lock, LockMode, Mapping, ReadFile, WriteFile};
+use super::traits::{Access, Folder, Fs, Lock, LockMode, Mapping, ReadFile, WriteFile};
 
 /// A file system in memory; clones share it.
 #[derive(Clone, Debug)]
@@ -95,8 +95,9 @@ impl Fs for MemFs {
         names.insert(&normal(to), file)
     }
 
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.names.lock().check_folder(&normal(dir))
+    fn open_dir(&self, dir: &Path) -> io::Result<Box<dyn Folder>> {
+        self.names.lock().check_folder(&normal(dir))?;
+        Ok(Box::new(MemFolder))
     }
 
     fn lock(&self, path: &Path, mode: LockMode) -> io::Result<Box<dyn Lock>> {
@@ -104,6 +105,15 @@ impl Fs for MemFs {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
             _ => self.locks.take(&normal(path), mode),
         }
+    }
+}
+
+#[derive(Debug)]
+struct MemFolder;
+
+impl Folder for MemFolder {
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -33,5 +33,5 @@ pub use fault_plan::{Fault, Op};
 pub use linux::ProcessMark;
 pub use mem::MemFs;
 pub use os::OsFs;
-pub use replace::{remove_left_over, replace_file, switch_file, write_new_file};
-pub use traits::{Access, Fs, Lock, LockMode, Mapping, ReadFile, Space, WriteFile};
+pub use replace::{open_folder, remove_left_over, replace_file, switch_file, write_new_file};
+pub use traits::{Access, Folder, Fs, Lock, LockMode, Mapping, ReadFile, Space, WriteFile};

@@ -26,7 +26,7 @@ use memmap2::{Mmap, MmapOptions, MmapRaw};
 use parking_lot::Mutex;
 
 use super::linux;
-use super::traits::{Access, Fs, Lock, LockMode, Mapping, ReadFile, Space, WriteFile};
+use super::traits::{Access, Folder, Fs, Lock, LockMode, Mapping, ReadFile, Space, WriteFile};
 
 /// How much of a mapping is made ready for writing at a time. Small, because all of it is
 /// written out by the next sync, whether it was copied into or not.
@@ -55,12 +55,13 @@ impl Fs for OsFs {
         }
         let parent = parent_of(dir);
         self.create_dir_all(parent)?;
+        let names = self.open_dir(parent)?;
         match fs::create_dir(dir) {
             // Another process was faster.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
             other => other,
         }?;
-        self.sync_dir(parent)
+        names.sync()
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
@@ -72,8 +73,9 @@ impl Fs for OsFs {
     }
 
     fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        let names = self.open_dir(parent_of(dir))?;
         fs::remove_dir(dir)?;
-        self.sync_dir(parent_of(dir))
+        names.sync()
     }
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn WriteFile>> {
@@ -113,9 +115,10 @@ impl Fs for OsFs {
         linux::space(or_current(dir))
     }
 
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+    fn open_dir(&self, dir: &Path) -> io::Result<Box<dyn Folder>> {
         // Elsewhere folders cannot be opened as files, and the system offers no other way.
-        if cfg!(unix) { File::open(or_current(dir))?.sync_all() } else { Ok(()) }
+        let file = cfg!(unix).then(|| File::open(or_current(dir))).transpose()?;
+        Ok(Box::new(OsFolder(file)))
     }
 
     fn lock(&self, path: &Path, mode: LockMode) -> io::Result<Box<dyn Lock>> {
@@ -186,6 +189,16 @@ fn file_len(metadata: &fs::Metadata) -> io::Result<u64> {
         return Err(io::ErrorKind::IsADirectory.into());
     }
     Ok(metadata.len())
+}
+
+/// Open where a folder can be opened.
+#[derive(Debug)]
+struct OsFolder(Option<File>);
+
+impl Folder for OsFolder {
+    fn sync(&self) -> io::Result<()> {
+        self.0.as_ref().map_or(Ok(()), File::sync_all)
+    }
 }
 
 /// A held lock. The system releases it with the last handle of the opened file; a process that was

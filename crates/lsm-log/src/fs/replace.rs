@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use super::traits::Fs;
+use super::traits::{Folder, Fs};
 use crate::error::{Error, Result};
 
 /// Makes `path` a file of these bytes, durably. They are written to `new` first, in the same folder.
@@ -12,8 +12,18 @@ use crate::error::{Error, Result};
 ///
 /// `Io`. If it comes from [`switch_file`], nobody knows which of the two is there after a crash.
 pub fn replace_file(fs: &dyn Fs, new: &Path, path: &Path, bytes: &[u8]) -> Result<()> {
+    let folder = open_folder(fs, folder_of(path))?;
     write_new_file(fs, new, bytes)?;
-    switch_file(fs, new, path)
+    switch_file(fs, &*folder, new, path)
+}
+
+/// Opens the folder whose names are about to be changed and [synced](Folder::sync).
+///
+/// # Errors
+///
+/// `Io`; nothing was changed.
+pub fn open_folder(fs: &dyn Fs, dir: &Path) -> Result<Box<dyn Folder>> {
+    fs.open_dir(dir).map_err(|e| Error::io("open the folder", dir, e))
 }
 
 /// Writes and syncs a file; one that a crash left under this name goes. Its name is not durable yet.
@@ -28,17 +38,20 @@ pub fn write_new_file(fs: &dyn Fs, new: &Path, bytes: &[u8]) -> Result<()> {
     written.map_err(|e| Error::io("write", new, e))
 }
 
-/// Puts `new` in the place of `path`, durably. What else was made in the folder is durable before.
+/// Puts `new` in the place of `path`, durably. What else was made in their folder is durable before.
 ///
 /// # Errors
 ///
 /// `Io`; nobody knows then which of the two is there after a crash.
-pub fn switch_file(fs: &dyn Fs, new: &Path, path: &Path) -> Result<()> {
-    let dir = path.parent().unwrap_or(Path::new("."));
-    let sync_dir = || fs.sync_dir(dir).map_err(|e| Error::io("sync the folder", dir, e));
-    sync_dir()?;
+pub fn switch_file(fs: &dyn Fs, folder: &dyn Folder, new: &Path, path: &Path) -> Result<()> {
+    let sync = || folder.sync().map_err(|e| Error::io("sync the folder", folder_of(path), e));
+    sync()?;
     fs.rename(new, path).map_err(|e| Error::io("rename", new, e))?;
-    sync_dir()
+    sync()
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new("."))
 }
 
 /// Removes a file, if it is there.

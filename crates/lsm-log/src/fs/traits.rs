@@ -2,7 +2,7 @@
 //!
 //! Every method may be called from any thread. Errors are the system's own; the caller adds
 //! which file and what for. Durability is explicit: bytes are durable after
-//! [`WriteFile::sync`], names (created, renamed, linked, removed) after [`Fs::sync_dir`].
+//! [`WriteFile::sync`], names (created, renamed, linked, removed) after [`Folder::sync`].
 
 use std::fmt::Debug;
 use std::io;
@@ -63,8 +63,14 @@ pub trait Fs: Debug + Send + Sync + 'static {
         Err(io::ErrorKind::Unsupported.into())
     }
 
+    /// Opens a folder, to make the names in it durable. Whoever must not fail in between, for want of
+    /// a file handle, does so before the first name is changed.
+    fn open_dir(&self, dir: &Path) -> io::Result<Box<dyn Folder>>;
+
     /// Makes the names in a folder durable.
-    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.open_dir(dir)?.sync()
+    }
 
     /// Locks a folder through the lock file at `path`, without waiting: `WouldBlock` while
     /// anyone, in this process or another, holds it in a mode that excludes this one.
@@ -90,6 +96,12 @@ pub enum LockMode {
     Exclusive,
     /// Other holders in shared mode.
     Shared,
+}
+
+/// An open folder.
+pub trait Folder: Debug + Send + Sync {
+    /// Makes the names in it durable: what was created, renamed, linked and removed so far.
+    fn sync(&self) -> io::Result<()>;
 }
 
 /// A held lock, released when dropped.

@@ -12,7 +12,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::file_name::FileNumber;
-use crate::fs::{Access, Fs, Lock, LockMode, Mapping, ReadFile, WriteFile};
+use crate::fs::{Access, Folder, Fs, Lock, LockMode, Mapping, ReadFile, WriteFile};
 use crate::wal::{Nonce, Nonces};
 
 /// Whose logs the tests write.
@@ -221,13 +221,25 @@ impl Fs for TestFs {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.shared.call("sync folder", dir);
-        self.shared.sync()
+    fn open_dir(&self, dir: &Path) -> io::Result<Box<dyn Folder>> {
+        Ok(Box::new(TestFolder { path: dir.to_owned(), shared: Arc::clone(&self.shared) }))
     }
 
     fn lock(&self, _: &Path, _: LockMode) -> io::Result<Box<dyn Lock>> {
         Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+#[derive(Debug)]
+struct TestFolder {
+    path: PathBuf,
+    shared: Arc<Shared>,
+}
+
+impl Folder for TestFolder {
+    fn sync(&self) -> io::Result<()> {
+        self.shared.call("sync folder", &self.path);
+        self.shared.sync()
     }
 }
 

@@ -62,13 +62,12 @@ pub fn prepare(
         return Err(Error::invalid(message));
     }
     let path = FileName::Log(number).in_dir(dir);
+    let cannot_create = |error| Error::io("create the log segment", &path, error);
+    // First: once there is a new name, only a sync that fails is in its way.
+    let folder = fs.open_dir(dir).map_err(cannot_create)?;
     let (file, old_bytes) = match recycle {
         Some(old) => reopen(fs, &FileName::Log(old).in_dir(dir), &path)?,
-        None => {
-            let file =
-                fs.create(&path).map_err(|e| Error::io("create the log segment", &path, e))?;
-            (file, 0)
-        }
+        None => (fs.create(&path).map_err(cannot_create)?, 0),
     };
     let bytes = bytes.max(old_bytes);
     // Without the zeros, a file that was swapped for another could not be told from one that was
@@ -77,7 +76,7 @@ pub fn prepare(
     nonce.encode(number, &mut front);
     let reserved = reserve(&*file, &front, old_bytes, bytes, zero)
         .map_err(|e| Error::io("reserve the log segment", &path, e))
-        .and_then(|()| fs.sync_dir(dir).map_err(|e| Error::io("sync the folder", dir, e)));
+        .and_then(|()| folder.sync().map_err(|e| Error::io("sync the folder", dir, e)));
     if let Err(error) = reserved {
         // Gives the room back; if that fails too, the caller removes files it does not list.
         let _ = fs.remove(&path);
