@@ -127,7 +127,8 @@ impl Script {
             "settle" => self.settle(snapshot, false),
             "settle_rest" => self.settle(snapshot, true),
             "rest" => self.rest(snapshot).map_or("none".into(), |(plan, effort)| {
-                format!("{}: {} s", print_plan(&plan), effort.idle_time(0).as_secs())
+                let cheap = self.options.idle_amplification_max.into();
+                format!("{}: {:?}", print_plan(&plan), effort.idle_time(cheap))
             }),
             "range" => self.range(block),
             "levels" => self.levels(),
