@@ -69,8 +69,6 @@ counts! {
     /// Nodes that switched to a snapshot.
     snapshots,
     full_disks,
-    /// Nodes that stopped because their disk was full.
-    stopped_by_disk,
     /// Times that a node was away for as long as others were served.
     absences,
     /// Connections that were broken.
