@@ -16,6 +16,11 @@ pub(crate) const IDLE_TIME_MIN: Duration = Duration::from_secs(1);
 /// ... and all is, that gives anything back, when nobody has for so long.
 pub(crate) const IDLE_TIME_MAX: Duration = Duration::from_secs(5 * 60);
 
+/// What a job takes beside its bytes, in bytes: it syncs a table, the folder and the manifest, which on
+/// an ordinary disk takes as long as to write this much. Else whoever changes one small key a second
+/// would have a flush and a merge for each change.
+const JOB_BYTES: u64 = 1 << 20;
+
 /// The price of giving something back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Effort {
@@ -31,10 +36,10 @@ impl Effort {
     /// How long nobody may have written before it is worth it: a second for each byte that is
     /// written for one that is given back. So whoever writes again after a shorter pause has not
     /// had it done, and its writes are never amplified by more than the seconds between them. Where
-    /// at most `cheap` bytes are written for each fresh one, there is no need to wait: a byte is
-    /// fresh only once, so its writes are never amplified by more than that either.
+    /// at most `cheap` bytes are written for each fresh one, the job's own counted, there is no need to
+    /// wait: a byte is fresh only once, so its writes are never amplified by more than that either.
     pub(crate) fn idle_time(self, cheap: u64) -> Duration {
-        if self.fresh > 0 && self.cost <= self.fresh.saturating_mul(cheap) {
+        if self.cost.saturating_add(JOB_BYTES) <= self.fresh.saturating_mul(cheap) {
             return IDLE_TIME_CHEAP;
         }
         let times = self.cost / self.gain.max(1);
@@ -109,10 +114,14 @@ mod tests {
 
     #[test]
     fn what_is_cheap_for_what_was_written_does_not_wait() {
-        let time = |fresh, cheap| Effort { cost: 1000, gain: 1, fresh }.idle_time(cheap);
-        assert_eq!(time(125, 8), IDLE_TIME_CHEAP);
-        assert_eq!(time(124, 8), IDLE_TIME_MAX);
-        assert_eq!(time(1000, 0), IDLE_TIME_MAX);
+        let cost = 7 * JOB_BYTES;
+        let time = |fresh, cheap| Effort { cost, gain: 1, fresh }.idle_time(cheap);
+        assert_eq!(time(JOB_BYTES, 8), IDLE_TIME_CHEAP);
+        assert_eq!(time(JOB_BYTES - 1, 8), IDLE_TIME_MAX);
+        assert_eq!(time(cost, 0), IDLE_TIME_MAX);
+        // The syncs of a job for a few bytes are not.
+        let few = Effort { cost: 200, gain: 100, fresh: 100 };
+        assert!(few.idle_time(8) > IDLE_TIME_CHEAP);
     }
 
     #[test]

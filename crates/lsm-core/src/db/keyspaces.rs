@@ -53,7 +53,7 @@ impl Engine {
         let options = options.unwrap_or_default();
         let create = Edit {
             create_keyspaces: vec![(id, name.to_owned())],
-            keyspaces: vec![stored(id, &options)],
+            keyspaces: vec![KeyspaceEdit::of_options(id, &options)],
             ..Edit::default()
         };
         self.set.apply(create, |_| {}).map_err(|error| self.fail_with_manifest(error))?;
@@ -67,7 +67,10 @@ impl Engine {
     fn set_options(&self, tree: &Arc<Tree>, options: KeyspaceOptions) -> Result<()> {
         if !self.lifecycle.read_only {
             self.lifecycle.check_writable()?;
-            let edit = Edit { keyspaces: vec![stored(tree.id, &options)], ..Edit::default() };
+            let edit = Edit {
+                keyspaces: vec![KeyspaceEdit::of_options(tree.id, &options)],
+                ..Edit::default()
+            };
             self.set.apply(edit, |_| {}).map_err(|error| self.fail_with_manifest(error))?;
         }
         tree.set_options(options);
@@ -124,10 +127,6 @@ impl Engine {
         end.map_or(Ok(()), |end| self.sync_log(end))?;
         Ok(commit)
     }
-}
-
-fn stored(id: KeyspaceId, options: &KeyspaceOptions) -> KeyspaceEdit {
-    KeyspaceEdit { id, options: Some(options.clone()), ..KeyspaceEdit::default() }
 }
 
 #[cfg(test)]

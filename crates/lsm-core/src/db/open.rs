@@ -379,7 +379,7 @@ fn changed_options(engine: &Engine, catalog: &Catalog) -> Option<KeyspaceEdit> {
     let id = KeyspaceId::DEFAULT;
     let options = KeyspaceOptions::clone(&engine.default_tree().super_version().options);
     let is_stored = catalog.keyspaces[&id].options.as_ref() == Some(&options);
-    (!is_stored).then(|| KeyspaceEdit { id, options: Some(options), ..KeyspaceEdit::default() })
+    (!is_stored).then(|| KeyspaceEdit::of_options(id, &options))
 }
 
 /// Flushes what was replayed if that is so much log, or so many logs, that a longer run would

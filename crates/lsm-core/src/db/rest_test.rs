@@ -193,6 +193,20 @@ fn what_was_loaded_is_one_run_within_moments() {
     assert_eq!((runs(), quiet.entries()), (0, (3000, 0)));
 }
 
+/// Each would cost the syncs of a flush and of a merge.
+#[test]
+fn small_changes_are_not_merged_one_by_one() {
+    let quiet = Quiet::new();
+    let count = |i: u32| quiet.write(|batch| batch.push(Kind::Put, ID, b"counter", &key(i)));
+    count(0);
+    quiet.flush();
+    for i in 1..20 {
+        count(i);
+        quiet.pass(Duration::from_millis(900));
+    }
+    assert_eq!(quiet.entries(), (1, 19));
+}
+
 /// Load by load: the merges of each are paid for by what was written since the one before.
 #[test]
 fn however_often_somebody_pauses_a_byte_is_written_anew_a_few_times() {

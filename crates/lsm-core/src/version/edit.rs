@@ -170,6 +170,11 @@ impl Edit {
 }
 
 impl KeyspaceEdit {
+    /// Stores the settings of a keyspace.
+    pub(crate) fn of_options(id: KeyspaceId, options: &KeyspaceOptions) -> Self {
+        Self { id, options: Some(options.clone()), ..Self::default() }
+    }
+
     fn encode(&self, out: &mut Vec<u8>) {
         put_varint(out, u64::from(self.id.0));
         let mut fields = Fields { out, scratch: Vec::new() };
