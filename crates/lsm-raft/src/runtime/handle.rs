@@ -155,6 +155,12 @@ impl Replica {
         self.shared.reader.members()
     }
 
+    /// The members with what the log said of their data folders when this node was started, applied
+    /// or not. By these it tells who may come in.
+    pub fn known_members(&self) -> Arc<Members> {
+        self.shared.reader.known_members()
+    }
+
     /// Bytes of the replicated log on disk.
     pub fn log_bytes(&self) -> u64 {
         self.shared.log.disk_bytes()

@@ -37,6 +37,8 @@ const LOG_DIR: &str = "log";
 const STATE_DIR: &str = "state";
 /// The engine's own log stays empty: the replicated log is the log.
 const ENGINE_LOG_BYTES: u64 = 64 << 10;
+/// Bytes of log that are read at once for what they announce.
+const ANNOUNCE_BYTES_MAX: u64 = 4 << 20;
 /// Held while a process uses the folder of a node.
 pub const LOCK_FILE: &str = "LOCK";
 /// Names the manifest of a database. In the folder of a node it is further down.
@@ -134,6 +136,7 @@ impl ReplicaOptions {
             ));
         }
         join(&log, &mut writer, machine.applied(), dir)?;
+        announce(&log, &mut machine)?;
         Ok(Opened { identity, log, writer, machine, lock })
     }
 
@@ -274,6 +277,19 @@ fn join(log: &LogStore, writer: &mut LogWriter, applied: (u64, u64), dir: &Path)
     Ok(())
 }
 
+/// Whoever was known before is known again: by the log, as long as the state is older.
+fn announce(log: &LogStore, machine: &mut StateMachine) -> Result<()> {
+    let is_all_known =
+        |members: &Members| members.nodes.values().all(|member| member.incarnation.is_some());
+    let (mut next, end) = (machine.applied().0 + 1, log.last_index() + 1);
+    while next < end && !is_all_known(&machine.reader().known_members()) {
+        let entries = log.entries(next, end, Some(ANNOUNCE_BYTES_MAX))?;
+        machine.announce(&entries);
+        next += entries.len() as u64;
+    }
+    Ok(())
+}
+
 /// Refuses a folder that lost the file that says whose it is, before anything is made in it. Under
 /// another identity nothing in it would fit, and the node must not forget what it promised.
 fn refuse_nameless(fs: &dyn Fs, dir: &Path) -> Result<()> {
@@ -323,6 +339,7 @@ mod tests {
     use raft::eraftpb::{Entry, HardState};
 
     use super::*;
+    use crate::command::{Command, collect};
     use crate::members::{Member, Role};
 
     fn options(fs: &Arc<MemFs>) -> ReplicaOptions {
@@ -418,6 +435,35 @@ mod tests {
             assert_eq!(fs.list(&part).unwrap(), names);
         }
         drop(options(&fs).open_folder(dir).unwrap());
+    }
+
+    /// It would vote for whoever asks.
+    #[test]
+    fn whose_folder_the_log_names_is_known_before_that_is_applied() {
+        let (fs, dir) = (Arc::new(MemFs::default()), Path::new("node"));
+        let Opened { log, mut writer, machine, .. } = options(&fs).open_folder(dir).unwrap();
+        let mut data = Vec::new();
+        let [peer_address, client_address] = ["peer:1", "client:1"].map(str::to_owned);
+        let identify = Command::Identify { node: 1, incarnation: 8, peer_address, client_address };
+        collect(&identify.to_bytes(), &mut data);
+        let entry = |index, data| Entry { index, term: 1, data, ..Entry::default() };
+        let long = vec![0; ANNOUNCE_BYTES_MAX as usize];
+        let entries = [entry(2, long.into()), entry(3, data.into())];
+        log.append(&entries);
+        let hard_state = HardState { term: 1, vote: 1, ..HardState::default() };
+        writer.write(Some(&hard_state), &entries).unwrap();
+        writer.sync().unwrap();
+        drop((writer, machine));
+        let Opened { mut machine, .. } = options(&fs).open_folder(dir).unwrap();
+        let incarnation = |members: Arc<Members>| members.nodes[&1].incarnation;
+        let reader = machine.reader();
+        assert_eq!(machine.applied(), (1, 1));
+        assert_eq!(incarnation(reader.known_members()), Some(8));
+        assert_eq!(incarnation(reader.members()), None, "it may never be applied");
+        // Another leader may have put something else there.
+        let others = [2, 3].map(|index| Entry { index, term: 2, ..Entry::default() });
+        machine.apply(&others, &[]).unwrap();
+        assert_eq!(incarnation(reader.known_members()), None);
     }
 
     /// The votes are in it.

@@ -28,6 +28,7 @@ use lsm_core::{Durability, Options, SeqNo, WriteBatch};
 use lsm_log::fs::Fs;
 use raft::eraftpb::{ConfState, Entry};
 
+use super::announced::Announced;
 use super::checked::Checked;
 use super::current::open_engine;
 use super::folder::Folder;
@@ -66,6 +67,7 @@ pub struct StateOptions {
 pub struct StateMachine {
     shared: Arc<ReaderShared>,
     metadata: Metadata,
+    announced: Announced,
     sessions_max: usize,
     /// Sequence number and index after each batch, oldest first.
     unflushed: VecDeque<(SeqNo, u64)>,
@@ -95,12 +97,14 @@ impl StateMachine {
             current: ArcSwap::from_pointee(current),
             applied: AtomicU64::new(index),
             members: ArcSwap::new(Arc::clone(metadata.members())),
+            known_members: ArcSwap::new(Arc::clone(metadata.members())),
             folder,
             engine,
         };
         Ok(Self {
             shared: Arc::new(shared),
             metadata,
+            announced: Announced::default(),
             sessions_max: SESSIONS_MAX,
             unflushed: VecDeque::new(),
             // No log brought it back: it was in tables.
@@ -115,6 +119,13 @@ impl StateMachine {
     pub fn limit_sessions(&mut self, max: usize) {
         self.sessions_max = max;
         self.metadata.limit_sessions(max);
+    }
+
+    /// Lets readers know of what these entries announce, as [`StateReader::known_members`]. They are
+    /// in the log behind the state, in order; they may or may not be applied some day.
+    pub fn announce(&mut self, entries: &[Entry]) {
+        self.announced.note(entries);
+        self.publish_members();
     }
 
     /// Makes the state of a new group, the same on each of its founders: entry 1 of term 1 is
@@ -219,11 +230,22 @@ impl StateMachine {
             });
         }
         self.unflushed.push_back((sequence, index));
-        if !Arc::ptr_eq(&self.shared.members.load(), self.metadata.members()) {
-            self.shared.members.store(self.members());
-        }
+        self.publish_members();
         self.shared.applied.store(index, Ordering::Release);
         Ok(())
+    }
+
+    fn publish_members(&mut self) {
+        self.announced.applied(self.applied().0);
+        let (shared, applied) = (&self.shared, self.metadata.members());
+        if !Arc::ptr_eq(&shared.members.load(), applied) {
+            shared.members.store(Arc::clone(applied));
+        }
+        if !self.announced.is_empty() {
+            shared.known_members.store(Arc::new(self.announced.complete(applied)));
+        } else if !Arc::ptr_eq(&shared.known_members.load(), applied) {
+            shared.known_members.store(Arc::clone(applied));
+        }
     }
 
     fn note_flushed(&mut self, sequence: SeqNo) {
@@ -310,7 +332,7 @@ impl StateMachine {
         (self.flushed, self.unflushed) = (index, VecDeque::new());
         self.hash_jobs.clear();
         let old = self.shared.current.swap(Arc::new(current));
-        self.shared.members.store(self.members());
+        self.publish_members();
         self.shared.applied.store(index, Ordering::Release);
         // The old state is of no use to anyone: that it cannot be closed well is no failure, and
         // what stays behind is removed at the next start.

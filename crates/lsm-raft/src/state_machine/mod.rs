@@ -8,6 +8,7 @@
 //!
 //! Left to others: reading the log, deciding what is committed, moving bytes between nodes.
 
+mod announced;
 #[cfg(test)]
 mod apply_test;
 mod checked;

@@ -25,6 +25,7 @@ pub(super) struct ReaderShared {
     /// Index of the last entry whose effects readers see.
     pub(super) applied: AtomicU64,
     pub(super) members: ArcSwap<Members>,
+    pub(super) known_members: ArcSwap<Members>,
     pub(super) folder: Folder,
     pub(super) engine: Options,
 }
@@ -91,6 +92,13 @@ impl StateReader {
     /// The members, as of about [`applied`](Self::applied).
     pub fn members(&self) -> Arc<Members> {
         self.shared.members.load_full()
+    }
+
+    /// The [`members`](Self::members), with what the log said of their data folders when the node was
+    /// started, applied or not. To tell by who may come in; anything else must wait until it is
+    /// applied.
+    pub fn known_members(&self) -> Arc<Members> {
+        self.shared.known_members.load_full()
     }
 
     /// Makes a copy of the state to be sent, of an index that its header names. Flushes, so it

@@ -103,7 +103,7 @@ impl PeerClient {
             Ok(Err(status)) => return Err(self.lost(node, address, &status)),
             Err(_) => return Err(Lost::retry(format!("{address}: no answer in time"))),
         };
-        let (identity, members) = (self.group.identity(), self.group.members());
+        let (identity, members) = (self.group.identity(), self.group.known_members());
         let hello = PeerHeaders::read(answer.metadata(), identity);
         let checked =
             hello.and_then(|hello| handshake::check_answer(&hello, node, identity, &members));
@@ -153,7 +153,7 @@ impl PeerClient {
 
     /// A call to a node, with what it must say.
     pub(super) fn request<T>(&self, node: u64, message: T) -> Request<T> {
-        let (identity, members) = (self.group.identity(), self.group.members());
+        let (identity, members) = (self.group.identity(), self.group.known_members());
         let (timing, address) = (self.group.timing(), self.directory.own());
         let hello = PeerHeaders::new(identity, timing, &members, node, address);
         let mut request = Request::new(message);

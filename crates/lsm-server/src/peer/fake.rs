@@ -34,6 +34,8 @@ pub(super) struct Fake {
     /// What it was told of the times of others.
     pub(super) timings: Mutex<Vec<(u64, Timing)>>,
     pub(super) members: Mutex<Arc<Members>>,
+    /// What is known of them beyond that, if it is more.
+    pub(super) known: Mutex<Option<Arc<Members>>>,
     pub(super) leader: Mutex<Option<u64>>,
     pub(super) delivered: Mutex<Vec<Message>>,
     pub(super) lost: Mutex<Vec<u64>>,
@@ -57,6 +59,10 @@ impl Group for Fake {
 
     fn members(&self) -> Arc<Members> {
         Arc::clone(&self.members.lock())
+    }
+
+    fn known_members(&self) -> Arc<Members> {
+        self.known.lock().clone().unwrap_or_else(|| self.members())
     }
 
     fn status(&self) -> NodeStatus {
@@ -153,6 +159,7 @@ impl Node {
             timing: Mutex::new(Config::new(id).timing()),
             timings: Mutex::default(),
             members: Mutex::default(),
+            known: Mutex::default(),
             leader: Mutex::default(),
             delivered: Mutex::default(),
             lost: Mutex::default(),

@@ -17,6 +17,7 @@ pub(super) trait Group: Send + Sync + 'static {
     fn identity(&self) -> &Identity;
     fn timing(&self) -> Timing;
     fn members(&self) -> Arc<Members>;
+    fn known_members(&self) -> Arc<Members>;
     fn status(&self) -> NodeStatus;
     fn note_timing(&self, node: u64, timing: Timing);
     fn deliver(&self, messages: Vec<Message>);
@@ -40,6 +41,10 @@ impl Group for Replica {
 
     fn members(&self) -> Arc<Members> {
         self.members()
+    }
+
+    fn known_members(&self) -> Arc<Members> {
+        self.known_members()
     }
 
     fn status(&self) -> NodeStatus {

@@ -67,7 +67,7 @@ impl Receiver {
     }
 
     fn check(&self, hello: &PeerHeaders) -> Result<(), Status> {
-        let checked = handshake::check(hello, self.group.identity(), &self.group.members());
+        let checked = handshake::check(hello, self.group.identity(), &self.group.known_members());
         checked.map_err(|refused| self.refuse(hello.from, refused))
     }
 
@@ -101,12 +101,12 @@ impl Receiver {
         hello: &PeerHeaders,
         mut envelopes: Streaming<Envelope>,
     ) -> Result<(), Status> {
-        let mut members = self.group.members();
+        let mut members = self.group.known_members();
         // They may have changed since it came through the door.
         self.check(hello)?;
         self.note_timing(hello);
         while let Some(envelope) = envelopes.message().await? {
-            let now = self.group.members();
+            let now = self.group.known_members();
             if !Arc::ptr_eq(&members, &now) {
                 self.check(hello)?;
                 // It may be a member only now.
@@ -131,7 +131,7 @@ impl PeerService for Receiver {
         request: Request<GreetRequest>,
     ) -> Result<Response<GreetResponse>, Status> {
         let from = hello(&request)?.from;
-        let (identity, members) = (self.group.identity(), self.group.members());
+        let (identity, members) = (self.group.identity(), self.group.known_members());
         let (timing, address) = (self.group.timing(), self.directory.own());
         let mut answer = Response::new(GreetResponse {});
         PeerHeaders::new(identity, timing, &members, from, address).write(answer.metadata_mut());

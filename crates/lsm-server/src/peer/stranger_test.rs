@@ -93,6 +93,23 @@ async fn a_node_stops_on_the_word_of_the_leader_that_it_follows() {
     assert_eq!(one.indexes(), [5]);
 }
 
+/// After a crash it knows more by its log than by its state.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_folder_that_only_the_log_of_a_node_names_is_let_in_nowhere() {
+    let nodes = group(2).await;
+    let [one, two] = &nodes[..] else { unreachable!() };
+    two.send(1, 1);
+    until("it is let in", || one.indexes() == [1]).await;
+    let mut known = Members::clone(&one.fake.members.lock());
+    known.nodes.get_mut(&2).unwrap().incarnation = Some(99);
+    *one.fake.known.lock() = Some(Arc::new(known));
+    two.send(1, 2);
+    until("its stream ends", || !two.fake.lost.lock().is_empty()).await;
+    one.send(2, 3);
+    until("nor is it called", || !one.fake.lost.lock().is_empty()).await;
+    assert!(one.indexes() == [1] && two.indexes().is_empty());
+}
+
 /// It says that a node lives in another folder; or a correct node does, of one that was wiped.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_caller_stops_the_node_that_it_calls() {

@@ -1,7 +1,7 @@
 //! All nodes: those of the group, those that it must not let in, and what an operator does about
 //! them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -160,7 +160,7 @@ impl Fleet {
     /// A member loses its disk and comes back with an empty one, under its old number. The operator
     /// puts another in its place.
     pub(super) async fn wipe(&mut self, victim: u64) {
-        if self.operation.is_some() || !self.is_known(victim) {
+        if self.operation.is_some() || !self.may_be_posed_as(victim) {
             return;
         }
         self.net.report.wipes.one_more();
@@ -176,7 +176,7 @@ impl Fleet {
     /// A second node takes the number of a member, which goes on.
     pub(super) async fn double(&mut self, victim: u64) {
         let setup = self.hosts[&victim].setup.clone();
-        if setup.founders.is_some() && self.is_known(victim) {
+        if setup.founders.is_some() && self.may_be_posed_as(victim) {
             self.net.report.doubles.one_more();
             let place = self.stranger();
             self.add(Setup { place, ..setup }, Standing::Impostor).await;
@@ -213,14 +213,20 @@ impl Fleet {
     }
 
     /// Whether all members run, and know the disk of this one: if it came back with another,
-    /// none would take it for what it was.
-    fn is_known(&self, victim: u64) -> bool {
+    /// none would take it for what it was. And whether those that take themselves for founders, each
+    /// with an empty disk, are too few to found a group of their own.
+    fn may_be_posed_as(&self, victim: u64) -> bool {
         let knows = |host: &Host| {
             let members = host.replica().map(Replica::members);
             let known = members.and_then(|members| members.nodes.get(&victim)?.incarnation);
             known.is_some()
         };
-        self.of(Standing::Odd).next().is_none() && self.of(Standing::Member).all(knows)
+        let posing = self.of(Standing::Impostor).map(|host| host.setup.id);
+        let posing: BTreeSet<_> =
+            posing.chain([victim]).filter(|id| *id <= self.founders).collect();
+        self.of(Standing::Odd).next().is_none()
+            && self.of(Standing::Member).all(knows)
+            && posing.len() as u64 <= self.founders / 2
     }
 
     /// The group gets a member more, or less.
