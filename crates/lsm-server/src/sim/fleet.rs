@@ -53,17 +53,7 @@ impl Fleet {
     /// there are two more that take themselves for founders: they must not found a second group.
     pub(super) async fn found(net: &Arc<Net>, mut rng: Rng) -> Self {
         let (lease_reads, count) = (rng.u8(..3) == 0, rng.u64(3..=5));
-        let mut fleet = Self {
-            net: Arc::clone(net),
-            lease_reads,
-            founders: count,
-            hosts: BTreeMap::new(),
-            restarts: BTreeMap::new(),
-            next_joiner: FIRST_JOINER,
-            next_stranger: FIRST_STRANGER,
-            operation: None,
-            rng,
-        };
+        let mut fleet = Self::new(net, lease_reads, count, rng);
         let odd = match fleet.rng.u8(..6) {
             0 => fleet.rng.u64(1..=count)..=count + 1,
             1 => count + 1..=count + 2,
@@ -74,14 +64,42 @@ impl Fleet {
         for id in 1..=last {
             let is_odd = id == first_odd || id > count;
             let told = if is_odd { more } else { count };
-            let mut setup = fleet.setup(id);
-            setup.founders = Some(founders(1..=told));
             let standing = if is_odd { Standing::Odd } else { Standing::Member };
             net.report.odd_founders.add(u64::from(is_odd));
-            net.publish(id, true);
-            fleet.add(setup, standing).await;
+            fleet.add_founder(id, told, standing).await;
         }
         fleet
+    }
+
+    /// Starts three nodes that found a group.
+    pub(super) async fn found_whole(net: &Arc<Net>, rng: Rng) -> Self {
+        let mut fleet = Self::new(net, false, 3, rng);
+        for id in 1..=3 {
+            fleet.add_founder(id, 3, Standing::Member).await;
+        }
+        fleet
+    }
+
+    fn new(net: &Arc<Net>, lease_reads: bool, founders: u64, rng: Rng) -> Self {
+        Self {
+            net: Arc::clone(net),
+            rng,
+            lease_reads,
+            founders,
+            hosts: BTreeMap::new(),
+            restarts: BTreeMap::new(),
+            next_joiner: FIRST_JOINER,
+            next_stranger: FIRST_STRANGER,
+            operation: None,
+        }
+    }
+
+    /// One that was told of so many founders.
+    async fn add_founder(&mut self, id: u64, told: u64, standing: Standing) {
+        let mut setup = self.setup(id);
+        setup.founders = Some(founders(1..=told));
+        self.net.publish(id, true);
+        self.add(setup, standing).await;
     }
 
     /// Of a node that joins.

@@ -25,6 +25,7 @@ mod net;
 mod operator;
 mod pair;
 mod report;
+mod scenes;
 mod seeds;
 mod sessions;
 mod stub;
