@@ -386,9 +386,11 @@ impl Fleet {
     }
 
     /// All members hold the same, by their own word.
-    pub(super) async fn compare(&self) {
+    pub(super) async fn compare(&mut self) {
         let mut stub = self.operator();
         loop {
+            // One that was paused may only now find that its disk was full.
+            self.tend().await;
             if operator::compare(&mut stub).await.is_ok_and(|nodes| nodes == self.members()) {
                 return;
             }
