@@ -18,7 +18,7 @@ use crate::key::{KeyspaceId, SeqNo};
 use crate::memtable::Memtable;
 use crate::version::Version;
 
-/// Jobs that bring rest get one part in so many of the time.
+/// Jobs that bring rest get one part in so many of the time, but for those that readers paid for.
 const SHARE_ONE_IN: u32 = 8;
 
 /// Looks are so far apart: each goes over all keyspaces.
@@ -28,7 +28,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 #[derive(Debug, Default)]
 pub(crate) struct Idle {
     keyspaces: BTreeMap<KeyspaceId, Quiet>,
-    /// No job is looked for before.
+    /// Nobody looks for a job before.
+    look_from: Duration,
+    /// No job is begun before that nobody has paid for.
     not_before: Duration,
     /// The time, where steps made by hand let it pass, and how much of it the last one did.
     stepped: Duration,
@@ -91,15 +93,20 @@ impl Idle {
 
     /// There was nothing to do: for a moment nobody looks again, however often threads are woken.
     pub(super) fn has_looked(&mut self, now: Duration) {
-        self.not_before = now + LOOK_EVERY;
+        self.look_from = now + LOOK_EVERY;
     }
 
-    /// Whether it is time to look for a job, and to begin one.
+    /// Whether it is time to look for a job.
+    pub(super) fn may_look(&self, now: Duration) -> bool {
+        now >= self.look_from
+    }
+
+    /// Whether it is time to begin one that nobody has paid for.
     pub(super) fn may_begin(&self, now: Duration) -> bool {
         now >= self.not_before
     }
 
-    /// A job took from `begun` to `ended`: for some time there is none.
+    /// A job that nobody had paid for took from `begun` to `ended`: for some time there is no other.
     pub(super) fn has_run(&mut self, begun: Duration, ended: Duration) {
         self.not_before = ended + (SHARE_ONE_IN - 1) * ended.saturating_sub(begun);
     }

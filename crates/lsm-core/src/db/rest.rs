@@ -1,8 +1,8 @@
 //! Brings keyspaces to rest that nobody writes to, or whose readers have paid for it (see
 //! `read_charge`): a flush or a compaction at a time, when nothing else is due.
 //!
-//! At most one such job runs at a time, and together they take a bounded share of the time (see
-//! `idle`). Where steps are made by hand, it is those that find nothing due that let time pass.
+//! At most one such job runs at a time. Together they take a bounded share of the time (see `idle`),
+//! but for those that readers have paid for: they take no more time than those have lost. Where steps are made by hand, it is those that find nothing due that let time pass.
 //!
 //! Threads: any; one at a time looks, the others find nothing to do.
 
@@ -27,21 +27,24 @@ impl Engine {
             true => idle.pass(),
             false => self.options.clock.now(),
         };
-        if !stepped && !idle.may_begin(now) {
+        if !stepped && !idle.may_look(now) {
             return Ok(false);
         }
         let oldest = self.snapshots.list(&self.published)[0];
         self.await_snapshots(oldest);
         let trees = self.live_trees();
-        let found = match bought(&trees, oldest) {
+        let paid = bought(&trees, oldest);
+        let is_paid = paid.is_some();
+        let found = match paid {
             Some((tree, kind)) => IdleFound::Due(tree, kind),
-            None => {
+            None if stepped || idle.may_begin(now) => {
                 let found = idle.find(&trees, oldest, now)?;
                 if !matches!(found, IdleFound::Busy) && self.shrink_log()? {
                     return Ok(true);
                 }
                 found
             }
+            None => IdleFound::Later,
         };
         let IdleFound::Due(tree, kind) = found else {
             idle.has_looked(now);
@@ -56,7 +59,9 @@ impl Engine {
             }
             ChoreKind::Compact => self.compact_idle(&tree, oldest)?,
         };
-        idle.has_run(begun, self.options.clock.now());
+        if !is_paid {
+            idle.has_run(begun, self.options.clock.now());
+        }
         Ok(worked)
     }
 

@@ -415,6 +415,72 @@ fn seeks_over_several_runs_have_them_merged_beside_a_writer() {
     assert!(Arc::ptr_eq(&version, &quiet.tree().pinned().version), "one run costs nothing");
 }
 
+/// The head of a queue: what was taken from it lies before what is left.
+#[test]
+fn whoever_reads_past_deleted_keys_has_them_dropped_beside_a_writer() {
+    let (deleted, all) = (10_000, 12_000);
+    for back in [false, true] {
+        let quiet = Quiet::new();
+        let key = |i: u32| if back { key(all - i) } else { key(i) };
+        quiet.write(|batch| {
+            (1..all).for_each(|i| batch.push(Kind::Put, ID, &key(i), &[7; 100]));
+        });
+        quiet.flush();
+        quiet.write(|batch| (1..deleted).for_each(|i| batch.push(Kind::Delete, ID, &key(i), b"")));
+        let bytes = quiet.tree().pinned().filling_bytes() as u64;
+        assert!(bytes < 2 << 20, "small enough to cost nothing else: {bytes}");
+        let read = |cursor: &mut Cursor| {
+            let found = if back { cursor.seek_back(key(1)) } else { cursor.seek(key(1)) };
+            assert!(found.unwrap());
+            assert_eq!(cursor.key(), Some(&key(deleted)[..]));
+        };
+        let rounds = rounds_of(&quiet, read, || quiet.entries().1 == 0);
+        // Of each key the deletion and what it deletes, 70 ns each; the flush as one of 2 MiB.
+        let paid = 6 * (2 << 20) / (2 * 70 * (deleted - 1));
+        assert!((paid..paid + 3).contains(&rounds), "{rounds} rounds for {paid}, back: {back}");
+        assert!(quiet.entries().0 < u64::from(all - deleted + 2 * paid), "what is deleted is gone");
+        for _ in 0..50 {
+            rounds_of(&quiet, read, || true);
+        }
+        assert_eq!(quiet.entries().1, 50, "nothing is hidden now");
+    }
+}
+
+#[test]
+fn each_entry_that_another_run_hides_is_paid_for() {
+    let quiet = Quiet::new();
+    let keys = 20_000;
+    for round in 0..2 {
+        quiet.write(|batch| {
+            (0..keys).for_each(|i| batch.push(Kind::Put, ID, &key(i), &[round; 100]));
+        });
+        quiet.flush();
+    }
+    let bytes = quiet.tree().pinned().facts.table_bytes;
+    let scan = |cursor: &mut Cursor| while cursor.next().unwrap() {};
+    let rounds = rounds_of(&quiet, scan, || quiet.tree().pinned().version.levels[0].is_empty());
+    assert_eq!(quiet.entries().1, u64::from(rounds) + 1, "the few in memory hide next to nothing");
+    // One that shows, and the one that it hides.
+    let paid = (6 * bytes / (2 * 25) / u64::from(keys)) as u32;
+    assert!((paid..paid + 3).contains(&rounds), "{rounds} rounds for {paid}");
+}
+
+#[test]
+fn what_is_paid_for_waits_for_no_share_of_the_time() {
+    let quiet = Quiet::new();
+    quiet.write(|batch| {
+        (0..40_000).for_each(|i| batch.push(Kind::Put, ID, &key(i), &[7; 100]));
+    });
+    quiet.pass(Duration::from_millis(200));
+    quiet.engine.idle.lock().has_run(Duration::ZERO, minutes(10));
+    rounds_of_seeks(&quiet, || quiet.entries().0 > 0);
+    let runs = || quiet.tree().pinned().facts.table_bytes;
+    let bytes = runs();
+    quiet.write(|batch| batch.push(Kind::Put, ID, b"a", b""));
+    quiet.pass(minutes(5));
+    assert_eq!((runs(), quiet.entries().1 > 0), (bytes, true), "what is not paid for waits");
+}
+
 #[test]
 fn what_is_known_of_a_keyspace_goes_with_it() {
     let db = Quiet::new();

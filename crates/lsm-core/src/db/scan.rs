@@ -14,7 +14,7 @@ use std::sync::Arc;
 use lsm_log::error::{Error, Result};
 
 use super::read::{ReadPoint, unsupported};
-use super::read_charge::ReadPrice;
+use super::read_charge::{Moves, ReadPrice};
 use super::tree::SuperVersion;
 use crate::iter::{Concat, Cursor as _, Merge, Run};
 use crate::key::{KeyRange, Kind, SEQ_MAX, SeqNo, Tag};
@@ -61,9 +61,8 @@ pub struct Cursor {
     /// The value of the entry kept aside.
     value: Vec<u8>,
     price: ReadPrice,
-    /// Moves that are not paid for yet.
-    seeks: u64,
-    steps: u64,
+    /// What is not paid for yet.
+    unpaid: Moves,
     /// Every entry is the only version of its key, and visible.
     plain: bool,
     source: CursorSource,
@@ -108,11 +107,10 @@ impl Cursor {
                 let runs = children.iter().filter(|child| matches!(child, Child::Run(_))).count();
                 let plain = runs == children.len()
                     && view.facts.plain_run.is_some_and(|seq_max| seq_max <= seq);
-                (
-                    children,
-                    plain,
-                    ReadPrice::new(view.filling().map(|memtable| memtable.bytes()), runs),
-                )
+                let filling = view.filling().filter(|memtable| !memtable.is_empty());
+                let sizes = filling.map(|memtable| (memtable.bytes(), memtable.entries()));
+                let price = ReadPrice::new(sizes, runs);
+                (children, plain, price)
             }
             CursorSource::Refused(_) => Default::default(),
         };
@@ -125,8 +123,7 @@ impl Cursor {
             key,
             value,
             price,
-            seeks: 0,
-            steps: 0,
+            unpaid: Moves::default(),
             plain,
             source,
         }
@@ -280,21 +277,21 @@ impl Cursor {
     /// Runs one move that looks into every memtable and run of tables.
     fn sought(&mut self, go: impl FnOnce(&mut Self) -> Result<CursorState>) -> Result<bool> {
         self.pay();
-        self.seeks = 1;
+        self.unpaid.seeks = 1;
         self.moved(go)
     }
 
     /// Pays for the moves so far: for a seek and the steps after it at once.
     fn pay(&mut self) {
+        let moves = std::mem::take(&mut self.unpaid);
         if let CursorSource::SuperVersion { view, .. } = &self.source {
-            view.charge.pay(self.price, self.seeks, self.steps);
+            view.charge.pay(self.price, moves);
         }
-        (self.seeks, self.steps) = (0, 0);
     }
 
     fn count_step(&mut self) {
-        self.steps += 1;
-        if self.steps == STEPS_UNPAID_MAX {
+        self.unpaid.steps += 1;
+        if self.unpaid.steps == STEPS_UNPAID_MAX {
             self.pay();
         }
     }
@@ -340,6 +337,7 @@ impl Cursor {
                 }
                 (tracking, skipping) = (true, visible);
             }
+            self.unpaid.hidden += 1;
             steps = if known { steps + 1 } else { 0 };
             if steps <= STEPS_MAX {
                 self.merge.next()?;
@@ -396,6 +394,7 @@ impl Cursor {
             if tag.seq() <= self.seq {
                 found = self.keep_aside()?;
             }
+            self.unpaid.hidden += 1;
             steps += 1;
             if steps <= STEPS_MAX {
                 self.merge.prev()?;
@@ -409,6 +408,8 @@ impl Cursor {
                 steps = 0;
             }
         }
+        // One of those that were passed over shows.
+        self.unpaid.hidden -= u64::from(found);
         Ok(if found { CursorState::Aside } else { CursorState::Nowhere })
     }
 
