@@ -60,6 +60,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn is_good(entry: &lsm_core::Result<(Vec<u8>, lsm_core::Value)>) -> bool {
+fn is_good(entry: &lsm_core::Result<(lsm_core::Key, lsm_core::Value)>) -> bool {
     entry.as_ref().is_ok_and(|(_, value)| *value == "balance 100")
 }

@@ -57,7 +57,7 @@ pub use db::{
     Cursor, Db, Keyspace, Level, Range, Readable, Snapshot, StallReason, Stats, Table, Verified,
 };
 pub use event::{BackgroundJob, Event};
-pub use key::{KeyspaceId, SeqNo, prefix_end};
+pub use key::{Key, KeyspaceId, SeqNo, prefix_end};
 pub use lsm_log::error::{Error, ErrorKind, Result};
 pub use lsm_log::fs;
 pub use options::{

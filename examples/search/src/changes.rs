@@ -65,7 +65,7 @@ impl Changes {
             None => None,
         };
         let known = match self.known.peek() {
-            Some(Ok((path, _))) => Some(path.as_slice()),
+            Some(Ok((path, _))) => Some(&**path),
             // Taken out below, where it is returned.
             Some(Err(_)) => Some(&[][..]),
             None => None,
@@ -81,7 +81,7 @@ impl Changes {
         let old = known.as_ref().map(|(_, value)| decode_record(value)).transpose()?;
         Ok(Some(match (entry, known, old) {
             (None, Some((path, _)), Some(old)) => {
-                Change::Gone { path: String::from_utf8(path)?, old }
+                Change::Gone { path: String::from_utf8(path.into_vec())?, old }
             }
             (Some(entry), _, old) => compare(&entry, old),
             _ => unreachable!("one of the two was taken"),

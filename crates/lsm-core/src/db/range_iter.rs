@@ -4,7 +4,7 @@ use lsm_log::error::{Error, Result};
 
 use super::read::ReadPoint;
 use super::scan::Cursor;
-use crate::key::KeyRange;
+use crate::key::{Key, KeyRange};
 use crate::value::Value;
 
 /// Keys and values in key order, from either end; each item owns what it holds.
@@ -32,7 +32,7 @@ impl Range {
 }
 
 impl Iterator for Range {
-    type Item = Result<(Vec<u8>, Value)>;
+    type Item = Result<(Key, Value)>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.done {
@@ -45,7 +45,7 @@ impl Iterator for Range {
         if self.back.as_ref().and_then(Cursor::key).is_some_and(|back| key >= back) {
             return self.finish(None);
         }
-        Some(Ok((key.to_vec(), self.front.value_to_keep()?)))
+        Some(Ok((Key::from(key), self.front.value_to_keep()?)))
     }
 }
 
@@ -62,6 +62,6 @@ impl DoubleEndedIterator for Range {
         if self.front.key().is_some_and(|front| key <= front) {
             return self.finish(None);
         }
-        Some(Ok((key.to_vec(), back.value_to_keep()?)))
+        Some(Ok((Key::from(key), back.value_to_keep()?)))
     }
 }

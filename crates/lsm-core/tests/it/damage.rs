@@ -221,13 +221,13 @@ type Entries = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// What an iterator gives up to its end or first error, after which it must be at its end.
 fn entries(
-    mut iter: impl Iterator<Item = Result<(Vec<u8>, lsm_core::Value)>>,
+    mut iter: impl Iterator<Item = Result<(lsm_core::Key, lsm_core::Value)>>,
 ) -> (Entries, Result<()>) {
     let mut found = Vec::new();
     loop {
         match iter.next() {
             None => return (found, Ok(())),
-            Some(Ok((key, value))) => found.push((key, value.to_vec())),
+            Some(Ok((key, value))) => found.push((key.into_vec(), value.to_vec())),
             Some(Err(error)) => {
                 assert!(iter.next().is_none(), "an iterator ends with its first error");
                 return (found, Err(error));

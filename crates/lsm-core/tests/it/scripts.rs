@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use lsm_core::fs::{CrashFs, CrashImage};
 use lsm_core::testkit::script::{self, Block};
-use lsm_core::{Cursor, Db, Durability, Options, Result, Snapshot, Value, WriteBatch};
+use lsm_core::{Cursor, Db, Durability, Key, Options, Result, Snapshot, Value, WriteBatch};
 
 #[test]
 fn iterators() {
@@ -110,13 +110,12 @@ impl World {
             Some(name) => self.snapshots[name].range(range.0..range.1),
             None => self.db().range(range.0..range.1),
         };
-        let entries: Result<Vec<(Vec<u8>, Value)>> = match words.contains(&"back") {
+        let entries: Result<Vec<(Key, Value)>> = match words.contains(&"back") {
             true => entries.rev().collect(),
             false => entries.collect(),
         };
-        let text = |(key, value): (Vec<u8>, Value)| {
-            format!("{}={}", key.escape_ascii(), value.escape_ascii())
-        };
+        let text =
+            |(key, value): (Key, Value)| format!("{}={}", key.escape_ascii(), value.escape_ascii());
         let line = entries?.into_iter().map(text).collect::<Vec<_>>().join(" ");
         Ok(if line.is_empty() { "nothing".to_owned() } else { line })
     }

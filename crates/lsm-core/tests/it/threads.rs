@@ -105,7 +105,7 @@ impl Shared {
             assert_eq!(found, snapshot.get(key(writer, n)).unwrap());
             assert_eq!(found.as_deref(), one.get(n as usize).map(|(_, value)| &**value));
         }
-        one_round(writer, one.iter().map(|(key, value)| (key.as_slice(), &**value)))
+        one_round(writer, one.iter().map(|(key, value)| (&**key, &**value)))
     }
 
     /// An iterator stands at one point, also when it is walked from both ends.
@@ -126,7 +126,7 @@ impl Shared {
         let own = |writer| {
             let prefix = format!("writer{writer}/").into_bytes();
             let own = front.iter().filter(move |(key, _)| key.starts_with(&prefix));
-            one_round(writer, own.map(|(key, value)| (key.as_slice(), &**value)))
+            one_round(writer, own.map(|(key, value)| (&**key, &**value)))
         };
         let rounds: Vec<_> = (0..WRITERS).map(own).collect();
         rounds[writer as usize]
@@ -165,7 +165,7 @@ fn check_copy(shared: &Shared, dir: &Path) {
         let one: Vec<_> = copy.prefix(&prefix).map(Result::unwrap).collect();
         let other: Vec<_> = twin.prefix(&prefix).map(Result::unwrap).collect();
         assert_eq!(one, other, "keyspaces differ in a copy");
-        let entries = one.iter().map(|(key, value)| (key.as_slice(), &**value));
+        let entries = one.iter().map(|(key, value)| (&**key, &**value));
         if let Some(round) = one_round(writer, entries) {
             assert!(round >= acknowledged, "round {round}, {acknowledged} was acknowledged");
         }

@@ -74,7 +74,7 @@ impl Metadata {
         let (mut applied, mut sessions) = (None, Vec::new());
         for row in rows.iter() {
             let (key, value) = row.map_err(storage())?;
-            match key.as_slice() {
+            match &*key {
                 APPLIED_KEY => applied = Some(AppliedRow::decode(&value)?),
                 CONF_KEY => metadata.conf = decode_conf(&value)?,
                 MEMBERS_KEY => metadata.members = Arc::new(Members::decode(&value)?),
