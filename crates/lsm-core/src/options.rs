@@ -92,6 +92,7 @@ pub struct Options {
     pub(crate) log_bytes_max: u64,
     pub(crate) write_buffers_bytes_max: usize,
     pub(crate) compaction_threads: usize,
+    pub(crate) compaction_rate_max: Option<u64>,
     pub(crate) background: Background,
     pub(crate) fs: Arc<dyn Fs>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -122,6 +123,7 @@ impl Default for Options {
             log_bytes_max: 512 << 20,
             write_buffers_bytes_max: 1 << 30,
             compaction_threads: 1,
+            compaction_rate_max: None,
             background: Background::Threads,
             fs: Arc::new(OsFs),
             clock: Arc::new(SystemClock::new()),
@@ -245,6 +247,18 @@ impl Options {
         self
     }
 
+    /// Bytes a second that all compactions together write, at most, so that a disk has time for
+    /// others; on average, as a mebibyte is written at once. Flushes are not held back. Default: as
+    /// fast as they can; from 1 MiB/s.
+    ///
+    /// A limit that is lower than what the writes bring about, some ten bytes for each, makes them wait
+    /// in the end (see [`StallReason`](crate::StallReason)).
+    #[must_use]
+    pub fn compaction_rate_max(mut self, bytes_per_second: impl Into<Option<u64>>) -> Self {
+        self.compaction_rate_max = bytes_per_second.into();
+        self
+    }
+
     /// The file system to live in. Default: [`OsFs`].
     #[must_use]
     pub fn fs(mut self, fs: Arc<dyn Fs>) -> Self {
@@ -292,6 +306,9 @@ impl Options {
         within("log_bytes_max", self.log_bytes_max, 2 * self.log_segment_bytes, 1 << 40)?;
         let memory = self.write_buffers_bytes_max as u64;
         within("write_buffers_bytes_max", memory, 64 << 10, 1 << 40)?;
+        if let Some(rate) = self.compaction_rate_max {
+            within("compaction_rate_max", rate, 1 << 20, 1 << 40)?;
+        }
         within("compaction_threads", self.compaction_threads as u64, 1, 64)
     }
 }
@@ -445,6 +462,7 @@ mod tests {
             ("log_bytes_max", Options::default().log_bytes_max(1)),
             ("write_buffers_bytes_max", Options::default().write_buffers_bytes_max(1 << 10)),
             ("compaction_threads", Options::default().compaction_threads(0)),
+            ("compaction_rate_max", Options::default().compaction_rate_max(1000)),
         ];
         for (name, options) in bad {
             let error = options.validate().unwrap_err();

@@ -7,6 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use lsm_log::error::{Error, Result};
 use lsm_log::file_name::{FileName, FileNumber};
@@ -14,7 +15,9 @@ use lsm_log::fs::{Folder, Fs};
 
 use super::drop_policy::{DropPolicy, VersionFate};
 use super::plan::{Deeper, Plan};
+use super::rate_limit::RateLimit;
 use super::{codec_for, output_splitter::OutputSplitter};
+use crate::clock::Clock;
 use crate::iter::{Concat, Cursor, Merge, Run};
 use crate::key::{Kind, SeqNo, Tag};
 use crate::memtable::Memtable;
@@ -39,11 +42,15 @@ pub(crate) struct Job<'a> {
     pub(crate) snapshots: &'a [SeqNo],
     /// The database is being closed: give up.
     pub(crate) stop: &'a AtomicBool,
+    /// What merges are held back by, if by anything; and the time.
+    pub(crate) limit: Option<(&'a RateLimit, &'a dyn Clock)>,
 }
 
 /// Writes sealed memtables as one table for level 0; `None` if nothing in them is needed.
 pub(crate) fn flush(job: &Job<'_>, memtables: &[Arc<Memtable>]) -> Result<Option<TableMeta>> {
     let mut cursor = Merge::new(memtables.iter().map(Memtable::cursor).collect());
+    // Writers would wait for it.
+    let job = &Job { limit: None, ..*job };
     let mut output = Output::new(job, 0, None);
     // Older versions lie in other memtables and in tables: nothing is at the bottom here.
     let written = output.take(&mut cursor, |_| false);
@@ -108,12 +115,14 @@ struct Output<'a> {
     /// The table being written.
     open: Option<(FileNumber, PathBuf, TableBuilder)>,
     done: Vec<TableMeta>,
+    /// Bytes that the limit knows of.
+    charged: u64,
 }
 
 impl<'a> Output<'a> {
     fn new(job: &'a Job<'a>, level: usize, cut: Option<OutputSplitter<'a>>) -> Self {
         let retention = DropPolicy::new(job.snapshots);
-        Self { job, level, cut, retention, open: None, done: Vec::new() }
+        Self { job, level, cut, retention, open: None, done: Vec::new(), charged: 0 }
     }
 
     /// Writes what is needed of all that `input` holds.
@@ -145,6 +154,7 @@ impl<'a> Output<'a> {
             input.next()?;
             if unchecked_bytes >= STOP_CHECK_BYTES {
                 unchecked_bytes = 0;
+                self.hold_back();
                 if self.job.stop.load(Ordering::Relaxed) {
                     return Err(Error::closed());
                 }
@@ -163,6 +173,23 @@ impl<'a> Output<'a> {
         }
         let (_, path, builder) = self.open.as_mut().expect("it was just made");
         builder.add(key, tag, value).map_err(|error| error.in_file(path))
+    }
+
+    /// Tells the limit what was written: how long to wait for that.
+    fn charge(&mut self) -> Duration {
+        let Some((limit, clock)) = self.job.limit else { return Duration::ZERO };
+        let open = self.open.as_ref().map_or(0, |(_, _, builder)| builder.bytes());
+        let written = open + self.done.iter().map(|meta| meta.bytes).sum::<u64>();
+        let news = written.saturating_sub(self.charged);
+        self.charged += news;
+        limit.charge(news, clock.now())
+    }
+
+    fn hold_back(&mut self) {
+        let time = self.charge();
+        if let Some((_, clock)) = self.job.limit {
+            RateLimit::wait(time, clock, self.job.stop);
+        }
     }
 
     fn create(&self) -> Result<(FileNumber, PathBuf, TableBuilder)> {
@@ -206,6 +233,8 @@ impl<'a> Output<'a> {
     /// Ends the job: the tables, or an error and as little left behind as possible.
     fn finish(mut self, written: Result<()>) -> Result<Vec<TableMeta>> {
         let finished = written.and_then(|()| self.close()).and_then(|()| self.check_again());
+        // The next job waits for it.
+        self.charge();
         match finished {
             Ok(()) => Ok(self.done),
             Err(error) => {

@@ -2,7 +2,8 @@
 //!
 //! [`pick`], [`rest`] and [`ManualCompaction`] decide, from a version alone, which tables to merge into
 //! which level; [`OutputSplitter`] and [`DropPolicy`] decide, entry by entry, what comes out. None of them
-//! touches a file, a lock or a clock; [`flush`] and [`merge`] carry the decisions out.
+//! touches a file, a lock or a clock; [`flush`] and [`merge`] carry the decisions out, no faster than a
+//! [`RateLimit`] allows.
 
 mod busy;
 mod drop_policy;
@@ -13,6 +14,7 @@ mod manual;
 mod output_splitter;
 mod picker;
 mod plan;
+mod rate_limit;
 mod rest;
 #[cfg(test)]
 mod simulation_test;
@@ -25,4 +27,5 @@ pub(crate) use levels::{codec_for, debt};
 pub(crate) use manual::{ManualCompaction, ManualStep};
 pub(crate) use picker::{pick, urgency};
 pub(crate) use plan::{Plan, PlanKind};
+pub(crate) use rate_limit::RateLimit;
 pub(crate) use rest::{flush_effort, held_until, rest};

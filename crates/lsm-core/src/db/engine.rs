@@ -35,7 +35,7 @@ use super::visible_seq::VisibleSeq;
 use super::work::Work;
 use super::write_queue::WriteQueue;
 use crate::cache::BlockCache;
-use crate::compaction::Job;
+use crate::compaction::{Job, RateLimit};
 use crate::event::Event;
 use crate::key::{KeyspaceId, SeqNo};
 use crate::memtable::{MemoryUse, Memtable};
@@ -68,6 +68,8 @@ pub(crate) struct Engine {
     pub(crate) retries: Mutex<Retries>,
     pub(crate) metrics: Metrics,
     pub(crate) pacing: Pacing,
+    /// Of all compactions; nobody waits where steps are made by hand.
+    pub(crate) rate_limit: Option<RateLimit>,
     pub(crate) work: Work,
     /// Held while a memtable is being flushed, one at a time and in order, or the log shrinks: both
     /// give logs up.
@@ -150,6 +152,7 @@ impl Engine {
             options,
             snapshots,
             stop: self.work.stop_flag(),
+            limit: self.rate_limit.as_ref().map(|limit| (limit, &*self.options.clock)),
         }
     }
 

@@ -29,8 +29,9 @@ use super::trees::Trees;
 use super::visible_seq::VisibleSeq;
 use super::write_queue::Commit;
 use crate::cache::BlockCache;
+use crate::compaction::RateLimit;
 use crate::key::KeyspaceId;
-use crate::options::{KeyspaceOptions, Options};
+use crate::options::{Background, KeyspaceOptions, Options};
 use crate::sstable::{OpenTables, ReadOptions};
 use crate::version::{Catalog, Edit, KeyspaceEdit, Manifest, VersionSet};
 
@@ -128,6 +129,10 @@ impl Engine {
             let tree = Tree::new(*id, &state.name, settings, version, &memory);
             trees.insert(&Arc::new(tree));
         }
+        // Where steps are made by hand nobody could go on meanwhile.
+        let rate =
+            options.compaction_rate_max.filter(|_| options.background == Background::Threads);
+        let rate_limit = rate.map(RateLimit::new);
         let engine = Self {
             dir: dir.to_owned(),
             lifecycle: Lifecycle::new(read_only, Arc::clone(tables.process())),
@@ -145,6 +150,7 @@ impl Engine {
             retries: Default::default(),
             metrics: Default::default(),
             pacing: Default::default(),
+            rate_limit,
             work: Default::default(),
             flushing: Default::default(),
             idle: Default::default(),

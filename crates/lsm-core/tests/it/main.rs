@@ -17,6 +17,7 @@ mod hooked;
 mod hostile;
 mod logs;
 mod model;
+mod rate_limit;
 mod reads;
 mod refused;
 mod rest;
