@@ -23,6 +23,10 @@ const SHARE_ONE_IN: u32 = 8;
 
 /// Looks are so far apart: each goes over all keyspaces.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// While readers lose time, what makes them faster is to be done soon after it is paid for.
+const LOOK_SOON: Duration = Duration::from_millis(20);
+/// What they lose between two looks, in nanoseconds, so that the next one is soon.
+const LOSS_MIN: u64 = 1_000_000;
 
 /// What is known of the keyspaces' rest.
 #[derive(Debug, Default)]
@@ -30,6 +34,10 @@ pub(crate) struct Idle {
     keyspaces: BTreeMap<KeyspaceId, Quiet>,
     /// Nobody looks for a job before.
     look_from: Duration,
+    /// What readers had paid at the last look and was not spent, and whether that was much more than
+    /// at the one before.
+    unspent: u64,
+    readers_lose: bool,
     /// No job is begun before that nobody has paid for.
     not_before: Duration,
     /// The time, where steps made by hand let it pass, and how much of it the last one did.
@@ -91,9 +99,17 @@ impl Idle {
         self.stepped
     }
 
-    /// There was nothing to do: for a moment nobody looks again, however often threads are woken.
-    pub(super) fn has_looked(&mut self, now: Duration) {
-        self.look_from = now + LOOK_EVERY;
+    /// There was nothing to do, and readers have paid so much: for a moment nobody looks again,
+    /// however often threads are woken.
+    pub(super) fn has_looked(&mut self, now: Duration, unspent: u64) {
+        let before = std::mem::replace(&mut self.unspent, unspent);
+        self.readers_lose = unspent.saturating_sub(before) >= LOSS_MIN;
+        self.look_from = now + self.pause();
+    }
+
+    /// Between the last look and the next.
+    pub(super) fn pause(&self) -> Duration {
+        if self.readers_lose { LOOK_SOON } else { LOOK_EVERY }
     }
 
     /// Whether it is time to look for a job.

@@ -99,6 +99,11 @@ impl ReadCharge {
         buys(&self.tables, bytes)
     }
 
+    /// All that was paid and not spent yet, in nanoseconds.
+    pub(crate) fn unspent(&self) -> u64 {
+        [&self.memtables, &self.tables].map(|paid| paid.load(Ordering::Relaxed)).iter().sum()
+    }
+
     /// Whether there is anything that a merge could be paid with.
     pub(crate) fn has_paid_for_tables(&self) -> bool {
         self.tables.load(Ordering::Relaxed) > 0

@@ -7,6 +7,7 @@
 //! Threads: any; one at a time looks, the others find nothing to do.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use lsm_log::error::Result;
 
@@ -47,7 +48,8 @@ impl Engine {
             None => IdleFound::Later,
         };
         let IdleFound::Due(tree, kind) = found else {
-            idle.has_looked(now);
+            let unspent = trees.iter().map(|tree| tree.pinned().charge.unspent()).sum();
+            idle.has_looked(now, unspent);
             return Ok(stepped && !matches!(found, IdleFound::Nothing));
         };
         let begun = self.options.clock.now();
@@ -63,6 +65,11 @@ impl Engine {
             idle.has_run(begun, self.options.clock.now());
         }
         Ok(worked)
+    }
+
+    /// When to look again, if nothing is announced; another thread may be at it.
+    pub(crate) fn rest_pause(&self) -> Option<Duration> {
+        self.idle.try_lock().map(|idle| idle.pause())
     }
 
     /// Has whoever lets go of the oldest snapshot tell, if something waits for it.

@@ -237,6 +237,20 @@ fn jobs_take_their_share_of_the_time_and_no_more() {
 }
 
 #[test]
+fn looks_are_close_together_while_readers_lose_time() {
+    let mut idle = crate::db::idle::Idle::default();
+    let millis = Duration::from_millis;
+    idle.has_looked(millis(0), 900_000);
+    assert!(!idle.may_look(millis(249)) && idle.may_look(millis(250)));
+    idle.has_looked(millis(250), 1_900_000);
+    assert!(!idle.may_look(millis(269)) && idle.may_look(millis(270)), "a millisecond was lost");
+    idle.has_looked(millis(270), 2_800_000);
+    assert!(!idle.may_look(millis(300)), "not quite");
+    idle.has_looked(millis(600), 0);
+    assert_eq!(idle.pause(), millis(250), "it was spent");
+}
+
+#[test]
 fn a_keyspace_comes_to_rest_while_another_is_written_to() {
     let quiet = Quiet::new();
     let left = quiet.engine.keyspace("left alone", KeyspaceOptions::default()).unwrap();

@@ -31,9 +31,12 @@ impl Threads {
         self.spawn(engine, "lsm-flush".to_owned(), Engine::flush_one)?;
         self.spawn(engine, "lsm-remove".to_owned(), |engine| Ok(engine.remove_gently()))?;
         for i in 0..engine.options.compaction_threads {
-            self.spawn(engine, format!("lsm-compact-{i}"), |engine| {
-                Ok(engine.compact_one()? || engine.rest_one()?)
-            })?;
+            self.spawn_looking(
+                engine,
+                format!("lsm-compact-{i}"),
+                |engine| Ok(engine.compact_one()? || engine.rest_one()?),
+                |engine| engine.rest_pause().unwrap_or(LOOK_EVERY),
+            )?;
         }
         Ok(())
     }
@@ -44,8 +47,19 @@ impl Threads {
         name: String,
         work: impl Fn(&Engine) -> Result<bool> + Send + 'static,
     ) -> Result<()> {
+        self.spawn_looking(engine, name, work, |_| LOOK_EVERY)
+    }
+
+    /// A thread that looks for work when it is announced, and after each pause.
+    fn spawn_looking(
+        &mut self,
+        engine: &Arc<Engine>,
+        name: String,
+        work: impl Fn(&Engine) -> Result<bool> + Send + 'static,
+        pause: impl Fn(&Engine) -> Duration + Send + 'static,
+    ) -> Result<()> {
         let shared = Arc::clone(engine);
-        let spawned = Builder::new().name(name).spawn(move || run(&shared, work));
+        let spawned = Builder::new().name(name).spawn(move || run(&shared, work, pause));
         let action = "start a background thread for the database";
         self.handles.push(spawned.map_err(|source| Error::io(action, &engine.dir, source))?);
         Ok(())
@@ -62,7 +76,11 @@ impl Threads {
     }
 }
 
-fn run(engine: &Engine, work: impl Fn(&Engine) -> Result<bool>) {
+fn run(
+    engine: &Engine,
+    work: impl Fn(&Engine) -> Result<bool>,
+    pause: impl Fn(&Engine) -> Duration,
+) {
     let _guard = PanicGuard(engine);
     while !engine.work.is_stopping() {
         let announced = engine.work.announced();
@@ -71,7 +89,7 @@ fn run(engine: &Engine, work: impl Fn(&Engine) -> Result<bool>) {
         if !engine.lifecycle.is_failed() && work(engine).unwrap_or(false) {
             continue;
         }
-        engine.work.wait_for_work(announced, LOOK_EVERY);
+        engine.work.wait_for_work(announced, pause(engine));
     }
 }
 
