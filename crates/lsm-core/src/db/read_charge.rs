@@ -1,11 +1,11 @@
 //! What cursors pay towards the work that would make them cheaper.
 //!
 //! A seek looks into every memtable and every run of tables, and each step chooses among them. For
-//! each one too many a cursor pays the time that it lost; and for each entry that it passed over, as
-//! that is deleted or replaced: behind the head of a queue there may be a hundred thousand. Once as much is paid as a flush or a merge
-//! takes, it is done, even if nobody has stopped writing. So reads cost at most twice
-//! what they would if the future were known (the ski rental problem), and no write is amplified
-//! that nobody reads past.
+//! each one too many a cursor pays the time that it lost. It pays, too, for each entry that it passed
+//! over because that is deleted or replaced: before the head of a queue there may be a hundred
+//! thousand. Once as much is paid as a flush or a merge takes, it is done, even if nobody has stopped
+//! writing. So reads cost at most twice what they would if the future were known (the ski rental
+//! problem), and no write is amplified that nobody reads past.
 //!
 //! LevelDB has this as seek compaction, Pebble as read compaction.
 //!

@@ -2,7 +2,8 @@
 //! `read_charge`): a flush or a compaction at a time, when nothing else is due.
 //!
 //! At most one such job runs at a time. Together they take a bounded share of the time (see `idle`),
-//! but for those that readers have paid for: they take no more time than those have lost. Where steps are made by hand, it is those that find nothing due that let time pass.
+//! but for those that readers have paid for, which take no more time than these have lost. Where steps
+//! are made by hand, it is those that find nothing due that let time pass.
 //!
 //! Threads: any; one at a time looks, the others find nothing to do.
 
