@@ -67,7 +67,8 @@ impl Receiver {
     }
 
     fn check(&self, hello: &PeerHeaders) -> Result<(), Status> {
-        let checked = handshake::check(hello, self.group.identity(), &self.group.known_members());
+        let known = self.group.known_members();
+        let checked = handshake::check(hello, self.group.identity(), &known);
         checked.map_err(|refused| self.refuse(hello.from, refused))
     }
 
