@@ -403,13 +403,15 @@ fn three_runs() -> Quiet {
 
 #[test]
 fn each_step_over_several_runs_is_paid_for_too() {
-    let quiet = three_runs();
-    let bytes = quiet.tree().pinned().facts.table_bytes;
-    let scan = |cursor: &mut Cursor| while cursor.next().unwrap() {};
-    let rounds = rounds_of(&quiet, scan, || quiet.tree().pinned().version.levels[0].is_empty());
-    // A step loses 25 ns to each of the two runs too many, a byte is written in 6 ns.
-    let paid = (6 * bytes / (2 * 25) / 60_000) as u32;
-    assert!((paid..paid + 3).contains(&rounds), "{rounds} rounds for {bytes} bytes");
+    for step in [Cursor::next, Cursor::prev] {
+        let quiet = three_runs();
+        let bytes = quiet.tree().pinned().facts.table_bytes;
+        let scan = |cursor: &mut Cursor| while step(cursor).unwrap() {};
+        let rounds = rounds_of(&quiet, scan, || quiet.tree().pinned().version.levels[0].is_empty());
+        // A step loses 25 ns to each of the two runs too many, a byte is written in 6 ns.
+        let paid = (6 * bytes / (2 * 25) / 60_000) as u32;
+        assert!((paid..paid + 3).contains(&rounds), "{rounds} rounds for {bytes} bytes");
+    }
 }
 
 #[test]
