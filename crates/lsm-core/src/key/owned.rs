@@ -11,6 +11,19 @@ const INLINE_LEN: usize = 24;
 
 /// A key that an iterator gave away: dereferences to its bytes. One of up to 24 bytes is kept in
 /// place, without an allocation.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let dir = tempfile::tempdir()?;
+/// # let db = lsm_core::Db::open(dir.path())?;
+/// db.put("planet", "earth")?;
+/// let (key, _) = db.iter().next().expect("there is one")?;
+/// assert!(key.starts_with(b"plan"));
+/// assert_eq!(String::from_utf8(key.into_vec())?, "planet");
+/// # db.close()?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Eq, PartialOrd, Ord, Hash)]
 pub struct Key(SmallVec<[u8; INLINE_LEN]>);
 
