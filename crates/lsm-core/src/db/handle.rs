@@ -35,7 +35,7 @@ use crate::options::{Durability, KeyspaceOptions, Options};
 /// assert_eq!(db.get("apple")?.as_deref(), Some(&b"red"[..]));
 /// for entry in db.prefix("b") {
 ///     let (key, value) = entry?;
-///     assert_eq!((key.as_slice(), &*value), (&b"banana"[..], &b"yellow"[..]));
+///     assert_eq!((&*key, &*value), (&b"banana"[..], &b"yellow"[..]));
 /// }
 /// db.delete("apple")?;
 /// db.close()
