@@ -248,11 +248,11 @@ impl Options {
     }
 
     /// Bytes a second that all compactions together write, at most, so that a disk has time for
-    /// others; on average, as a mebibyte is written at once. Flushes are not held back. Default: as
-    /// fast as they can; from 1 MiB/s.
+    /// others; on average, as about a mebibyte is written at once. Flushes are not held back. Default:
+    /// none; from 1 MiB/s to 1 TiB/s.
     ///
-    /// A limit that is lower than what the writes bring about, some ten bytes for each, makes them wait
-    /// in the end (see [`StallReason`](crate::StallReason)).
+    /// A limit that is lower than what the writes bring about (see
+    /// [`Stats::write_amplification`](crate::Stats::write_amplification)) makes them wait in the end.
     #[must_use]
     pub fn compaction_rate_max(mut self, bytes_per_second: impl Into<Option<u64>>) -> Self {
         self.compaction_rate_max = bytes_per_second.into();

@@ -25,8 +25,10 @@ const SHARE_ONE_IN: u32 = 8;
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// While readers lose time, what makes them faster is to be done soon after it is paid for.
 const LOOK_SOON: Duration = Duration::from_millis(20);
-/// What they lose between two looks, in nanoseconds, so that the next one is soon.
+/// What they lose between two looks, in nanoseconds, so that the next ones are soon, ...
 const LOSS_MIN: u64 = 1_000_000;
+/// ... and for how long: whoever lost time may do so again.
+const SOON_TIME: Duration = Duration::from_secs(1);
 
 /// What is known of the keyspaces' rest.
 #[derive(Debug, Default)]
@@ -34,10 +36,10 @@ pub(crate) struct Idle {
     keyspaces: BTreeMap<KeyspaceId, Quiet>,
     /// Nobody looks for a job before.
     look_from: Duration,
-    /// What readers had paid at the last look and was not spent, and whether that was much more than
-    /// at the one before.
+    /// What readers had paid at the last look and was not spent.
     unspent: u64,
-    readers_lose: bool,
+    /// They lost so much that looks are close together until then.
+    soon_until: Duration,
     /// No job is begun before that nobody has paid for.
     not_before: Duration,
     /// The time, where steps made by hand let it pass, and how much of it the last one did.
@@ -103,13 +105,15 @@ impl Idle {
     /// however often threads are woken.
     pub(super) fn has_looked(&mut self, now: Duration, unspent: u64) {
         let before = std::mem::replace(&mut self.unspent, unspent);
-        self.readers_lose = unspent.saturating_sub(before) >= LOSS_MIN;
-        self.look_from = now + self.pause();
+        if unspent.saturating_sub(before) >= LOSS_MIN {
+            self.soon_until = now + SOON_TIME;
+        }
+        self.look_from = now + self.soon(now).unwrap_or(LOOK_EVERY);
     }
 
-    /// Between the last look and the next.
-    pub(super) fn pause(&self) -> Duration {
-        if self.readers_lose { LOOK_SOON } else { LOOK_EVERY }
+    /// How soon to look again although nothing is announced, if readers lose time.
+    pub(super) fn soon(&self, now: Duration) -> Option<Duration> {
+        (now < self.soon_until).then_some(LOOK_SOON)
     }
 
     /// Whether it is time to look for a job.

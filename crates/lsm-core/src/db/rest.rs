@@ -68,9 +68,10 @@ impl Engine {
         Ok(worked)
     }
 
-    /// When to look again, if nothing is announced; another thread may be at it.
-    pub(crate) fn rest_pause(&self) -> Option<Duration> {
-        self.idle.try_lock().map(|idle| idle.pause())
+    /// How soon to look again although nothing is announced, if readers lose time.
+    pub(crate) fn rest_soon(&self) -> Option<Duration> {
+        // Who holds it is at it.
+        self.idle.try_lock()?.soon(self.options.clock.now())
     }
 
     /// Has whoever lets go of the oldest snapshot tell, if something waits for it.

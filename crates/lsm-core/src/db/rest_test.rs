@@ -242,12 +242,16 @@ fn looks_are_close_together_while_readers_lose_time() {
     let millis = Duration::from_millis;
     idle.has_looked(millis(0), 900_000);
     assert!(!idle.may_look(millis(249)) && idle.may_look(millis(250)));
+    assert_eq!(idle.soon(millis(249)), None, "threads need not wake up for that");
     idle.has_looked(millis(250), 1_900_000);
     assert!(!idle.may_look(millis(269)) && idle.may_look(millis(270)), "a millisecond was lost");
-    idle.has_looked(millis(270), 2_800_000);
-    assert!(!idle.may_look(millis(300)), "not quite");
-    idle.has_looked(millis(600), 0);
-    assert_eq!(idle.pause(), millis(250), "it was spent");
+    // It was spent.
+    idle.has_looked(millis(270), 0);
+    assert!(idle.may_look(millis(290)), "they may lose more");
+    assert_eq!(idle.soon(millis(1249)), Some(millis(20)));
+    assert_eq!(idle.soon(millis(1250)), None);
+    idle.has_looked(millis(1250), 900_000);
+    assert!(!idle.may_look(millis(1499)), "and did not");
 }
 
 #[test]

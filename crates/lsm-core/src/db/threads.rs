@@ -35,7 +35,7 @@ impl Threads {
                 engine,
                 format!("lsm-compact-{i}"),
                 |engine| Ok(engine.compact_one()? || engine.rest_one()?),
-                |engine| engine.rest_pause().unwrap_or(LOOK_EVERY),
+                |engine| engine.rest_soon().unwrap_or(LOOK_EVERY),
             )?;
         }
         Ok(())

@@ -5,7 +5,8 @@
 //! its vote could make a leader of one that lacks what was acknowledged.
 //!
 //! An entry that is not committed may be replaced by another. That does no harm here: a node says
-//! the same of its folder each time. It would with the cluster's id, which each leader draws anew
+//! the same of its folder each time, and two that use one number are an error of whoever started them.
+//! It would with the cluster's id, which each leader draws anew
 //! until one is agreed on: a node that believed the wrong one would let nobody in any more.
 
 use raft::eraftpb::{Entry, EntryType};
