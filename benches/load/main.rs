@@ -14,7 +14,7 @@ mod check;
 mod closed_loop;
 mod cluster;
 #[allow(dead_code, unused_imports, reason = "a part is used here")]
-#[path = "../../crates/lsm-server/src/coalesce.rs"]
+#[path = "../../crates/lsm-server/src/front/coalesce.rs"]
 mod coalesce;
 mod etcd;
 mod kv;

@@ -10,11 +10,13 @@
 
 // The server is a program without a library: what it does with bytes of strangers is included.
 #[allow(dead_code, reason = "the server uses the rest")]
-#[path = "../../crates/lsm-server/src/fields.rs"]
-mod fields;
-#[allow(dead_code, reason = "the server uses the rest")]
-#[path = "../../crates/lsm-server/src/framing.rs"]
-mod framing;
+#[path = "."]
+mod front {
+    #[path = "../../crates/lsm-server/src/front/fields.rs"]
+    pub(crate) mod fields;
+    #[path = "../../crates/lsm-server/src/front/framing.rs"]
+    pub(crate) mod framing;
+}
 pub mod peer;
 
 /// Bytes that one mutation in place may change.

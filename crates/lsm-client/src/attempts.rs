@@ -10,7 +10,7 @@ use tonic::Status;
 
 use crate::backoff::Backoff;
 use crate::error::{About, Error, ErrorKind};
-use crate::failure::{Failure, Next};
+use crate::failure::{Failure, NextTry};
 use crate::route::Route;
 
 /// What may be done about a failed try.
@@ -109,10 +109,10 @@ impl Attempts {
             self.last = Some((Arc::clone(address), failure));
         }
         let kind = match next {
-            Next::SessionUnknown if !lost_before => return Err(Ended::SessionUnknown),
+            NextTry::SessionUnknown if !lost_before => return Err(Ended::SessionUnknown),
             // This try did nothing, an earlier one may have.
-            Next::SessionUnknown | Next::Stop(_) if lost_before => ErrorKind::Unknown,
-            Next::Stop(kind) => kind,
+            NextTry::SessionUnknown | NextTry::Stop(_) if lost_before => ErrorKind::Unknown,
+            NextTry::Stop(kind) => kind,
             _ if !lost || self.repeat != Repeat::IfNotApplied => return Ok(()),
             _ if timed_out => ErrorKind::Timeout { may_have_applied: true },
             _ => ErrorKind::Unknown,
@@ -139,7 +139,7 @@ impl Attempts {
     pub(crate) fn out_of_time(&mut self) -> Error {
         let kind = match &self.last {
             _ if self.may_have_applied => ErrorKind::Timeout { may_have_applied: true },
-            Some((_, failure)) if failure.next == Next::Later => ErrorKind::Busy,
+            Some((_, failure)) if failure.next == NextTry::Later => ErrorKind::Busy,
             Some((_, failure)) if !failure.is_timeout() => ErrorKind::Unavailable,
             _ => ErrorKind::Timeout { may_have_applied: false },
         };

@@ -21,7 +21,7 @@ use tonic::{Status, Streaming};
 use crate::address_book::AddressBook;
 use crate::attempts::{Attempts, Ended, Repeat};
 use crate::error::{About, Error, ErrorKind, Result};
-use crate::failure::{Failure, Next};
+use crate::failure::{Failure, NextTry};
 use crate::node::{self, Node, TryTime};
 use crate::options::ClientOptions;
 use crate::route::{Route, To};
@@ -48,7 +48,7 @@ pub(crate) struct Shared {
 
 /// One thing that can be asked of a node.
 pub(crate) trait Ask: Sync {
-    type Answer: Send;
+    type Response: Send;
     /// Whether it would have an effect.
     const CHANGES: bool;
 
@@ -56,24 +56,24 @@ pub(crate) trait Ask: Sync {
         &self,
         node: &Node,
         time: TryTime,
-    ) -> impl Future<Output = Result<Self::Answer, Status>> + Send;
+    ) -> impl Future<Output = Result<Self::Response, Status>> + Send;
 
-    fn header(answer: &Self::Answer) -> Option<&Header>;
+    fn header(answer: &Self::Response) -> Option<&Header>;
 }
 
 impl<R: Rpc> Ask for R {
-    type Answer = R::Answer;
+    type Response = R::Response;
     const CHANGES: bool = R::CHANGES;
 
     fn ask(
         &self,
         node: &Node,
         time: TryTime,
-    ) -> impl Future<Output = Result<R::Answer, Status>> + Send {
+    ) -> impl Future<Output = Result<R::Response, Status>> + Send {
         node.call(self.clone(), time)
     }
 
-    fn header(answer: &R::Answer) -> Option<&Header> {
+    fn header(answer: &R::Response) -> Option<&Header> {
         R::header(answer)
     }
 }
@@ -83,18 +83,18 @@ impl<R: Rpc> Ask for R {
 pub(crate) struct BeginScan<'a>(pub(crate) &'a ScanRequest);
 
 impl Ask for BeginScan<'_> {
-    type Answer = (Option<ScanResponse>, Streaming<ScanResponse>);
+    type Response = (Option<ScanResponse>, Streaming<ScanResponse>);
     const CHANGES: bool = false;
 
     fn ask(
         &self,
         node: &Node,
         time: TryTime,
-    ) -> impl Future<Output = Result<Self::Answer, Status>> + Send {
+    ) -> impl Future<Output = Result<Self::Response, Status>> + Send {
         node.scan(self.0.clone(), time.until)
     }
 
-    fn header((page, _): &Self::Answer) -> Option<&Header> {
+    fn header((page, _): &Self::Response) -> Option<&Header> {
         page.as_ref()?.header.as_ref()
     }
 }
@@ -103,7 +103,7 @@ impl Ask for BeginScan<'_> {
 struct OpenSession;
 
 impl Ask for OpenSession {
-    type Answer = OpenSessionResponse;
+    type Response = OpenSessionResponse;
     const CHANGES: bool = false;
 
     fn ask(
@@ -139,7 +139,7 @@ impl Shared {
         to: &To,
         repeat: Repeat,
         time: Duration,
-    ) -> Result<R::Answer> {
+    ) -> Result<R::Response> {
         self.ask_as(R::NAME, request, to, repeat, time).await
     }
 
@@ -151,7 +151,7 @@ impl Shared {
         to: &To,
         repeat: Repeat,
         time: Duration,
-    ) -> Result<R::Answer> {
+    ) -> Result<R::Response> {
         let about = About { whom: to.whom(), changes: R::CHANGES };
         let mut attempts = Attempts::new(name, about, repeat, time);
         Ok(self.run(request, to, &mut attempts).await?)
@@ -178,7 +178,7 @@ impl Shared {
         self: &Arc<Self>,
         mut write: W,
         time: Duration,
-    ) -> Result<W::Answer> {
+    ) -> Result<W::Response> {
         if !self.options.exactly_once {
             return self.ask(&write, &To::Leader, Repeat::IfNotApplied, time).await;
         }
@@ -238,7 +238,7 @@ impl Shared {
         ask: &A,
         to: &To,
         attempts: &mut Attempts,
-    ) -> Result<A::Answer, Ended> {
+    ) -> Result<A::Response, Ended> {
         loop {
             let node = attempts.route.next(to, &self.directory);
             let now = Instant::now();
@@ -253,10 +253,10 @@ impl Shared {
                 }
                 Err(status) => {
                     let mut failure = Failure::of(status);
-                    if failure.next == Next::OtherCopy
+                    if failure.next == NextTry::OtherCopy
                         && (A::CHANGES || !attempts.route.is_unable(&node, to, &self.directory))
                     {
-                        failure.next = Next::Stop(ErrorKind::Internal);
+                        failure.next = NextTry::Stop(ErrorKind::Internal);
                     }
                     let at_once = self.reroute(&node, &failure, attempts);
                     attempts.failed(node.address(), failure, A::CHANGES)?;
@@ -272,10 +272,10 @@ impl Shared {
     #[cold]
     fn reroute(&self, node: &Arc<Node>, failure: &Failure, attempts: &mut Attempts) -> bool {
         match failure.next {
-            Next::Elsewhere => {}
+            NextTry::Elsewhere => {}
             // The node is the first to be asked for all else as it was.
-            Next::OtherCopy => return true,
-            Next::Later | Next::SessionUnknown | Next::Stop(_) => return false,
+            NextTry::OtherCopy => return true,
+            NextTry::Later | NextTry::SessionUnknown | NextTry::Stop(_) => return false,
         }
         self.directory.failed(node, failure.is_silence);
         let leader = failure.leader.as_deref().and_then(|leader| self.directory.meet(leader));

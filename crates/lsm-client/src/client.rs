@@ -227,11 +227,11 @@ impl Client {
         self.shared.ask(&HashCheckRequest {}, &To::Leader, repeat, self.time).await
     }
 
-    async fn ask<R: Rpc>(&self, request: &R) -> Result<R::Answer> {
+    async fn ask<R: Rpc>(&self, request: &R) -> Result<R::Response> {
         self.shared.ask(request, &To::Leader, Repeat::Freely, self.time).await
     }
 
-    async fn change<R: Rpc<Answer = ChangeResponse>>(&self, request: R) -> Result<Vec<Member>> {
+    async fn change<R: Rpc<Response = ChangeResponse>>(&self, request: R) -> Result<Vec<Member>> {
         let repeat = Repeat::IfNotApplied;
         let members = self.shared.ask(&request, &To::Leader, repeat, self.time).await?.members;
         self.shared.directory.set_members(&members);

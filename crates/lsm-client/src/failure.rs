@@ -14,7 +14,7 @@ use crate::error::ErrorKind;
 
 /// What to do after a try failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Next {
+pub(crate) enum NextTry {
     /// Ask another node.
     Elsewhere,
     /// Ask the same node, later.
@@ -31,7 +31,7 @@ pub(crate) enum Next {
 /// The failure of one try.
 #[derive(Clone, Debug)]
 pub(crate) struct Failure {
-    pub(crate) next: Next,
+    pub(crate) next: NextTry,
     /// Whether a write may have taken effect, or may yet.
     pub(crate) may_have_applied: bool,
     /// Whether the node could not be reached, or did not answer.
@@ -45,14 +45,14 @@ impl Failure {
     pub(crate) fn of(status: Status) -> Self {
         let leader = text(&status, LEADER_KEY).map(str::to_owned);
         let (next, may_have_applied) = match text(&status, ERROR_KEY) {
-            Some(words::NOT_LEADER) => (Next::Elsewhere, false),
-            Some(words::BUSY) => (Next::Later, false),
-            Some(words::NO_ROOM) => (Next::Stop(ErrorKind::NoRoom), false),
-            Some(words::SESSION_UNKNOWN) => (Next::SessionUnknown, false),
+            Some(words::NOT_LEADER) => (NextTry::Elsewhere, false),
+            Some(words::BUSY) => (NextTry::Later, false),
+            Some(words::NO_ROOM) => (NextTry::Stop(ErrorKind::NoRoom), false),
+            Some(words::SESSION_UNKNOWN) => (NextTry::SessionUnknown, false),
             // A later request of the session was applied, which is never ours to see.
-            Some(words::SESSION_PASSED) => (Next::Stop(ErrorKind::Unknown), true),
+            Some(words::SESSION_PASSED) => (NextTry::Stop(ErrorKind::Unknown), true),
             // There was no connection to send the request on.
-            _ if caused_by::<ConnectError>(&status) => (Next::Elsewhere, false),
+            _ if caused_by::<ConnectError>(&status) => (NextTry::Elsewhere, false),
             _ => by_code(&status),
         };
         let is_silence = status.source().is_some() || status.code() == Code::DeadlineExceeded;
@@ -72,14 +72,14 @@ impl Failure {
     }
 }
 
-fn by_code(status: &Status) -> (Next, bool) {
+fn by_code(status: &Status) -> (NextTry, bool) {
     match status.code() {
         // The connection broke, or the node's host did: tonic keeps the cause for those only.
-        _ if status.source().is_some() => (Next::Elsewhere, true),
+        _ if status.source().is_some() => (NextTry::Elsewhere, true),
         Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Aborted => {
-            (Next::Elsewhere, true)
+            (NextTry::Elsewhere, true)
         }
-        Code::ResourceExhausted => (Next::Later, true),
+        Code::ResourceExhausted => (NextTry::Later, true),
         Code::InvalidArgument
         | Code::OutOfRange
         | Code::FailedPrecondition
@@ -87,9 +87,9 @@ fn by_code(status: &Status) -> (Next, bool) {
         | Code::AlreadyExists
         | Code::PermissionDenied
         | Code::Unauthenticated
-        | Code::Unimplemented => (Next::Stop(ErrorKind::Invalid), false),
-        Code::Internal | Code::DataLoss => (Next::OtherCopy, true),
-        Code::Ok | Code::Unknown => (Next::Stop(ErrorKind::Internal), true),
+        | Code::Unimplemented => (NextTry::Stop(ErrorKind::Invalid), false),
+        Code::Internal | Code::DataLoss => (NextTry::OtherCopy, true),
+        Code::Ok | Code::Unknown => (NextTry::Stop(ErrorKind::Internal), true),
     }
 }
 
@@ -121,37 +121,37 @@ mod tests {
     #[test]
     fn only_words_and_missing_connections_prove_that_nothing_was_applied() {
         let refused = said(Status::unavailable("x"), "not-leader");
-        assert_eq!((refused.next, refused.may_have_applied), (Next::Elsewhere, false));
+        assert_eq!((refused.next, refused.may_have_applied), (NextTry::Elsewhere, false));
         let busy = said(Status::resource_exhausted("x"), "busy");
-        assert_eq!((busy.next, busy.may_have_applied), (Next::Later, false));
+        assert_eq!((busy.next, busy.may_have_applied), (NextTry::Later, false));
         let full = said(Status::resource_exhausted("x"), "no-room");
-        let at_once = (Next::Stop(ErrorKind::NoRoom), false);
+        let at_once = (NextTry::Stop(ErrorKind::NoRoom), false);
         assert_eq!((full.next, full.may_have_applied), at_once, "waiting makes no room");
         let unknown = said(Status::failed_precondition("x"), "session-unknown");
-        assert_eq!((unknown.next, unknown.may_have_applied), (Next::SessionUnknown, false));
+        assert_eq!((unknown.next, unknown.may_have_applied), (NextTry::SessionUnknown, false));
 
         let no_connection = ConnectError("refused".into());
         let failure = Failure::of(Status::from_error(Box::new(no_connection)));
-        assert_eq!((failure.next, failure.may_have_applied), (Next::Elsewhere, false));
+        assert_eq!((failure.next, failure.may_have_applied), (NextTry::Elsewhere, false));
 
         for status in [Status::unavailable("x"), Status::deadline_exceeded("x")] {
             let failure = Failure::of(status);
-            assert_eq!((failure.next, failure.may_have_applied), (Next::Elsewhere, true));
+            assert_eq!((failure.next, failure.may_have_applied), (NextTry::Elsewhere, true));
         }
         let failure = Failure::of(Status::resource_exhausted("x"));
-        assert_eq!((failure.next, failure.may_have_applied), (Next::Later, true));
+        assert_eq!((failure.next, failure.may_have_applied), (NextTry::Later, true));
     }
 
     #[test]
     fn a_broken_connection_is_not_a_broken_node() {
         let broken = std::io::Error::other("reset");
         let failure = Failure::of(Status::from_error(Box::new(broken)));
-        assert_eq!((failure.next, failure.may_have_applied), (Next::Elsewhere, true));
+        assert_eq!((failure.next, failure.may_have_applied), (NextTry::Elsewhere, true));
         for status in [Status::internal("disk"), Status::data_loss("a bad block")] {
-            assert_eq!(Failure::of(status).next, Next::OtherCopy);
+            assert_eq!(Failure::of(status).next, NextTry::OtherCopy);
         }
         let failure = Failure::of(Status::invalid_argument("empty key"));
-        assert_eq!(failure.next, Next::Stop(ErrorKind::Invalid));
+        assert_eq!(failure.next, NextTry::Stop(ErrorKind::Invalid));
     }
 
     #[test]

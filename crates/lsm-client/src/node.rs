@@ -105,7 +105,7 @@ impl Node {
         &self,
         request: R,
         time: TryTime,
-    ) -> Result<R::Answer, Status> {
+    ) -> Result<R::Response, Status> {
         let mut request = Request::new(request);
         match time.told {
             Some(told) => drop(request.metadata_mut().insert("grpc-timeout", told)),

@@ -92,7 +92,7 @@ impl NodeClient {
         self.ask(&GetStorageStatsRequest {}, Repeat::Freely).await
     }
 
-    async fn ask<R: Rpc>(&self, request: &R, repeat: Repeat) -> Result<R::Answer> {
+    async fn ask<R: Rpc>(&self, request: &R, repeat: Repeat) -> Result<R::Response> {
         let to = To::Only(Arc::clone(&self.node));
         self.shared.ask(request, &to, repeat, self.time).await
     }

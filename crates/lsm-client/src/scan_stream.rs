@@ -21,7 +21,7 @@ use tonic::{Status, Streaming};
 use crate::attempts::reason;
 use crate::calls::Shared;
 use crate::error::{About, Error, ErrorKind, Result};
-use crate::failure::{Failure, Next};
+use crate::failure::{Failure, NextTry};
 use crate::node;
 use crate::route::To;
 use crate::scan::Scan;
@@ -166,13 +166,13 @@ impl Pages {
     fn broke(&self, status: Status) -> Result<()> {
         let failure = Failure::of(status);
         let kind = match failure.next {
-            Next::Stop(kind) => kind,
-            Next::OtherCopy => ErrorKind::Internal,
-            Next::Later => ErrorKind::Busy,
+            NextTry::Stop(kind) => kind,
+            NextTry::OtherCopy => ErrorKind::Internal,
+            NextTry::Later => ErrorKind::Busy,
             _ if failure.is_timeout() => ErrorKind::Timeout { may_have_applied: false },
             _ => ErrorKind::Unavailable,
         };
-        if self.scan.resumes() && !matches!(failure.next, Next::Stop(_)) {
+        if self.scan.resumes() && !matches!(failure.next, NextTry::Stop(_)) {
             return Ok(());
         }
         Err(self.error(kind, &format!("broke: {}", reason(&failure.status))))

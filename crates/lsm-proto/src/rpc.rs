@@ -14,7 +14,7 @@ use crate::v1::*;
 /// A request with one answer.
 pub trait Rpc: Message + Clone + 'static {
     /// What comes back.
-    type Answer: Message + Default + 'static;
+    type Response: Message + Default + 'static;
     /// Path of the method.
     const PATH: &'static str;
     /// How messages to people call it.
@@ -28,12 +28,12 @@ pub trait Rpc: Message + Clone + 'static {
     }
 
     /// Who answered, where the answer says so.
-    fn header(_answer: &Self::Answer) -> Option<&Header> {
+    fn header(_answer: &Self::Response) -> Option<&Header> {
         None
     }
 
     /// Writes who answered, where the answer has room for it.
-    fn set_header(_answer: &mut Self::Answer, _header: Header) {}
+    fn set_header(_answer: &mut Self::Response, _header: Header) {}
 }
 
 /// A request that may carry a session.
@@ -50,10 +50,10 @@ pub trait Write: Rpc {
 pub async fn call<R: Rpc>(
     mut connection: Grpc<Channel>,
     request: Request<R>,
-) -> Result<R::Answer, Status> {
+) -> Result<R::Response, Status> {
     connection.ready().await.map_err(|error| Status::from_error(error.into()))?;
     let path = PathAndQuery::from_static(R::PATH);
-    let codec = ProstCodec::<R, R::Answer>::default();
+    let codec = ProstCodec::<R, R::Response>::default();
     Ok(connection.unary(request, path, codec).await?.into_inner())
 }
 
@@ -75,7 +75,7 @@ pub async fn scan_stream(
 macro_rules! rpcs {
     ($($request:ident -> $answer:ident, $path:literal, $name:literal $(, $with:ident)*;)*) => {
         $(impl Rpc for $request {
-            type Answer = $answer;
+            type Response = $answer;
             const PATH: &'static str = concat!("/lsm.v1.", $path);
             const NAME: &'static str = $name;
             $(with!($with $answer);)*

@@ -14,11 +14,11 @@ use crate::snapshot::{Header, Outgoing};
 /// The snapshot on offer, shared with whoever makes and sends it.
 #[derive(Clone, Debug, Default)]
 pub struct SnapshotSlot {
-    shared: Arc<Mutex<Slot>>,
+    shared: Arc<Mutex<SnapshotState>>,
 }
 
 #[derive(Debug, Default)]
-struct Slot {
+struct SnapshotState {
     offered: Option<Arc<Outgoing>>,
     /// One is being made, of this index or a later one.
     making: Option<u64>,

@@ -1,27 +1,22 @@
 //! One binary: a node of the cluster, five of them on one machine, and the commands for operators.
 
-mod admission;
-mod coalesce;
 mod config;
-mod convert;
 mod dialer;
 mod exit;
-mod fields;
-mod framing;
-mod handles;
+mod front;
 mod limits;
-mod listener;
 mod local;
 mod logging;
 mod node;
 mod peer;
-mod pulse;
+mod probe;
 mod service;
 mod signals;
 #[cfg(test)]
 mod sim;
-mod slow_readers;
+mod status;
 mod tls;
+mod validate;
 
 use std::io::{ErrorKind, Write};
 use std::process::ExitCode;

@@ -28,12 +28,12 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::timeout;
 
-use crate::admission::Admission;
 use crate::config::Settings;
 use crate::exit;
-use crate::handles;
+use crate::front::Admission;
+use crate::front::handles;
+use crate::front::listener;
 use crate::limits::{Limits, NODE_CONNECTIONS_MAX};
-use crate::listener;
 use crate::peer::{self, PeerTransport};
 use crate::service::{self, Context, Health, Peers};
 use crate::signals::StopSignal;

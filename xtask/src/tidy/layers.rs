@@ -101,22 +101,17 @@ lsm-server
     service/        L3
     peer/           L2
     local/          L2
-    admission/      L2
-    convert.rs      L1
-    framing.rs      L1
-    fields.rs       L1
-    listener.rs     L1
-    handles.rs      L1
+    front/          L1
+    validate.rs     L1
     signals.rs      L1
     logging.rs      L1
     config/         L0
     tls/            L0
     exit.rs         L0
-    pulse.rs        L0
+    probe.rs        L0
     dialer.rs       L0
+    status.rs       L0
     limits.rs       L0
-    coalesce.rs     L0
-    slow_readers.rs L0
 ";
 
 pub(crate) struct Crate<'a> {

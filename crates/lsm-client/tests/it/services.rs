@@ -23,7 +23,7 @@ pub(crate) struct Service {
     pub(crate) node: usize,
 }
 
-type Answer<T> = Result<Response<T>, Status>;
+type Served<T> = Result<Response<T>, Status>;
 
 impl Service {
     /// Writes the request down; what goes wrong with it.
@@ -171,7 +171,7 @@ fn not_leader(leader: &str) -> Status {
 
 #[tonic::async_trait]
 impl KvService for Service {
-    async fn get(&self, request: Request<GetRequest>) -> Answer<GetResponse> {
+    async fn get(&self, request: Request<GetRequest>) -> Served<GetResponse> {
         let stale = request.get_ref().consistency() == Consistency::Stale;
         let fault = self.asked(if stale { "get stale" } else { "get" }, &request, None);
         self.suffer(fault).await?;
@@ -187,7 +187,7 @@ impl KvService for Service {
         }))
     }
 
-    async fn put(&self, request: Request<PutRequest>) -> Answer<PutResponse> {
+    async fn put(&self, request: Request<PutRequest>) -> Served<PutResponse> {
         let PutRequest { key, value, session } = request.get_ref().clone();
         if key.is_empty() {
             self.asked("put", &request, session);
@@ -198,13 +198,13 @@ impl KvService for Service {
         Ok(Response::new(PutResponse { header: Some(header), index }))
     }
 
-    async fn delete(&self, request: Request<DeleteRequest>) -> Answer<DeleteResponse> {
+    async fn delete(&self, request: Request<DeleteRequest>) -> Served<DeleteResponse> {
         let DeleteRequest { key, session } = request.get_ref().clone();
         let (header, index) = self.write("delete", &request, session, vec![(key, None)]).await?;
         Ok(Response::new(DeleteResponse { header: Some(header), index }))
     }
 
-    async fn batch_write(&self, request: Request<BatchWriteRequest>) -> Answer<BatchWriteResponse> {
+    async fn batch_write(&self, request: Request<BatchWriteRequest>) -> Served<BatchWriteResponse> {
         let BatchWriteRequest { writes, session } = request.get_ref().clone();
         let change = |write: Write| match write.op.unwrap() {
             write::Op::Put(put) => (put.key, Some(put.value)),
@@ -215,7 +215,7 @@ impl KvService for Service {
         Ok(Response::new(BatchWriteResponse { header: Some(header), index }))
     }
 
-    async fn scan(&self, request: Request<ScanRequest>) -> Answer<ScanResponse> {
+    async fn scan(&self, request: Request<ScanRequest>) -> Served<ScanResponse> {
         self.serve("scan", &request).await?;
         let all = self.entries(request.get_ref());
         let mut page = self.pages(request.get_ref()).into_iter().next().unwrap_or_default();
@@ -232,7 +232,7 @@ impl KvService for Service {
 
     type ScanStreamStream = Pages;
 
-    async fn scan_stream(&self, request: Request<ScanRequest>) -> Answer<Pages> {
+    async fn scan_stream(&self, request: Request<ScanRequest>) -> Served<Pages> {
         self.serve("scan stream", &request).await?;
         self.world.lock().scan.streams += 1;
         let pages = self.pages(request.get_ref());
@@ -284,7 +284,7 @@ impl SessionService for Service {
     async fn open_session(
         &self,
         request: Request<OpenSessionRequest>,
-    ) -> Answer<OpenSessionResponse> {
+    ) -> Served<OpenSessionResponse> {
         self.serve("open", &request).await?;
         let mut world = self.world.lock();
         let id = world.open_session();
@@ -294,7 +294,7 @@ impl SessionService for Service {
 
 #[tonic::async_trait]
 impl ClusterService for Service {
-    async fn status(&self, request: Request<StatusRequest>) -> Answer<StatusResponse> {
+    async fn status(&self, request: Request<StatusRequest>) -> Served<StatusResponse> {
         let fault = self.asked("status", &request, None);
         self.suffer(fault).await?;
         let header = self.world.lock().header(self.node);
@@ -303,24 +303,24 @@ impl ClusterService for Service {
         Ok(Response::new(StatusResponse { node, leader, members, ..StatusResponse::default() }))
     }
 
-    async fn members(&self, request: Request<MembersRequest>) -> Answer<MembersResponse> {
+    async fn members(&self, request: Request<MembersRequest>) -> Served<MembersResponse> {
         self.serve("members", &request).await?;
         Ok(Response::new(MembersResponse { members: self.members() }))
     }
 
-    async fn add_learner(&self, request: Request<AddLearnerRequest>) -> Answer<ChangeResponse> {
+    async fn add_learner(&self, request: Request<AddLearnerRequest>) -> Served<ChangeResponse> {
         self.serve("add", &request).await?;
         let node = request.get_ref().id as usize - 1;
         self.world.lock().members.push(node);
         Ok(Response::new(ChangeResponse { members: self.members() }))
     }
 
-    async fn promote(&self, request: Request<PromoteRequest>) -> Answer<ChangeResponse> {
+    async fn promote(&self, request: Request<PromoteRequest>) -> Served<ChangeResponse> {
         self.serve("promote", &request).await?;
         Ok(Response::new(ChangeResponse { members: self.members() }))
     }
 
-    async fn remove(&self, request: Request<RemoveRequest>) -> Answer<ChangeResponse> {
+    async fn remove(&self, request: Request<RemoveRequest>) -> Served<ChangeResponse> {
         self.serve("remove", &request).await?;
         let node = request.get_ref().id as usize - 1;
         self.world.lock().members.retain(|member| *member != node);
@@ -330,14 +330,14 @@ impl ClusterService for Service {
     async fn transfer_leadership(
         &self,
         request: Request<TransferLeadershipRequest>,
-    ) -> Answer<TransferLeadershipResponse> {
+    ) -> Served<TransferLeadershipResponse> {
         self.serve("transfer", &request).await?;
         let leader = request.get_ref().to.max(1);
         self.world.lock().leader = Some(leader as usize - 1);
         Ok(Response::new(TransferLeadershipResponse { leader }))
     }
 
-    async fn hash_check(&self, request: Request<HashCheckRequest>) -> Answer<HashCheckResponse> {
+    async fn hash_check(&self, request: Request<HashCheckRequest>) -> Served<HashCheckResponse> {
         self.serve("hash", &request).await?;
         let answer = HashCheckResponse { index: 7, equal: true, hashes: Vec::new() };
         Ok(Response::new(answer))
@@ -349,7 +349,7 @@ impl StorageService for Service {
     async fn flush_mem_table(
         &self,
         request: Request<FlushMemTableRequest>,
-    ) -> Answer<FlushMemTableResponse> {
+    ) -> Served<FlushMemTableResponse> {
         let fault = self.asked("flush", &request, None);
         self.suffer(fault).await?;
         Ok(Response::new(FlushMemTableResponse {}))
@@ -358,7 +358,7 @@ impl StorageService for Service {
     async fn trigger_compaction(
         &self,
         request: Request<TriggerCompactionRequest>,
-    ) -> Answer<TriggerCompactionResponse> {
+    ) -> Served<TriggerCompactionResponse> {
         let fault = self.asked("compact", &request, None);
         self.suffer(fault).await?;
         let TriggerCompactionRequest { start, end } = request.into_inner();
@@ -366,7 +366,7 @@ impl StorageService for Service {
         Ok(Response::new(TriggerCompactionResponse {}))
     }
 
-    async fn get_levels(&self, request: Request<GetLevelsRequest>) -> Answer<GetLevelsResponse> {
+    async fn get_levels(&self, request: Request<GetLevelsRequest>) -> Served<GetLevelsResponse> {
         self.asked("levels", &request, None);
         let levels = vec![Level { level: self.node as u32, ..Level::default() }];
         Ok(Response::new(GetLevelsResponse { levels }))
@@ -375,7 +375,7 @@ impl StorageService for Service {
     async fn get_storage_stats(
         &self,
         request: Request<GetStorageStatsRequest>,
-    ) -> Answer<GetStorageStatsResponse> {
+    ) -> Served<GetStorageStatsResponse> {
         self.asked("stats", &request, None);
         let gets = self.node as u64;
         Ok(Response::new(GetStorageStatsResponse { gets, ..GetStorageStatsResponse::default() }))

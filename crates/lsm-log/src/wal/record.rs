@@ -34,10 +34,10 @@ impl fmt::Display for Lsn {
 
 /// Bytes before the first record of a file: its header, and behind that its nonce.
 pub const HEADER_LEN: usize = NONCE_AT + NONCE_LEN;
-/// RecordPlace of the version in the header. It and the checksum behind it stay where they are in all
+/// Where the version stands in the header. It and the checksum behind it stay where they are in all
 /// versions.
 const VERSION_AT: usize = 40;
-/// RecordPlace of the checksum in the header, which covers all before it.
+/// Where the checksum stands in the header, which covers all before it.
 pub const CHECKSUM_AT: usize = VERSION_AT + 4;
 /// Where the header ends and the [`Nonce`] stands.
 pub const NONCE_AT: usize = CHECKSUM_AT + 4;

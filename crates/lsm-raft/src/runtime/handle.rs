@@ -13,7 +13,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::inbox::NotTaken;
 use super::queues::{Event, Waiter};
-use super::shared::{Life, RuntimeShared};
+use super::shared::{RunState, RuntimeShared};
 use crate::config::Timing;
 use crate::error::Error;
 use crate::identity::Identity;
@@ -125,8 +125,8 @@ impl Replica {
 
     fn stopped_refusal(&self) -> Refusal {
         let reason = match &*self.shared.life.borrow() {
-            Life::Failing(error) | Life::Stopped(Some(error)) => error.to_string(),
-            Life::Running | Life::Stopped(None) => "it was told to".to_owned(),
+            RunState::Failing(error) | RunState::Stopped(Some(error)) => error.to_string(),
+            RunState::Running | RunState::Stopped(None) => "it was told to".to_owned(),
         };
         Refusal::Stopped(reason)
     }
@@ -245,9 +245,9 @@ impl Replica {
     /// Returns when the node has stopped: with the reason, unless it was told to.
     pub async fn wait_stopped(&self) -> Option<Error> {
         let mut life = self.shared.life.subscribe();
-        let stopped = life.wait_for(|life| matches!(life, Life::Stopped(_))).await;
+        let stopped = life.wait_for(|life| matches!(life, RunState::Stopped(_))).await;
         match stopped.as_deref() {
-            Ok(Life::Stopped(error)) => error.clone(),
+            Ok(RunState::Stopped(error)) => error.clone(),
             _ => None,
         }
     }

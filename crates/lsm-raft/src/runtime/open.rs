@@ -21,7 +21,7 @@ use super::jobs;
 use super::log_thread::LogThread;
 use super::queues::JOBS_MAX;
 use super::raft_thread::RaftThread;
-use super::shared::{Life, RuntimeShared};
+use super::shared::{RunState, RuntimeShared};
 use super::stepper::Stepper;
 use crate::config::Config;
 use crate::error::{Error, Result};
@@ -205,7 +205,7 @@ impl ReplicaOptions {
             dir,
             timing: self.config.timing(),
             status: watch::Sender::new(node.status()),
-            life: watch::Sender::new(Life::Running),
+            life: watch::Sender::new(RunState::Running),
             reader: machine.reader(),
             log,
             slot,

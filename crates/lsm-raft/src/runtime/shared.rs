@@ -24,7 +24,7 @@ use crate::transport::Transport;
 
 /// Where a replica stands in its life.
 #[derive(Clone, Debug)]
-pub(super) enum Life {
+pub(super) enum RunState {
     Running,
     /// It cannot persist; it hands over what it leads.
     Failing(Error),
@@ -37,7 +37,7 @@ pub(super) struct RuntimeShared {
     pub(super) dir: PathBuf,
     pub(super) timing: Timing,
     pub(super) status: watch::Sender<NodeStatus>,
-    pub(super) life: watch::Sender<Life>,
+    pub(super) life: watch::Sender<RunState>,
     pub(super) reader: StateReader,
     pub(super) log: LogStore,
     pub(super) slot: SnapshotSlot,
@@ -59,9 +59,9 @@ impl RuntimeShared {
     /// stays.
     pub(super) fn fail(&self, error: &Error) {
         let first = self.life.send_if_modified(|life| {
-            let running = matches!(life, Life::Running);
+            let running = matches!(life, RunState::Running);
             if running {
-                *life = Life::Failing(error.clone());
+                *life = RunState::Failing(error.clone());
             }
             running
         });
@@ -84,10 +84,10 @@ impl RuntimeShared {
     /// The raft thread has ended.
     pub(super) fn stopped(&self, error: Option<Error>) {
         self.life.send_modify(|life| {
-            *life = match std::mem::replace(life, Life::Running) {
-                Life::Failing(first) => Life::Stopped(Some(first)),
-                Life::Stopped(first) => Life::Stopped(first.or(error)),
-                Life::Running => Life::Stopped(error),
+            *life = match std::mem::replace(life, RunState::Running) {
+                RunState::Failing(first) => RunState::Stopped(Some(first)),
+                RunState::Stopped(first) => RunState::Stopped(first.or(error)),
+                RunState::Running => RunState::Stopped(error),
             };
         });
     }

@@ -42,13 +42,13 @@ pub(super) struct PlannedNode {
 
 /// The cluster.
 #[derive(Clone, Debug)]
-pub(super) struct Plan {
+pub(super) struct LocalPlan {
     pub(super) nodes: Vec<PlannedNode>,
     /// Flags for every node.
     extra: Vec<String>,
 }
 
-impl Plan {
+impl LocalPlan {
     pub(super) fn new(count: u16, port: u16, dir: &Path, extra: &[String]) -> Self {
         let node = |n: u16| {
             let id = u64::from(n) + 1;
@@ -151,7 +151,8 @@ mod tests {
 
     #[test]
     fn nodes_get_ports_of_their_own_and_know_each_other() {
-        let plan = Plan::new(3, 4001, Path::new("/tmp/x y"), &["--threads".into(), "1".into()]);
+        let plan =
+            LocalPlan::new(3, 4001, Path::new("/tmp/x y"), &["--threads".into(), "1".into()]);
         let second = &plan.nodes[1];
         assert_eq!((second.id, second.listen.port(), second.peer_listen.port()), (2, 4002, 5002));
         let command = plan.command(Path::new("/bin/lsm-server"), second);
@@ -168,7 +169,7 @@ mod tests {
     fn flags_that_no_node_could_start_with_are_refused() {
         let check = |flags: &str| {
             let flags: Vec<_> = flags.split_whitespace().map(str::to_owned).collect();
-            Plan::new(3, 4001, Path::new("/tmp/x y"), &flags).check_flags()
+            LocalPlan::new(3, 4001, Path::new("/tmp/x y"), &flags).check_flags()
         };
         assert_eq!(check(""), Ok(()));
         assert_eq!(check("--threads 1 --lease-reads --log-level debug"), Ok(()));
@@ -193,7 +194,7 @@ mod tests {
     fn a_taken_port_is_named() {
         let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = taken.local_addr().unwrap();
-        let mut plan = Plan::new(1, 4001, Path::new("x"), &[]);
+        let mut plan = LocalPlan::new(1, 4001, Path::new("x"), &[]);
         plan.nodes[0].listen = (Ipv4Addr::LOCALHOST, 0).into();
         plan.nodes[0].peer_listen = address;
         let error = plan.check_ports().unwrap_err();

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::plan::{Plan, PlannedNode};
+use super::plan::{LocalPlan, PlannedNode};
 
 /// Longest time that the nodes get to stop.
 const STOP_TIME_MAX: Duration = Duration::from_secs(15);
@@ -29,7 +29,7 @@ impl Processes {
     pub(super) fn start(
         &mut self,
         program: &Path,
-        plan: &Plan,
+        plan: &LocalPlan,
         node: &PlannedNode,
     ) -> io::Result<()> {
         let log = OpenOptions::new().create(true).append(true).open(&node.log)?;

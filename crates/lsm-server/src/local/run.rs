@@ -10,9 +10,9 @@ use lsm_raft::LOCK_FILE;
 use tempfile::TempDir;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::plan::{PEER_PORT_OFFSET, Plan};
+use super::plan::{LocalPlan, PEER_PORT_OFFSET};
 use super::processes::{Processes, tail};
-use super::view::{News, View};
+use super::view::{ClusterView, News};
 use crate::exit;
 use crate::signals::StopSignal;
 
@@ -48,13 +48,13 @@ pub(crate) fn run(args: &LocalArgs) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| error.to_string())?;
     let folder = Folder::new(args.data.as_deref())?;
-    let plan = Arc::new(Plan::new(args.nodes, args.port, folder.path(), &args.flags));
+    let plan = Arc::new(LocalPlan::new(args.nodes, args.port, folder.path(), &args.flags));
     plan.check_flags()?;
     plan.check_ports()?;
     let ended = runtime.block_on(async {
         // All that may fail comes before there are nodes that would have to be stopped.
         let stop = StopSignal::listen(false).map_err(|error| error.to_string())?;
-        let view = View::new(&plan)?;
+        let view = ClusterView::new(&plan)?;
         Local::start(&plan)?.watch(&folder, &stop, view).await
     });
     folder.end(&plan);
@@ -78,7 +78,7 @@ impl Folder {
     }
 
     /// Removes what is temporary; not under a node that somebody else has started in it.
-    fn end(self, plan: &Plan) {
+    fn end(self, plan: &LocalPlan) {
         let Self::Temporary(dir) = self else { return };
         let (mut used, mut locks) = (Vec::new(), Vec::new());
         for node in &plan.nodes {
@@ -133,12 +133,12 @@ fn lock(node: &Path) -> std::io::Result<Option<Box<dyn Lock>>> {
 
 struct Local {
     program: PathBuf,
-    plan: Arc<Plan>,
+    plan: Arc<LocalPlan>,
     processes: Processes,
 }
 
 impl Local {
-    fn start(plan: &Arc<Plan>) -> Result<Self, String> {
+    fn start(plan: &Arc<LocalPlan>) -> Result<Self, String> {
         let program = std::env::current_exe().map_err(|error| format!("who am I? {error}"))?;
         let mut processes = Processes::default();
         for node in &plan.nodes {
@@ -154,7 +154,7 @@ impl Local {
         mut self,
         folder: &Folder,
         stop: &StopSignal,
-        mut view: View,
+        mut view: ClusterView,
     ) -> Result<(), String> {
         self.tell_plan(folder);
         let mut looks = interval(LOOK_INTERVAL);

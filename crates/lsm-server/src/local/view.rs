@@ -6,14 +6,14 @@ use lsm_proto::v1::cluster_service_client::ClusterServiceClient;
 use lsm_proto::v1::{StatusRequest, StatusResponse};
 use tonic::transport::{Channel, Endpoint};
 
-use super::plan::Plan;
+use super::plan::LocalPlan;
 
 const CONNECT_TIME_MAX: Duration = Duration::from_millis(300);
 const ANSWER_TIME_MAX: Duration = Duration::from_millis(500);
 
 /// Asks the nodes, and remembers what was known before.
 #[derive(Debug)]
-pub(super) struct View {
+pub(super) struct ClusterView {
     clients: Vec<ClusterServiceClient<Channel>>,
     /// Which nodes answered.
     up: Vec<bool>,
@@ -33,8 +33,8 @@ pub(super) enum News {
     Back(u64),
 }
 
-impl View {
-    pub(super) fn new(plan: &Plan) -> Result<Self, String> {
+impl ClusterView {
+    pub(super) fn new(plan: &LocalPlan) -> Result<Self, String> {
         let client = |address: std::net::SocketAddr| {
             let endpoint = Endpoint::from_shared(format!("http://{address}"));
             let endpoint = endpoint.map_err(|error| error.to_string())?;
@@ -109,8 +109,8 @@ mod tests {
 
     #[tokio::test]
     async fn only_changes_are_told() {
-        let plan = Plan::new(3, 1, std::path::Path::new("x"), &[]);
-        let mut view = View::new(&plan).unwrap();
+        let plan = LocalPlan::new(3, 1, std::path::Path::new("x"), &[]);
+        let mut view = ClusterView::new(&plan).unwrap();
         assert_eq!(view.compare(&[None, answer(2, 0, 1), None]), []);
         let all = [answer(1, 2, 2), answer(2, 2, 2), answer(3, 0, 1)];
         assert_eq!(view.compare(&all), [News::Leader { node: 2, term: 2 }]);

@@ -19,11 +19,11 @@ const HEARD_MAX: usize = 2 * MEMBERS_MAX;
 #[derive(Debug, Default)]
 pub(super) struct AddressBook {
     own: Mutex<Option<String>>,
-    heard: Mutex<HashMap<u64, Heard>>,
+    heard: Mutex<HashMap<u64, LastCall>>,
 }
 
 #[derive(Debug, Default)]
-struct Heard {
+struct LastCall {
     address: Option<String>,
     /// The node has called: it can probably be reached now.
     called: Arc<Notify>,

@@ -40,7 +40,7 @@ pub(super) struct PeerClient {
 
 /// What to do after a call failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Next {
+pub(super) enum NextTry {
     /// Try again.
     Retry,
     /// Try again, but slowly: someone must do something first.
@@ -53,14 +53,14 @@ pub(super) enum Next {
 #[derive(Debug)]
 pub(super) struct Lost {
     pub(super) reason: String,
-    pub(super) next: Next,
+    pub(super) next: NextTry,
     /// Of a refusal, at either end.
     pub(super) cause: Option<Cause>,
 }
 
 impl Lost {
     pub(super) fn retry(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), next: Next::Retry, cause: None }
+        Self { reason: reason.into(), next: NextTry::Retry, cause: None }
     }
 }
 
@@ -109,7 +109,7 @@ impl PeerClient {
             hello.and_then(|hello| handshake::check_answer(&hello, node, identity, &members));
         checked.map_err(|Refused { cause, sentence }| Lost {
             reason: format!("{address}: {sentence}"),
-            next: Next::RetrySlowly,
+            next: NextTry::RetrySlowly,
             cause: Some(cause),
         })?;
         self.testimony.take_back(node);
@@ -126,21 +126,21 @@ impl PeerClient {
             None => format!("{address}: {}", status.message()),
         };
         let cause = refused.as_ref().map(|refused| refused.cause);
-        let next = refused.map_or(Next::Retry, |refused| self.heed(node, refused));
+        let next = refused.map_or(NextTry::Retry, |refused| self.heed(node, refused));
         Lost { reason, next, cause }
     }
 
-    fn heed(&self, node: u64, refused: Refused) -> Next {
+    fn heed(&self, node: u64, refused: Refused) -> NextTry {
         if !refused.cause.is_final() {
-            return Next::RetrySlowly;
+            return NextTry::RetrySlowly;
         }
         let (own, members) = (self.group.identity().node, self.group.members());
         let leader = self.group.status().leader;
         if !self.testimony.hear(node, own, &members, leader) {
-            return Next::RetrySlowly;
+            return NextTry::RetrySlowly;
         }
         self.group.fail(Error::Refused(refused.sentence));
-        Next::Stop
+        NextTry::Stop
     }
 
     /// Connects to a node, at whichever of its addresses answers.

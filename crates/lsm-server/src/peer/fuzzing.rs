@@ -14,17 +14,17 @@ use tonic::metadata::{AsciiMetadataKey, AsciiMetadataValue, KeyAndValueRef, Meta
 use super::handshake;
 use super::headers::PeerHeaders;
 use super::wire::{from_wire, split, to_wire};
-use crate::fields::Fields;
-use crate::framing::Framing;
+use crate::front::fields::Fields;
+use crate::front::framing::Framing;
 
 /// A message in pieces, whose length is the first byte: however it is cut the same fields are
 /// counted, and never fewer than a decoder takes in.
 pub fn fields(bytes: &[u8]) {
     let Some((&len, message)) = bytes.split_first() else { return };
-    let whole = Fields::default().take(message);
+    let whole = Fields::default().feed(message);
     let mut fields = Fields::default();
     let pieces = message.chunks(usize::from(len).max(1));
-    assert_eq!(pieces.map(|piece| fields.take(piece)).sum::<usize>(), whole);
+    assert_eq!(pieces.map(|piece| fields.feed(piece)).sum::<usize>(), whole);
     let mut decoded = BatchWriteRequest::default();
     let _ = decoded.merge(message);
     assert!(decoded.writes.len() <= whole);
@@ -37,8 +37,8 @@ pub fn framing(bytes: &[u8]) {
     let (len, most) = (usize::from(*len).max(1), usize::from(*most) << 4);
     let follow = |len: usize| {
         let (mut framing, mut inside) = (Framing::default(), Vec::new());
-        let mut take = |piece| framing.take(piece, most, |part| inside.extend_from_slice(part));
-        let ended = body.chunks(len).try_for_each(&mut take);
+        let mut feed = |piece| framing.feed(piece, most, |part| inside.extend_from_slice(part));
+        let ended = body.chunks(len).try_for_each(&mut feed);
         (ended, inside)
     };
     let (whole, pieces) = (follow(body.len().max(1)), follow(len));

@@ -11,7 +11,7 @@ use lsm_proto::peer::IdentifyRequest;
 use lsm_raft::command::Command;
 use lsm_raft::{Error, Members, Replica};
 
-use super::client::Next;
+use super::client::NextTry;
 use super::group::Group;
 use super::handshake::lost_disk;
 use super::receiver;
@@ -69,7 +69,7 @@ pub(super) async fn run(
             Standing::Known | Standing::Stranger => {}
             Standing::Unknown => {
                 if let Err((reason, next)) = ask(group, transport, attempt, &request).await {
-                    if next == Next::Stop {
+                    if next == NextTry::Stop {
                         return;
                     }
                     tracing::debug!(reason, "the group does not know this node's folder yet");
@@ -132,7 +132,7 @@ async fn ask(
     transport: &PeerTransport,
     attempt: u32,
     request: &IdentifyRequest,
-) -> Result<(), (String, Next)> {
+) -> Result<(), (String, NextTry)> {
     let own = request.node;
     let leader = group.status().leader;
     if leader == Some(own) {
@@ -140,16 +140,16 @@ async fn ask(
         return identified.map_err(|status| match Refused::read(&status) {
             Some(refused) => {
                 group.fail(Error::Refused(refused.sentence));
-                (status.message().to_owned(), Next::Stop)
+                (status.message().to_owned(), NextTry::Stop)
             }
-            None => (status.message().to_owned(), Next::Retry),
+            None => (status.message().to_owned(), NextTry::Retry),
         });
     }
     let members = group.members();
     let others: Vec<u64> = members.nodes.keys().copied().filter(|node| *node != own).collect();
     let in_turn = || others.get(attempt as usize % others.len().max(1)).copied();
     let asked = leader.or_else(in_turn);
-    let asked = asked.ok_or_else(|| ("no other member is known".to_owned(), Next::Retry))?;
+    let asked = asked.ok_or_else(|| ("no other member is known".to_owned(), NextTry::Retry))?;
     transport.ask_to_identify(asked, attempt, request.clone()).await
 }
 

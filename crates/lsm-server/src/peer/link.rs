@@ -7,7 +7,7 @@
 //!
 //! A connection that is made is tried anew beside the tries before it, and one that holds is
 //! asked for a greeting now and then: if a fresh one is answered and it is not, that one takes
-//! its place (`pulse`). So messages flow again within a second after a partition has healed.
+//! its place (`probe`). So messages flow again within a second after a partition has healed.
 //!
 //! The queue takes messages before the first connection and while there is one. One task runs
 //! each link; it sleeps while messages flow, which the connection takes from the queue itself.
@@ -19,10 +19,10 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 
-use super::client::{Client, Lost, Next, PeerClient};
+use super::client::{Client, Lost, NextTry, PeerClient};
 use super::queue::Queue;
 use super::refused::Cause;
-use crate::pulse::{Pulse, Tries};
+use crate::probe::{Probe, Tries};
 
 const WAIT_MIN: Duration = Duration::from_millis(50);
 const WAIT_MAX: Duration = Duration::from_millis(250);
@@ -77,7 +77,7 @@ pub(super) async fn run(caller: PeerClient, node: u64, queue: Arc<Queue>) {
             }
             return;
         }
-        if began.elapsed() > STEADY_TIME && lost.next == Next::Retry {
+        if began.elapsed() > STEADY_TIME && lost.next == NextTry::Retry {
             outage.is_over();
         }
         // Anybody can make up a number, and the log is not theirs.
@@ -85,7 +85,7 @@ pub(super) async fn run(caller: PeerClient, node: u64, queue: Arc<Queue>) {
         if is_member {
             outage.tell(node, &lost);
         }
-        if lost.next == Next::Stop {
+        if lost.next == NextTry::Stop {
             return;
         }
         let wait = outage.wait(lost.next);
@@ -131,7 +131,7 @@ async fn deliver(
     let request = caller.request(node, queue.open());
     let mut greeter = client.clone();
     let mut call = std::pin::pin!(client.deliver(request));
-    let mut pulse = Pulse::default();
+    let mut probe = Probe::default();
     let mut unknown_since = None;
     loop {
         let look = async {
@@ -139,7 +139,7 @@ async fn deliver(
             let mut greeted = Ok(());
             // What this node has learned since it called may not be what the other one has.
             let greet = async { greeted = caller.greet(node, &mut greeter, address).await };
-            let fresh = pulse.renew(greet, dialing(caller, node, 0)).await;
+            let fresh = probe.renew(greet, dialing(caller, node, 0)).await;
             (fresh, greeted)
         };
         let (fresh, greeted) = tokio::select! {
@@ -179,10 +179,10 @@ struct Outage {
 impl Outage {
     /// How long to wait before the next attempt; somewhat random, so that nodes that lost each
     /// other do not meet again at the same moment.
-    fn wait(&mut self, next: Next) -> Duration {
+    fn wait(&mut self, next: NextTry) -> Duration {
         let longest = (WAIT_MIN * 2_u32.pow(self.attempt.min(8))).min(WAIT_MAX);
         self.attempt = self.attempt.saturating_add(1);
-        let longest = if next == Next::Retry { longest } else { WAIT_REFUSED };
+        let longest = if next == NextTry::Retry { longest } else { WAIT_REFUSED };
         longest.mul_f64(0.5 + fastrand::f64() / 2.0)
     }
 
@@ -219,10 +219,10 @@ mod tests {
     #[test]
     fn the_waits_grow_to_a_quarter_of_a_second_and_are_not_all_alike() {
         let mut outage = Outage::default();
-        let waits: Vec<_> = (0..40).map(|_| outage.wait(Next::Retry)).collect();
+        let waits: Vec<_> = (0..40).map(|_| outage.wait(NextTry::Retry)).collect();
         assert!(waits[0] >= WAIT_MIN / 2 && waits[0] <= WAIT_MIN);
         assert!(waits[10..].iter().all(|wait| *wait >= WAIT_MAX / 2 && *wait <= WAIT_MAX));
         assert!(waits[11..].iter().any(|wait| *wait != waits[10]));
-        assert!(outage.wait(Next::RetrySlowly) > WAIT_MAX);
+        assert!(outage.wait(NextTry::RetrySlowly) > WAIT_MAX);
     }
 }

@@ -11,10 +11,10 @@ use tokio::task::JoinHandle;
 pub(super) struct Proxy {
     pub(super) address: String,
     accepting: JoinHandle<()>,
-    shared: Arc<Shared>,
+    shared: Arc<ProxyShared>,
 }
 
-struct Shared {
+struct ProxyShared {
     target: Mutex<SocketAddr>,
     is_plugged: Mutex<bool>,
     connections: Mutex<Vec<JoinHandle<()>>>,
@@ -24,7 +24,7 @@ impl Proxy {
     pub(super) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(ProxyShared {
             target: Mutex::new(address),
             is_plugged: Mutex::new(false),
             connections: Mutex::default(),
@@ -59,7 +59,7 @@ impl Drop for Proxy {
     }
 }
 
-async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+async fn accept(listener: TcpListener, shared: Arc<ProxyShared>) {
     loop {
         let (mut from, _) = listener.accept().await.unwrap();
         if !*shared.is_plugged.lock() {

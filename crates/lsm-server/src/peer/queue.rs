@@ -30,11 +30,11 @@ pub(super) const FRAME_BYTES_MAX: usize = 1 << 20;
 /// The messages that wait for one node.
 #[derive(Debug)]
 pub(super) struct Queue {
-    state: Mutex<State>,
+    state: Mutex<QueueState>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct QueueState {
     messages: VecDeque<(Message, usize)>,
     bytes: usize,
     /// Nothing is taken while the node cannot be reached: what waits too long is of no use.
@@ -50,7 +50,7 @@ struct State {
 impl Queue {
     /// An empty queue that takes messages.
     pub(super) fn new() -> Arc<Self> {
-        let state = State { open: true, ..State::default() };
+        let state = QueueState { open: true, ..QueueState::default() };
         Arc::new(Self { state: Mutex::new(state) })
     }
 
@@ -86,14 +86,18 @@ impl Queue {
     /// Drops all messages, and those that come from now on; the stream ends.
     pub(super) fn close(&self) {
         let mut state = self.state.lock();
-        *state = State { stream: state.stream + 1, waker: state.waker.take(), ..State::default() };
+        *state = QueueState {
+            stream: state.stream + 1,
+            waker: state.waker.take(),
+            ..QueueState::default()
+        };
         let waker = state.waker.take();
         drop(state);
         waker.inspect(Waker::wake_by_ref);
     }
 }
 
-impl State {
+impl QueueState {
     /// False if the message was dropped for want of room.
     fn push(&mut self, message: Message) -> bool {
         if !self.open {
@@ -110,7 +114,7 @@ impl State {
     }
 
     /// As many messages as a frame may carry.
-    fn take(&mut self) -> Vec<Message> {
+    fn next_frame(&mut self) -> Vec<Message> {
         let mut frame_bytes = 0;
         let mut messages = Vec::new();
         while let Some((_, bytes)) = self.messages.front() {
@@ -147,7 +151,7 @@ impl Stream for Envelopes {
             state.waker = Some(context.waker().clone());
             return Poll::Pending;
         }
-        let messages = state.take();
+        let messages = state.next_frame();
         drop(state);
         let messages = messages.into_iter().filter_map(to_wire).collect();
         Poll::Ready(Some(Envelope { messages }))

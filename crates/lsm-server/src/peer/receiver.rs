@@ -147,7 +147,7 @@ impl PeerService for Receiver {
         let is_member = self.is_member(hello.from);
         // Declared first: it ends when the place is free.
         let _visit;
-        let (_place, replaced) = Place::take(&self.streams, hello.from, is_member)?;
+        let (_place, replaced) = StreamPermit::new(&self.streams, hello.from, is_member)?;
         _visit = Visit::begin(self, &hello);
         tokio::select! {
             biased;
@@ -261,16 +261,16 @@ struct Streams {
 }
 
 /// The place of one stream.
-struct Place {
+struct StreamPermit {
     streams: Arc<Streams>,
     node: u64,
     number: u64,
 }
 
-impl Place {
+impl StreamPermit {
     /// Takes the place of a node, from an older stream if there is one: the node would not
     /// have made a new one if it still used that. The other value ends when this happens again.
-    fn take(
+    fn new(
         streams: &Arc<Streams>,
         node: u64,
         is_member: bool,
@@ -287,7 +287,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for StreamPermit {
     fn drop(&mut self) {
         let mut by_node = self.streams.by_node.lock();
         if by_node.get(&self.node).is_some_and(|(number, _)| *number == self.number) {

@@ -67,7 +67,7 @@ impl Senders {
             // All of it: a block takes only the fields it names, and copies those it can.
             let mut report = report;
             // The one before was given up by raft, not yet by us.
-            let Some(place) = Place::take(&senders, node) else { return };
+            let Some(place) = SenderPermit::try_new(&senders, node) else { return };
             let Ok(turn) = senders.turns.acquire().await else { return };
             let (index, bytes) = (snapshot.header().index, snapshot.header().bytes());
             tracing::info!(node, index, bytes, "sending a snapshot");
@@ -111,19 +111,19 @@ impl Drop for Report {
 }
 
 /// Holds the only place for sending to one node.
-struct Place {
+struct SenderPermit {
     senders: Arc<Senders>,
     node: u64,
 }
 
-impl Place {
-    fn take(senders: &Arc<Senders>, node: u64) -> Option<Self> {
+impl SenderPermit {
+    fn try_new(senders: &Arc<Senders>, node: u64) -> Option<Self> {
         let is_free = senders.receivers.lock().insert(node);
         is_free.then(|| Self { senders: Arc::clone(senders), node })
     }
 }
 
-impl Drop for Place {
+impl Drop for SenderPermit {
     fn drop(&mut self) {
         self.senders.receivers.lock().remove(&self.node);
     }

@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
 use super::address_book::AddressBook;
-use super::client::{Next, PeerClient};
+use super::client::{NextTry, PeerClient};
 use super::group::Group;
 use super::queue::Queue;
 use super::snapshot::Senders;
@@ -220,8 +220,8 @@ impl PeerTransport {
         node: u64,
         attempt: u32,
         request: IdentifyRequest,
-    ) -> Result<(), (String, Next)> {
-        let caller = self.caller().ok_or(("this node is stopping".to_owned(), Next::Retry))?;
+    ) -> Result<(), (String, NextTry)> {
+        let caller = self.caller().ok_or(("this node is stopping".to_owned(), NextTry::Retry))?;
         let connected = caller.dial(node, attempt).await;
         let (mut client, address) = connected.map_err(|lost| (lost.reason, lost.next))?;
         let mut request = caller.request(node, request);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use lsm_proto::v1::cluster_service_server::ClusterService;
 use lsm_proto::v1::{
-    AddLearnerRequest, ChangeResponse, HashCheckRequest, HashCheckResponse, MembersRequest,
+    self, AddLearnerRequest, ChangeResponse, HashCheckRequest, HashCheckResponse, MembersRequest,
     MembersResponse, Progress, PromoteRequest, RemoveRequest, StatusRequest, StatusResponse,
     TransferLeadershipRequest, TransferLeadershipResponse,
 };
@@ -13,11 +13,12 @@ use lsm_raft::{Change, Members, NodeStatus, Outcome, Role};
 use tokio::time::{Instant, sleep, timeout};
 use tonic::{Code, Request, Response, Status};
 
-use super::context::{Context, RequestDeadline};
+use super::context::Context;
+use super::deadline::RequestDeadline;
 use super::leader::{ForwardError, LeaderCall};
 use crate::config::Address;
-use crate::convert;
 use crate::limits::Limits;
+use crate::status;
 
 /// How long another node may take to take the leadership over. raft gives up after an election
 /// timeout, which one slow sync may take: it is asked again.
@@ -97,17 +98,17 @@ impl Context {
             flushed: status.flushed,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             followers: status.peers.iter().map(progress).collect(),
-            members: convert::members(&self.replica.members()),
+            members: members(&self.replica.members()),
         }
     }
 
     async fn change(&self, change: Change) -> Result<ChangeResponse, ForwardError> {
         match self.replica.change_members(vec![change]).await? {
             Outcome::Changed(Ok(_)) => {
-                Ok(ChangeResponse { members: convert::members(&self.replica.members()) })
+                Ok(ChangeResponse { members: members(&self.replica.members()) })
             }
-            Outcome::Changed(Err(reason)) => Err(convert::invalid(reason).into()),
-            other => Err(convert::unexpected(&other).into()),
+            Outcome::Changed(Err(reason)) => Err(status::invalid(reason).into()),
+            other => Err(status::unexpected(&other).into()),
         }
     }
 
@@ -125,7 +126,7 @@ impl Context {
                 Ok(()) => return Ok(()),
                 Err(reason) if Instant::now() >= end => {
                     let code = Code::FailedPrecondition;
-                    return Err(convert::status(code, convert::INVALID, reason).into());
+                    return Err(status::with_word(code, status::INVALID, reason).into());
                 }
                 Err(_) => sleep(LOOK_PAUSE).await,
             }
@@ -138,7 +139,7 @@ impl Context {
     async fn write_nothing(&self) -> Result<u64, ForwardError> {
         match self.propose(&Command::Write { session: None, ops: Vec::new() }).await? {
             Outcome::Written { index } => Ok(index),
-            other => Err(convert::unexpected(&other).into()),
+            other => Err(status::unexpected(&other).into()),
         }
     }
 
@@ -154,7 +155,7 @@ impl Context {
             });
             match timeout(TRANSFER_PAUSE, another).await {
                 Ok(Ok(status)) => return Ok(status.leader.unwrap_or(own)),
-                Ok(Err(_)) => return Err(convert::stopped("the node has stopped").into()),
+                Ok(Err(_)) => return Err(status::stopped("the node has stopped").into()),
                 Err(_) => {}
             }
         }
@@ -232,7 +233,7 @@ fn check_new(members: &Members, addresses: [&String; 2]) -> Result<(), Status> {
     for (node, member) in &members.nodes {
         let own = [&member.peer_address, &member.client_address];
         if let Some(address) = addresses.iter().find(|address| own.contains(address)) {
-            return Err(convert::invalid(format!("{address} is an address of node {node}")));
+            return Err(status::invalid(format!("{address} is an address of node {node}")));
         }
     }
     Ok(())
@@ -243,9 +244,9 @@ fn check_heir(members: &Members, node: u64) -> Result<(), Status> {
     match members.nodes.get(&node).map(|member| member.role) {
         Some(Role::Voter) => Ok(()),
         Some(Role::Learner) => {
-            Err(convert::invalid(format!("node {node} is a learner; only voters lead")))
+            Err(status::invalid(format!("node {node} is a learner; only voters lead")))
         }
-        None => Err(convert::invalid(format!("node {node} is no member"))),
+        None => Err(status::invalid(format!("node {node} is no member"))),
     }
 }
 
@@ -256,18 +257,18 @@ impl LeaderCall for MembersRequest {
         asked: &RequestDeadline,
     ) -> Result<MembersResponse, ForwardError> {
         context.catch_up(asked).await?;
-        Ok(MembersResponse { members: convert::members(&context.replica.members()) })
+        Ok(MembersResponse { members: members(&context.replica.members()) })
     }
 }
 
 impl LeaderCall for AddLearnerRequest {
     /// A node cannot be added twice under one number: a typing error would cost it.
     fn check(&self, _limits: &Limits) -> Result<(), Status> {
-        self.peer_address.parse::<Address>().map_err(convert::invalid)?;
-        self.client_address.parse::<Address>().map_err(convert::invalid)?;
+        self.peer_address.parse::<Address>().map_err(status::invalid)?;
+        self.client_address.parse::<Address>().map_err(status::invalid)?;
         if self.peer_address == self.client_address {
             let address = &self.peer_address;
-            return Err(convert::invalid(format!(
+            return Err(status::invalid(format!(
                 "{address} is given twice; clients and nodes need ports of their own"
             )));
         }
@@ -282,7 +283,7 @@ impl LeaderCall for AddLearnerRequest {
         let AddLearnerRequest { id, peer_address, client_address } = self.clone();
         let change = Change::AddLearner { node: id, peer_address, client_address };
         let members = context.replica.members();
-        members.after(std::slice::from_ref(&change)).map_err(convert::invalid)?;
+        members.after(std::slice::from_ref(&change)).map_err(status::invalid)?;
         check_new(&members, [&self.peer_address, &self.client_address])?;
         context.change(change).await
     }
@@ -296,7 +297,7 @@ impl LeaderCall for PromoteRequest {
     ) -> Result<ChangeResponse, ForwardError> {
         let change = Change::Promote { node: self.id };
         let members = context.replica.members();
-        let members = members.after(std::slice::from_ref(&change)).map_err(convert::invalid)?;
+        let members = members.after(std::slice::from_ref(&change)).map_err(status::invalid)?;
         if !self.force {
             let harm =
                 |status: &NodeStatus, index| check_promotion(status, self.id, &members, index);
@@ -314,7 +315,7 @@ impl LeaderCall for RemoveRequest {
     ) -> Result<ChangeResponse, ForwardError> {
         let change = Change::Remove { node: self.id };
         let members = context.replica.members();
-        let members = members.after(std::slice::from_ref(&change)).map_err(convert::invalid)?;
+        let members = members.after(std::slice::from_ref(&change)).map_err(status::invalid)?;
         if !self.force {
             let harm = |status: &NodeStatus, index| check_quorum(status, &members, index);
             context.check_others(harm).await?;
@@ -348,6 +349,20 @@ impl LeaderCall for TransferLeadershipRequest {
             if to == Some(context.node) { context.node } else { context.hand_over(to).await? };
         Ok(TransferLeadershipResponse { leader })
     }
+}
+
+/// The members as clients are told of them.
+fn members(members: &Members) -> Vec<v1::Member> {
+    let nodes = members.nodes.iter().map(|(&id, member)| v1::Member {
+        id,
+        role: match member.role {
+            Role::Voter => v1::Role::Voter.into(),
+            Role::Learner => v1::Role::Learner.into(),
+        },
+        peer_address: member.peer_address.clone(),
+        client_address: member.client_address.clone(),
+    });
+    nodes.collect()
 }
 
 #[cfg(test)]

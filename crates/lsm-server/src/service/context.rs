@@ -6,14 +6,14 @@ use std::time::Duration;
 use lsm_proto::v1::Header;
 use lsm_raft::{NodeStatus, Outcome, Refusal, Replica};
 use tokio::sync::{Mutex, Semaphore, watch};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 use tonic::Status;
-use tonic::metadata::MetadataMap;
 
+use super::deadline::{Backoff, RequestDeadline};
 use super::forward::Forward;
 use super::lookups::Lookups;
-use crate::convert;
 use crate::limits::Limits;
+use crate::status;
 use crate::tls::Tls;
 
 /// Works of operators that run at the same time.
@@ -21,14 +21,6 @@ const MAINTENANCE_MAX: usize = 8;
 /// Pages that are read at the same time. More would not be read faster, and each thread that reads
 /// keeps some megabytes of memory to itself.
 const READERS_MAX: usize = 8;
-/// How long a leader that did not serve is left alone the first time, unless another is known
-/// before; then twice as long each time, up to the greatest.
-const RETRY_PAUSE: Duration = Duration::from_millis(5);
-const RETRY_PAUSE_MAX: Duration = Duration::from_millis(200);
-/// What is kept of a request's time for its answer, as a part and at most: the answer must be
-/// there before the transport gives up, which could not say what it means.
-const ANSWER_PART: u32 = 10;
-const ANSWER_TIME_MAX: Duration = Duration::from_millis(20);
 
 /// The hashes that other nodes computed.
 #[tonic::async_trait]
@@ -113,7 +105,7 @@ impl Context {
     /// This node does not lead, and there is no time to wait for one that does.
     pub(super) fn not_leader(&self) -> Status {
         let leader = self.leader().filter(|&leader| leader != self.node);
-        convert::not_leader(leader, &self.other_address(leader))
+        status::not_leader(leader, &self.other_address(leader))
     }
 
     fn other_address(&self, node: Option<u64>) -> String {
@@ -133,7 +125,7 @@ impl Context {
         match timeout_at(asked.until, self.catch_up_at_last()).await {
             Ok(done) => done,
             Err(_) if self.leader().is_none() => Err(self.not_leader()),
-            Err(_) => Err(convert::too_late(false)),
+            Err(_) => Err(status::too_late(false)),
         }
     }
 
@@ -142,99 +134,16 @@ impl Context {
         loop {
             match self.replica.read().await {
                 Ok(Outcome::Readable { .. }) => return Ok(()),
-                Ok(other) => return Err(convert::unexpected(&other)),
+                Ok(other) => return Err(status::unexpected(&other)),
                 Err(Refusal::NotLeader { leader }) => {
                     if !patience.wait(&self.status, leader).await {
                         return Err(self.not_leader());
                     }
                 }
                 // Nothing is undecided about a read.
-                Err(Refusal::Unknown) => return Err(convert::stopped("the node is stopping")),
-                Err(refusal) => return Err(convert::refused(&refusal)),
+                Err(Refusal::Unknown) => return Err(status::stopped("the node is stopping")),
+                Err(refusal) => return Err(status::refused(&refusal)),
             }
         }
-    }
-}
-
-/// When an answer must be there, and what may be done to get it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct RequestDeadline {
-    pub(super) until: Instant,
-    /// Another node passed it on.
-    pub(super) forwarded: bool,
-}
-
-impl RequestDeadline {
-    pub(super) fn new(metadata: &MetadataMap, time_max: Duration) -> Self {
-        let time = convert::timeout(metadata).map_or(time_max, |time| time.min(time_max));
-        let time = time - (time / ANSWER_PART).min(ANSWER_TIME_MAX);
-        let forwarded = metadata.contains_key(convert::FORWARDED_KEY);
-        Self { until: Instant::now() + time, forwarded }
-    }
-
-    pub(super) fn time_left(&self) -> Duration {
-        self.until.saturating_duration_since(Instant::now())
-    }
-}
-
-/// How long one request goes on looking for a leader. Costs nothing until the first wait.
-#[derive(Debug)]
-pub(super) struct Backoff {
-    time_max: Duration,
-    end: Option<Instant>,
-    pause: Duration,
-}
-
-impl Backoff {
-    pub(super) fn new(time_max: Duration) -> Self {
-        Self { time_max, end: None, pause: RETRY_PAUSE }
-    }
-
-    /// After `tried` did not serve: waits for another leader, or a moment if there is one that
-    /// may serve yet. False if the wait has been long enough.
-    pub(super) async fn wait(
-        &mut self,
-        status: &watch::Receiver<NodeStatus>,
-        tried: Option<u64>,
-    ) -> bool {
-        let now = Instant::now();
-        let end = *self.end.get_or_insert(now + self.time_max);
-        if now >= end {
-            return false;
-        }
-        let until = match tried {
-            Some(_) => end.min(now + self.pause),
-            None => end,
-        };
-        self.pause = RETRY_PAUSE_MAX.min(self.pause * 2);
-        let mut status = status.clone();
-        let another = status.wait_for(|status| status.leader.is_some() && status.leader != tried);
-        // The replica keeps the other end: the wait does not fail.
-        timeout_at(until, another).await.is_ok() || tried.is_some()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Whether a request with this timeout gets so many milliseconds, of ten seconds at most.
-    fn gets(timeout: Option<&'static str>, millis: u64) -> bool {
-        let mut metadata = MetadataMap::new();
-        if let Some(timeout) = timeout {
-            metadata.insert("grpc-timeout", timeout.parse().unwrap());
-        }
-        let (before, time) = (Instant::now(), Duration::from_millis(millis));
-        let until = RequestDeadline::new(&metadata, Duration::from_secs(10)).until;
-        (before + time..=Instant::now() + time).contains(&until)
-    }
-
-    #[test]
-    fn a_request_ends_a_little_before_its_caller_gives_up() {
-        assert!(gets(Some("2S"), 1980));
-        assert!(gets(Some("50m"), 45));
-        assert!(gets(None, 9980));
-        assert!(gets(Some("1H"), 9980), "nobody gets more");
-        assert!(gets(Some("soon"), 9980));
     }
 }

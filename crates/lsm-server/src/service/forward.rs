@@ -1,6 +1,6 @@
 //! Connections to the other nodes' client ports.
 //!
-//! One connection a member (`line`), made when it is first needed; those of nodes that are no longer
+//! One connection a member (`node_channel`), made when it is first needed; those of nodes that are no longer
 //! members, or have moved, are dropped when the next is asked for.
 //!
 //! Threads: any number. The lock is held for a look, never while waiting.
@@ -14,10 +14,10 @@ use parking_lot::Mutex;
 use tonic::transport::Endpoint;
 use tonic::{Code, Status};
 
-use super::line::Line;
-use crate::convert;
+use super::node_channel::NodeChannel;
 use crate::dialer::{Dialer, Network};
 use crate::limits::Limits;
+use crate::status;
 use crate::tls::{Tls, endpoint};
 
 /// A node that does not answer for so long is taken for unreachable.
@@ -32,61 +32,63 @@ pub(crate) struct Forward {
     limits: Arc<Limits>,
     tls: Option<Arc<Tls>>,
     dialer: Arc<dyn Dialer>,
-    lines: Mutex<Lines>,
+    channels: Mutex<NodeChannels>,
 }
 
 #[derive(Debug, Default)]
-struct Lines {
-    /// The members that the lines were last compared with.
+struct NodeChannels {
+    /// The members that the channels were last compared with.
     members: Arc<Members>,
     /// By node, with its address. Never more than there are members.
-    by_node: HashMap<u64, (String, Arc<Line>)>,
+    by_node: HashMap<u64, (String, Arc<NodeChannel>)>,
 }
 
 impl Forward {
     pub(super) fn new(limits: Arc<Limits>, tls: Option<Arc<Tls>>) -> Self {
-        Self { limits, tls, dialer: Arc::new(Network), lines: Mutex::default() }
+        Self { limits, tls, dialer: Arc::new(Network), channels: Mutex::default() }
     }
 
     /// Connections that are made otherwise than over the network.
     #[cfg(test)]
     pub(super) fn dialing(limits: Arc<Limits>, dialer: Arc<dyn Dialer>) -> Self {
-        Self { limits, tls: None, dialer, lines: Mutex::default() }
+        Self { limits, tls: None, dialer, channels: Mutex::default() }
     }
 
-    /// The line to the client port of `node`; none if it is not a member.
+    /// The channel to the client port of `node`; none if it is not a member.
     ///
     /// # Errors
     ///
     /// `Unavailable` if its address is none.
-    pub(super) fn line(
+    pub(super) fn channel(
         &self,
         members: &Arc<Members>,
         node: u64,
-    ) -> Result<Option<Arc<Line>>, Status> {
+    ) -> Result<Option<Arc<NodeChannel>>, Status> {
         let Some(member) = members.nodes.get(&node) else { return Ok(None) };
-        let mut lines = self.lines.lock();
-        if !Arc::ptr_eq(&lines.members, members) {
+        let mut channels = self.channels.lock();
+        if !Arc::ptr_eq(&channels.members, members) {
             let is_there = |node: &u64, address: &String| {
                 members.nodes.get(node).is_some_and(|member| member.client_address == *address)
             };
-            lines.by_node.retain(|node, (address, _)| is_there(node, address));
-            lines.members = Arc::clone(members);
+            channels.by_node.retain(|node, (address, _)| is_there(node, address));
+            channels.members = Arc::clone(members);
         }
-        if let Some((_, line)) = lines.by_node.get(&node) {
-            return Ok(Some(Arc::clone(line)));
+        if let Some((_, channel)) = channels.by_node.get(&node) {
+            return Ok(Some(Arc::clone(channel)));
         }
-        let line =
-            Arc::new(Line::new(self.endpoint(&member.client_address)?, Arc::clone(&self.dialer)));
-        lines.by_node.insert(node, (member.client_address.clone(), Arc::clone(&line)));
-        Ok(Some(line))
+        let channel = Arc::new(NodeChannel::new(
+            self.endpoint(&member.client_address)?,
+            Arc::clone(&self.dialer),
+        ));
+        channels.by_node.insert(node, (member.client_address.clone(), Arc::clone(&channel)));
+        Ok(Some(channel))
     }
 
     fn endpoint(&self, address: &str) -> Result<Endpoint, Status> {
         let endpoint = endpoint(address, self.tls.as_deref(), CONNECT_TIME_MAX);
         let endpoint = endpoint.map_err(|error| {
             let message = format!("the leader's address {address:?} cannot be used: {error}");
-            convert::status(Code::Unavailable, convert::NOT_LEADER, message)
+            status::with_word(Code::Unavailable, status::NOT_LEADER, message)
         })?;
         Ok(endpoint
             .initial_stream_window_size(STREAM_WINDOW)
@@ -117,8 +119,8 @@ mod tests {
     }
 
     fn known(forward: &Forward) -> Vec<(u64, String)> {
-        let lines = forward.lines.lock();
-        let known = lines.by_node.iter().map(|(&node, (address, _))| (node, address.clone()));
+        let channels = forward.channels.lock();
+        let known = channels.by_node.iter().map(|(&node, (address, _))| (node, address.clone()));
         let mut known: Vec<_> = known.collect();
         known.sort();
         known
@@ -129,24 +131,24 @@ mod tests {
         let forward = Forward::new(Arc::new(Limits::default()), None);
         let first = members(&[(1, "a:1"), (2, "b:1"), (3, "c:1")]);
         for node in [1, 2, 3, 2] {
-            assert!(forward.line(&first, node).unwrap().is_some());
+            assert!(forward.channel(&first, node).unwrap().is_some());
         }
-        assert!(forward.line(&first, 4).unwrap().is_none(), "no member");
+        assert!(forward.channel(&first, 4).unwrap().is_none(), "no member");
         let all = [(1, "a:1".to_owned()), (2, "b:1".to_owned()), (3, "c:1".to_owned())];
         assert_eq!(known(&forward), all);
         // One is removed, one has moved.
         let second = members(&[(1, "a:1"), (2, "b:2")]);
-        assert!(forward.line(&second, 1).unwrap().is_some());
+        assert!(forward.channel(&second, 1).unwrap().is_some());
         assert_eq!(known(&forward), [(1, "a:1".to_owned())]);
-        assert!(forward.line(&second, 2).unwrap().is_some());
+        assert!(forward.channel(&second, 2).unwrap().is_some());
         assert_eq!(known(&forward)[1], (2, "b:2".to_owned()));
     }
 
     #[tokio::test]
     async fn an_address_that_is_none_is_told() {
         let forward = Forward::new(Arc::new(Limits::default()), None);
-        let status = forward.line(&members(&[(1, "no address")]), 1).unwrap_err();
-        assert!(convert::says(&status, convert::NOT_LEADER), "nothing was sent: {status:?}");
+        let status = forward.channel(&members(&[(1, "no address")]), 1).unwrap_err();
+        assert!(status::says(&status, status::NOT_LEADER), "nothing was sent: {status:?}");
         assert!(status.message().contains("no address"));
     }
 }

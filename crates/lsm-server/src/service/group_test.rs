@@ -18,8 +18,8 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
 use super::test_group::{Group, PATIENCE};
-use crate::convert;
 use crate::limits::Limits;
+use crate::status;
 
 fn put(key: &str, value: &str) -> PutRequest {
     PutRequest { key: key.to_owned().into(), value: value.to_owned().into(), session: None }
@@ -36,7 +36,7 @@ fn remove(id: u64) -> RemoveRequest {
 }
 
 fn says(status: &Status, code: Code, word: &str) {
-    let said = convert::says(status, word);
+    let said = status::says(status, word);
     assert!(status.code() == code && said, "{word} was expected, not {status:?}");
 }
 
@@ -118,10 +118,10 @@ async fn what_was_passed_on_is_not_passed_on_again() {
     let group = Group::start(3, Limits::default()).await;
     let (leader, follower) = (group.leader().await, group.follower().await);
     let mut request = Request::new(put("a", "1"));
-    request.metadata_mut().insert(convert::FORWARDED_KEY, 1.into());
+    request.metadata_mut().insert(status::FORWARDED_KEY, 1.into());
     let status = group.kv(follower).put(request).await.unwrap_err();
     says(&status, Code::Unavailable, "not-leader");
-    let address = status.metadata().get(convert::LEADER_KEY).unwrap();
+    let address = status.metadata().get(status::LEADER_KEY).unwrap();
     assert_eq!(*address, *group.addresses[leader as usize - 1]);
 }
 

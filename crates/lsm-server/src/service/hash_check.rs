@@ -10,10 +10,11 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tonic::Status;
 
-use super::context::{Context, Peers, RequestDeadline};
+use super::context::{Context, Peers};
+use super::deadline::RequestDeadline;
 use super::leader::{ForwardError, LeaderCall};
-use crate::convert;
 use crate::peer::PeerTransport;
+use crate::status;
 
 /// The hashes of other nodes come over the way of raft's messages.
 #[tonic::async_trait]
@@ -35,11 +36,11 @@ impl LeaderCall for HashCheckRequest {
         asked: &RequestDeadline,
     ) -> Result<HashCheckResponse, ForwardError> {
         let Ok(place) = Arc::clone(&context.hashing).try_lock_owned() else {
-            return Err(convert::busy("another hash check is under way; try later").into());
+            return Err(status::busy("another hash check is under way; try later").into());
         };
         let index = match context.propose(&Command::Hash).await? {
             Outcome::Hashing { index } => index,
-            other => return Err(convert::unexpected(&other).into()),
+            other => return Err(status::unexpected(&other).into()),
         };
         let time_left = asked.time_left();
         let time = time_left.saturating_sub(ANSWER_TIME).max(time_left / 2);

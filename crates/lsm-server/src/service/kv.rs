@@ -10,11 +10,13 @@ use lsm_proto::v1::{
 use lsm_raft::command::Op;
 use tonic::{Request, Response, Status};
 
-use super::context::{Context, RequestDeadline};
+use super::context::Context;
+use super::deadline::RequestDeadline;
 use super::leader::{ForwardError, LeaderCall};
 use super::scan::Pages;
-use crate::convert;
 use crate::limits::Limits;
+use crate::status;
+use crate::validate;
 
 pub(super) struct Kv(pub(super) Context);
 
@@ -23,9 +25,9 @@ impl KvService for Kv {
     async fn get(&self, request: Request<GetRequest>) -> Result<Response<GetResponse>, Status> {
         let context = &self.0;
         let GetRequest { key, consistency } = request.get_ref();
-        convert::check_key(key, &context.limits)?;
-        convert::check_consistency(*consistency)?;
-        if !convert::is_stale(*consistency) {
+        validate::check_key(key, &context.limits)?;
+        validate::check_consistency(*consistency)?;
+        if !validate::is_stale(*consistency) {
             let asked = RequestDeadline::new(request.metadata(), context.limits.request_time_max);
             context.catch_up(&asked).await?;
         }
@@ -77,14 +79,14 @@ impl Context {
         } else {
             lookups.here(|| reader.get(key)).map(|value| value.map(Value::into_bytes))
         };
-        value.map_err(|error| convert::failed(&error))
+        value.map_err(|error| status::failed(&error))
     }
 }
 
 impl LeaderCall for PutRequest {
     fn check(&self, limits: &Limits) -> Result<(), Status> {
-        convert::session(self.session.as_ref())?;
-        convert::check_put(&self.key, &self.value, limits)
+        validate::session(self.session.as_ref())?;
+        validate::check_put(&self.key, &self.value, limits)
     }
 
     async fn serve(
@@ -93,15 +95,15 @@ impl LeaderCall for PutRequest {
         _asked: &RequestDeadline,
     ) -> Result<PutResponse, ForwardError> {
         let ops = vec![Op::Put { key: &self.key, value: &self.value }];
-        let index = context.write(convert::session(self.session.as_ref())?, ops).await?;
+        let index = context.write(validate::session(self.session.as_ref())?, ops).await?;
         Ok(PutResponse { header: Some(context.leader_header()), index })
     }
 }
 
 impl LeaderCall for DeleteRequest {
     fn check(&self, limits: &Limits) -> Result<(), Status> {
-        convert::session(self.session.as_ref())?;
-        convert::check_key(&self.key, limits)
+        validate::session(self.session.as_ref())?;
+        validate::check_key(&self.key, limits)
     }
 
     async fn serve(
@@ -110,15 +112,15 @@ impl LeaderCall for DeleteRequest {
         _asked: &RequestDeadline,
     ) -> Result<DeleteResponse, ForwardError> {
         let ops = vec![Op::Delete { key: &self.key }];
-        let index = context.write(convert::session(self.session.as_ref())?, ops).await?;
+        let index = context.write(validate::session(self.session.as_ref())?, ops).await?;
         Ok(DeleteResponse { header: Some(context.leader_header()), index })
     }
 }
 
 impl LeaderCall for BatchWriteRequest {
     fn check(&self, limits: &Limits) -> Result<(), Status> {
-        convert::session(self.session.as_ref())?;
-        convert::check_batch(&self.writes, limits)
+        validate::session(self.session.as_ref())?;
+        validate::check_batch(&self.writes, limits)
     }
 
     async fn serve(
@@ -126,8 +128,8 @@ impl LeaderCall for BatchWriteRequest {
         context: &Context,
         _asked: &RequestDeadline,
     ) -> Result<BatchWriteResponse, ForwardError> {
-        let ops = convert::ops(&self.writes);
-        let index = context.write(convert::session(self.session.as_ref())?, ops).await?;
+        let ops = validate::ops(&self.writes);
+        let index = context.write(validate::session(self.session.as_ref())?, ops).await?;
         Ok(BatchWriteResponse { header: Some(context.leader_header()), index })
     }
 }

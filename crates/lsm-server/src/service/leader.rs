@@ -11,9 +11,10 @@ use tonic::client::Grpc;
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
-use super::context::{Backoff, Context, RequestDeadline};
-use crate::convert;
+use super::context::Context;
+use super::deadline::{Backoff, RequestDeadline};
 use crate::limits::{Limits, MAINTENANCE_TIME_MAX};
+use crate::status;
 
 /// Between two looks at whether another node leads than the one that a request was passed to.
 /// A deposed leader that is well has answered before the second look that finds it so.
@@ -48,7 +49,7 @@ impl From<Refusal> for ForwardError {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::NotLeader { .. } => Self::NotLeader,
-            refusal => Self::Final(convert::refused(&refusal)),
+            refusal => Self::Final(status::refused(&refusal)),
         }
     }
 }
@@ -68,7 +69,7 @@ pub(super) trait LeaderCall: Rpc {
         &self,
         context: &Context,
         asked: &RequestDeadline,
-    ) -> impl Future<Output = Result<Self::Answer, ForwardError>> + Send;
+    ) -> impl Future<Output = Result<Self::Response, ForwardError>> + Send;
 }
 
 impl Context {
@@ -76,7 +77,7 @@ impl Context {
     pub(super) async fn lead<C: LeaderCall>(
         &self,
         request: Request<C>,
-    ) -> Result<Response<C::Answer>, Status> {
+    ) -> Result<Response<C::Response>, Status> {
         request.get_ref().check(&self.limits)?;
         let time_max =
             if C::IS_MAINTENANCE { MAINTENANCE_TIME_MAX } else { self.limits.request_time_max };
@@ -85,7 +86,7 @@ impl Context {
         let found = self.find_leader(request.get_ref(), &asked, &mut tries);
         match timeout_at(asked.until, found).await {
             Ok(answer) => answer.map(Response::new),
-            Err(_) if tries.is_under_way => Err(convert::too_late(C::CHANGES)),
+            Err(_) if tries.is_under_way => Err(status::too_late(C::CHANGES)),
             Err(_) => Err(self.missed::<C>(tries.lost)),
         }
     }
@@ -95,7 +96,7 @@ impl Context {
         call: &C,
         asked: &RequestDeadline,
         tries: &mut Tries,
-    ) -> Result<C::Answer, Status> {
+    ) -> Result<C::Response, Status> {
         let mut patience = Backoff::new(self.limits.leader_wait_max);
         loop {
             let leader = self.leader();
@@ -131,7 +132,7 @@ impl Context {
         match lost {
             Some(why) if C::CHANGES => {
                 let message = format!("{why}; the request may or may not have taken effect");
-                convert::unknown_outcome(message)
+                status::unknown_outcome(message)
             }
             _ => self.not_leader(),
         }
@@ -142,17 +143,17 @@ impl Context {
         leader: u64,
         call: &C,
         asked: &RequestDeadline,
-    ) -> Result<C::Answer, ForwardError> {
+    ) -> Result<C::Response, ForwardError> {
         let members = self.replica.members();
         // A leader that this node has not heard of: it is behind, and will.
-        let Some(line) = self.forward.line(&members, leader)? else {
+        let Some(channel) = self.forward.channel(&members, leader)? else {
             return Err(ForwardError::NotLeader);
         };
         let mut request = Request::new(call.clone());
-        request.metadata_mut().insert(convert::FORWARDED_KEY, 1.into());
+        request.metadata_mut().insert(status::FORWARDED_KEY, 1.into());
         request.set_timeout(asked.time_left());
         let answer = tokio::select! {
-            answer = line.call(|channel| call_of::<C>(self, channel, request)) => {
+            answer = channel.call(|channel| call_of::<C>(self, channel, request)) => {
                 answer.ok_or("leads; the connection to it carried nothing any more")
             }
             () = self.deposed(leader) => {
@@ -166,12 +167,12 @@ impl Context {
                 C::set_header(&mut answer, self.header());
                 Ok(answer)
             }
-            Err(status) if convert::says(&status, convert::NOT_LEADER) => {
+            Err(status) if status::says(&status, status::NOT_LEADER) => {
                 Err(ForwardError::NotLeader)
             }
-            Err(status) if convert::never_sent(&status) => Err(ForwardError::NotLeader),
+            Err(status) if status::never_sent(&status) => Err(ForwardError::NotLeader),
             Err(status) if std::error::Error::source(&status).is_none() => {
-                Err(ForwardError::Final(convert::passed_on(&status)))
+                Err(ForwardError::Final(status::passed_on(&status)))
             }
             Err(status) => {
                 let why = status.message();
@@ -206,7 +207,7 @@ impl Context {
             self.replica.check_room(Room::Enough)?;
         }
         let command = Command::Write { session, ops }.to_bytes();
-        Ok(convert::written(self.replica.propose(command).await?)?)
+        Ok(status::written(self.replica.propose(command).await?)?)
     }
 
     /// Proposes a command without operands, on the node that leads.
@@ -219,7 +220,7 @@ async fn call_of<C: LeaderCall>(
     context: &Context,
     channel: Channel,
     request: Request<C>,
-) -> Result<C::Answer, Status> {
+) -> Result<C::Response, Status> {
     let bytes_max = context.limits.message_bytes_max();
     let connection = Grpc::new(channel)
         .max_decoding_message_size(bytes_max)

@@ -1,6 +1,6 @@
 //! What clients ask a node for: one file a service, and what they share.
 //!
-//! A request is judged before anything is queued ([`convert`](crate::convert)). What only the
+//! A request is judged before anything is queued ([`validate`](crate::validate)). What only the
 //! leader serves goes through `leader.rs`, which finds it, here or elsewhere; reads are served
 //! by the node that is asked, once it has caught up.
 //!
@@ -9,6 +9,7 @@
 
 mod cluster;
 mod context;
+mod deadline;
 mod dispatch;
 mod forward;
 #[cfg(test)]
@@ -17,8 +18,8 @@ mod hash_check;
 mod health;
 mod kv;
 mod leader;
-mod line;
 mod lookups;
+mod node_channel;
 mod pager;
 mod range;
 mod routes;

@@ -17,10 +17,12 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_stream::Stream;
 use tonic::{Request, Status};
 
-use super::context::{Context, RequestDeadline};
+use super::context::Context;
+use super::deadline::{RequestDeadline, timeout_of};
 use super::pager::{Page, Pager};
 use super::range::PageSize;
-use crate::convert;
+use crate::status;
+use crate::validate;
 
 /// Pages of a stream that wait to be taken, beside the one that waits for that.
 const PAGES_MAX: usize = 1;
@@ -38,14 +40,14 @@ impl Context {
         let readers = self.readers();
         let read = readers.read(pager, permit, Pager::next_page);
         let read = timeout_at(asked.until, read).await;
-        let (_, _, page) = read.map_err(|_| convert::too_late(false))??;
+        let (_, _, page) = read.map_err(|_| status::too_late(false))??;
         Ok(answer(page, self.header(), true))
     }
 
     /// All pages.
     pub(super) async fn scan_stream(&self, request: Request<ScanRequest>) -> Result<Pages, Status> {
         let (permit, _) = self.begin_scan(&request).await?;
-        let end = convert::timeout(request.metadata()).map(|time| Instant::now() + time);
+        let end = timeout_of(request.metadata()).map(|time| Instant::now() + time);
         let (sender, pages) = mpsc::channel(PAGES_MAX);
         let ended = Arc::new(OnceLock::new());
         let feeder = Feeder {
@@ -73,14 +75,14 @@ impl Context {
         &self,
         request: &Request<ScanRequest>,
     ) -> Result<(OwnedSemaphorePermit, RequestDeadline), Status> {
-        convert::check_scan(request.get_ref(), &self.limits)?;
+        validate::check_scan(request.get_ref(), &self.limits)?;
         let asked = RequestDeadline::new(request.metadata(), self.limits.request_time_max);
         let turn = Arc::clone(&self.scans).acquire_owned();
         let Ok(Ok(permit)) = timeout(TURN_TIME_MAX.min(asked.time_left()), turn).await else {
             let max = self.limits.scans_max;
-            return Err(convert::busy(format!("{max} scans are running; try again later")));
+            return Err(status::busy(format!("{max} scans are running; try again later")));
         };
-        if !convert::is_stale(request.get_ref().consistency) {
+        if !validate::is_stale(request.get_ref().consistency) {
             self.catch_up(&asked).await?;
         }
         Ok((permit, asked))
@@ -122,7 +124,7 @@ impl Readers {
             Ok((pager, permit, Ok(done))) => Ok((pager, permit, done)),
             Ok((_, _, Err(error))) => {
                 self.state.note_error(&error);
-                Err(convert::engine_failed(&error))
+                Err(status::engine_failed(&error))
             }
             Err(error) => Err(Status::internal(format!("the scan broke off: {error}"))),
         }
@@ -188,7 +190,7 @@ impl Feeder {
         let wanted = (bytes.min(self.room_bytes) >> 10) as u32;
         match timeout_at(self.page_end(), Arc::clone(&self.room).acquire_many_owned(wanted)).await {
             Ok(Ok(room)) => Ok(room),
-            _ => Err(convert::busy("the pages of other scans take all the room there is")),
+            _ => Err(status::busy("the pages of other scans take all the room there is")),
         }
     }
 

@@ -27,8 +27,8 @@ use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 
 use super::test_group::Group;
-use crate::convert;
 use crate::limits::Limits;
+use crate::status;
 
 fn put(key: &str, value: &str) -> PutRequest {
     PutRequest { key: key.to_owned().into(), value: value.to_owned().into(), session: None }
@@ -41,7 +41,7 @@ async fn get(group: &Group, key: &str) -> Option<Bytes> {
 }
 
 fn says(status: &Status, code: Code, word: &str) {
-    let said = convert::says(status, word);
+    let said = status::says(status, word);
     assert!(status.code() == code && said, "{word} was expected, not {status:?}");
 }
 

@@ -6,9 +6,10 @@ use lsm_raft::Outcome;
 use lsm_raft::command::Command;
 use tonic::{Request, Response, Status};
 
-use super::context::{Context, RequestDeadline};
+use super::context::Context;
+use super::deadline::RequestDeadline;
 use super::leader::{ForwardError, LeaderCall};
-use crate::convert;
+use crate::status;
 
 pub(super) struct Sessions(pub(super) Context);
 
@@ -32,7 +33,7 @@ impl LeaderCall for OpenSessionRequest {
             Outcome::SessionOpened { id } => {
                 Ok(OpenSessionResponse { header: Some(context.leader_header()), id })
             }
-            other => Err(convert::unexpected(&other).into()),
+            other => Err(status::unexpected(&other).into()),
         }
     }
 }

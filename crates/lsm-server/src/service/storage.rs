@@ -16,9 +16,11 @@ use tokio::time::timeout_at;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
-use super::context::{Context, RequestDeadline};
-use crate::convert;
+use super::context::Context;
+use super::deadline::RequestDeadline;
 use crate::limits::MAINTENANCE_TIME_MAX;
+use crate::status;
+use crate::validate;
 
 pub(super) struct Storage(pub(super) Context);
 
@@ -37,7 +39,7 @@ impl StorageService for Storage {
         request: Request<TriggerCompactionRequest>,
     ) -> Result<Response<TriggerCompactionResponse>, Status> {
         let (metadata, _, TriggerCompactionRequest { start, end }) = request.into_parts();
-        convert::check_range(&start, &end, &self.0.limits)?;
+        validate::check_range(&start, &end, &self.0.limits)?;
         let start = if start.is_empty() { Bound::Unbounded } else { Bound::Included(start) };
         let end = if end.is_empty() { Bound::Unbounded } else { Bound::Excluded(end) };
         self.0.maintain(&metadata, |db| db.compact_range((start, end))).await?;
@@ -70,7 +72,7 @@ impl Context {
     ) -> Result<(), Status> {
         let asked = RequestDeadline::new(metadata, MAINTENANCE_TIME_MAX);
         let Ok(permit) = Arc::clone(&self.maintenance).try_acquire_owned() else {
-            return Err(convert::busy("other flushes and compactions are under way; try later"));
+            return Err(status::busy("other flushes and compactions are under way; try later"));
         };
         let db = self.replica.reader().db();
         let work = tokio::task::spawn_blocking(move || {
@@ -80,7 +82,7 @@ impl Context {
         });
         match timeout_at(asked.until, work).await {
             Ok(Ok(Ok(()))) => Ok(()),
-            Ok(Ok(Err(error))) => Err(convert::engine_failed(&error)),
+            Ok(Ok(Err(error))) => Err(status::engine_failed(&error)),
             Ok(Err(error)) => Err(Status::internal(format!("the work broke off: {error}"))),
             Err(_) => Err(Status::deadline_exceeded("the work took longer; it goes on")),
         }

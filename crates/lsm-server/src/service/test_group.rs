@@ -24,9 +24,9 @@ use tonic::transport::{Channel, Endpoint, Server};
 use super::context::{Context, Peers};
 use super::health::Health;
 use super::routes::routes;
-use crate::admission::Admission;
+use crate::front::Admission;
+use crate::front::listener;
 use crate::limits::Limits;
-use crate::listener;
 
 /// Long enough for an election on a busy machine.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);

@@ -24,7 +24,7 @@ const SCANNERS: u64 = 2;
 /// takes, also if the node that led stays away. Two seconds pass until another stands for election,
 /// and up to two more if the votes are split; half a second later whoever waits for the one that
 /// led tries the other (`service/leader.rs`). No connection adds to that by its silence: a fresh one
-/// takes its place beside (`pulse.rs`).
+/// takes its place beside (`probe.rs`).
 const RECOVERY_MAX: Duration = Duration::from_secs(5);
 /// A request that was begun before may wait until its own deadline.
 const SERVED_MAX: Duration = Duration::from_secs(12);

@@ -17,9 +17,9 @@ use tokio::time::{Instant, sleep};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
 use super::net::{Net, Port, address};
-use crate::admission::Admission;
+use crate::front::Admission;
+use crate::front::listener;
 use crate::limits::Limits;
-use crate::listener;
 use crate::peer::{self, PeerTransport};
 use crate::service::{Context, Health, routes};
 

@@ -14,7 +14,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response, Status};
 
 use super::net::{Net, Port, address};
-use crate::convert;
+use crate::status;
 
 /// How much later than its deadline a call may come back, with whatever is late here.
 const SPARE: Duration = Duration::from_millis(500);
@@ -46,7 +46,7 @@ impl Failure {
 
     /// By what is promised of the words.
     fn of(status: &Status) -> Self {
-        let word = status.metadata().get(convert::ERROR_KEY);
+        let word = status.metadata().get(status::ERROR_KEY);
         match word.map(MetadataValue::as_bytes) {
             Some(b"not-leader" | b"busy" | b"invalid") => Self::Refused,
             Some(b"no-room") => Self::NoRoom,

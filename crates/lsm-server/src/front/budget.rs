@@ -1,5 +1,8 @@
 //! What all requests of clients may take up together, and what each of them does.
 //!
+//! Counts of our own, not tokio's semaphores: nobody ever waits for these, a semaphore takes a
+//! lock to give back, and a request would do so for each piece that comes.
+//!
 //! Threads: any number; there is no lock, and nothing but the counts themselves depends on them.
 
 use std::sync::Arc;
@@ -8,13 +11,44 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use tonic::Status;
 
-use super::call_kind::CallKind;
-use crate::convert;
+use super::slow_readers::{PendingAnswer, SlowReaders};
 use crate::limits::Limits;
-use crate::slow_readers::{PendingAnswer, SlowReaders};
+use crate::status;
 
 /// Pieces of answers up to here are not counted: no more than what each is put together in.
 pub(super) const ANSWER_BYTES_SHORT: usize = 8 << 10;
+
+/// How a call is bounded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CallKind {
+    /// One of ours: as long as settings allow. Its message must come soon.
+    Client,
+    /// One of another service, which is short. It must come soon, too.
+    Unary,
+    /// One that is answered for as long as the client likes.
+    ServerStreaming,
+    /// One that is a question, and an answer, now and then.
+    Bidirectional,
+}
+
+impl CallKind {
+    pub(super) fn of(path: &str) -> Self {
+        if path.starts_with("/lsm.v1.") {
+            Self::Client
+        } else if path == "/grpc.health.v1.Health/Watch" {
+            Self::ServerStreaming
+        } else if path.starts_with("/grpc.reflection.") {
+            Self::Bidirectional
+        } else {
+            Self::Unary
+        }
+    }
+
+    /// Whether it has no end of its own.
+    pub(super) fn is_open(self) -> bool {
+        matches!(self, Self::ServerStreaming | Self::Bidirectional)
+    }
+}
 
 /// What may be taken up.
 #[derive(Debug)]
@@ -53,13 +87,13 @@ impl Budget {
     }
 }
 
-fn take(left: &AtomicUsize, wanted: usize) -> bool {
-    let take = |left: usize| left.checked_sub(wanted);
-    left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
+fn try_acquire(left: &AtomicUsize, wanted: usize) -> bool {
+    let less = |left: usize| left.checked_sub(wanted);
+    left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
 }
 
-fn give_back(left: &AtomicUsize, taken: usize) {
-    left.fetch_add(taken, Ordering::Relaxed);
+fn release(left: &AtomicUsize, acquired: usize) {
+    left.fetch_add(acquired, Ordering::Relaxed);
 }
 
 /// What one request takes up, until its answer has left.
@@ -79,9 +113,9 @@ impl Permit {
         kind: CallKind,
         slow_readers: Option<Arc<SlowReaders>>,
     ) -> Result<Arc<Self>, Status> {
-        if !take(budget.left(kind), 1) {
+        if !try_acquire(budget.left(kind), 1) {
             let Limits { requests_max, open_calls_max, .. } = budget.limits;
-            return Err(convert::busy(if kind.is_open() {
+            return Err(status::busy(if kind.is_open() {
                 format!("{open_calls_max} calls of health and reflection are open already")
             } else {
                 format!("{requests_max} requests are being served already")
@@ -98,9 +132,9 @@ impl Permit {
 
     /// More of them came.
     pub(super) fn add(&self, bytes: usize) -> Result<(), Status> {
-        if !take(&self.budget.bytes_left, bytes) {
+        if !try_acquire(&self.budget.bytes_left, bytes) {
             let most = self.budget.limits.requests_bytes_max;
-            return Err(convert::busy(format!(
+            return Err(status::busy(format!(
                 "the requests that are being served have {most} bytes already"
             )));
         }
@@ -110,7 +144,7 @@ impl Permit {
 
     /// They are needed no longer.
     pub(super) fn release_bytes(&self) {
-        give_back(&self.budget.bytes_left, self.bytes.swap(0, Ordering::Relaxed));
+        release(&self.budget.bytes_left, self.bytes.swap(0, Ordering::Relaxed));
     }
 
     /// A piece of the answer. It counts until the connection has sent it and drops it.
@@ -121,9 +155,9 @@ impl Permit {
     /// changed.
     pub(super) fn answer(self: &Arc<Self>, bytes: Bytes) -> Result<Bytes, Status> {
         let counted = if bytes.len() > ANSWER_BYTES_SHORT { bytes.len() } else { 0 };
-        if counted > 0 && !take(&self.budget.answer_bytes_left, counted) {
+        if counted > 0 && !try_acquire(&self.budget.answer_bytes_left, counted) {
             let most = self.budget.limits.answer_bytes_max;
-            return Err(convert::busy(format!(
+            return Err(status::busy(format!(
                 "the answers that clients have not taken yet have {most} bytes already"
             )));
         }
@@ -136,7 +170,7 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         self.release_bytes();
-        give_back(self.budget.left(self.kind), 1);
+        release(self.budget.left(self.kind), 1);
     }
 }
 
@@ -157,6 +191,33 @@ impl AsRef<[u8]> for Piece {
 
 impl Drop for Piece {
     fn drop(&mut self) {
-        give_back(&self.permit.budget.answer_bytes_left, self.counted);
+        release(&self.permit.budget.answer_bytes_left, self.counted);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_calls_without_an_end_are_open() {
+        for (path, kind) in [
+            ("/lsm.v1.KVService/ScanStream", CallKind::Client),
+            ("/grpc.health.v1.Health/Check", CallKind::Unary),
+            ("/grpc.health.v1.Health/Watch", CallKind::ServerStreaming),
+            ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", CallKind::Bidirectional),
+            (
+                "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+                CallKind::Bidirectional,
+            ),
+            ("/lsm.v1.", CallKind::Client),
+            ("/", CallKind::Unary),
+        ] {
+            assert_eq!(CallKind::of(path), kind, "{path}");
+            assert_eq!(
+                kind.is_open(),
+                matches!(kind, CallKind::ServerStreaming | CallKind::Bidirectional)
+            );
+        }
     }
 }

@@ -8,7 +8,7 @@
 /// Follows the messages of a body, piece by piece.
 #[derive(Debug, Default)]
 pub(crate) struct Fields {
-    next: Next,
+    next: NextByte,
     /// How the value of the field is coded: the last bits of its key.
     kind: u8,
     /// The length of the value, as far as its bytes came.
@@ -20,7 +20,7 @@ pub(crate) struct Fields {
 
 /// What the next byte belongs to, once nothing is missing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Next {
+enum NextByte {
     #[default]
     Key,
     /// The second byte of a key, or a later one.
@@ -31,7 +31,7 @@ enum Next {
 
 impl Fields {
     /// Takes the next piece of a message: how many fields begin in it, those of groups too.
-    pub(crate) fn take(&mut self, mut piece: &[u8]) -> usize {
+    pub(crate) fn feed(&mut self, mut piece: &[u8]) -> usize {
         let mut began = 0;
         loop {
             let skipped = self.missing.min(piece.len() as u64);
@@ -39,7 +39,7 @@ impl Fields {
             piece = &piece[skipped as usize..];
             let Some((&byte, rest)) = piece.split_first() else { return began };
             piece = rest;
-            if self.next == Next::Key {
+            if self.next == NextByte::Key {
                 began += 1;
                 self.kind = byte & 7;
             }
@@ -48,38 +48,38 @@ impl Fields {
     }
 
     /// All but the values themselves are numbers whose last byte is the first below 128.
-    fn step(&mut self, byte: u8) -> Next {
+    fn step(&mut self, byte: u8) -> NextByte {
         let is_last = byte & 0x80 == 0;
         match self.next {
-            Next::Key | Next::KeyRest if !is_last => Next::KeyRest,
-            Next::Key | Next::KeyRest => self.value(),
-            Next::Number if is_last => Next::Key,
-            Next::Number => Next::Number,
-            Next::Len => {
+            NextByte::Key | NextByte::KeyRest if !is_last => NextByte::KeyRest,
+            NextByte::Key | NextByte::KeyRest => self.value(),
+            NextByte::Number if is_last => NextByte::Key,
+            NextByte::Number => NextByte::Number,
+            NextByte::Len => {
                 self.len |= u64::from(byte & 0x7f).checked_shl(self.len_bits).unwrap_or(0);
                 self.len_bits += 7;
                 if !is_last {
-                    return Next::Len;
+                    return NextByte::Len;
                 }
                 self.missing = self.len;
-                Next::Key
+                NextByte::Key
             }
         }
     }
 
-    fn value(&mut self) -> Next {
+    fn value(&mut self) -> NextByte {
         match self.kind {
-            0 => return Next::Number,
+            0 => return NextByte::Number,
             1 => self.missing = 8,
             2 => {
                 (self.len, self.len_bits) = (0, 0);
-                return Next::Len;
+                return NextByte::Len;
             }
             5 => self.missing = 4,
             // A group begins or ends: what is in it follows as fields. Others are no kinds.
             _ => {}
         }
-        Next::Key
+        NextByte::Key
     }
 }
 
@@ -92,7 +92,7 @@ mod tests {
 
     fn count(message: &[u8], piece_len: usize) -> usize {
         let mut fields = Fields::default();
-        message.chunks(piece_len).map(|piece| fields.take(piece)).sum()
+        message.chunks(piece_len).map(|piece| fields.feed(piece)).sum()
     }
 
     fn batch(writes: Vec<Write>) -> Vec<u8> {

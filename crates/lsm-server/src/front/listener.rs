@@ -30,9 +30,9 @@ use tokio_util::either::Either;
 use tonic::transport::Server;
 use tonic::transport::server::Connected;
 
-use crate::coalesce::CoalescingStream;
+use super::coalesce::CoalescingStream;
+use super::slow_readers::SlowReaders;
 use crate::limits::Limits;
-use crate::slow_readers::SlowReaders;
 use crate::tls::{self, MaybeTlsStream};
 
 /// Connections that were accepted and are not served yet.

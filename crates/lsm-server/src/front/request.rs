@@ -10,13 +10,12 @@ use tokio::time::{Sleep, sleep};
 use tonic::Status;
 use tonic::body::Body;
 
-use super::answer::Refusal;
-use super::budget::Permit;
-use super::call_kind::CallKind;
-use crate::convert;
-use crate::fields::Fields;
-use crate::framing::Framing;
+use super::budget::{CallKind, Permit};
+use super::fields::Fields;
+use super::framing::Framing;
+use super::response::Refusal;
 use crate::limits::{BATCH_WRITES_MAX, WRITE_BYTES};
+use crate::status;
 
 /// The call whose message holds many others.
 const BATCH_PATH: &str = "/lsm.v1.KVService/BatchWrite";
@@ -51,7 +50,7 @@ impl RequestBody {
         Self { inner, open, framing: Framing::default(), writes, end: None, permit }
     }
 
-    fn take(&mut self, piece: &[u8]) -> Result<(), Status> {
+    fn feed(&mut self, piece: &[u8]) -> Result<(), Status> {
         let is_request = self.permit.kind == CallKind::Client;
         let mut most = self.permit.budget.limits.message_bytes_max();
         if !is_request {
@@ -60,10 +59,10 @@ impl RequestBody {
         let mut writes = 0;
         let count = |content: &[u8]| {
             if let Some(batch) = &mut self.writes {
-                writes += batch.fields.take(content);
+                writes += batch.fields.feed(content);
             }
         };
-        self.framing.take(piece, most, count).map_err(|len| {
+        self.framing.feed(piece, most, count).map_err(|len| {
             self.invalid(format!("the message has {len} bytes; at most {most} are allowed"))
         })?;
         if let Some(batch) = &mut self.writes {
@@ -84,7 +83,7 @@ impl RequestBody {
     }
 
     fn invalid(&self, message: String) -> Status {
-        self.refuse(convert::invalid(message))
+        self.refuse(status::invalid(message))
     }
 
     fn refuse(&self, status: Status) -> Status {
@@ -109,7 +108,7 @@ impl RequestBody {
                 let message = format!("no question came for {} seconds", time_max.as_secs());
                 self.refuse(Status::deadline_exceeded(message))
             }
-            _ => convert::too_late(false),
+            _ => status::too_late(false),
         })
     }
 }
@@ -130,8 +129,8 @@ impl http_body::Body for RequestBody {
         if this.permit.kind == CallKind::Bidirectional {
             this.end = None;
         }
-        let taken = frame.data_ref().map_or(Ok(()), |piece| this.take(piece));
-        Poll::Ready(Some(taken.map(|()| frame)))
+        let fed = frame.data_ref().map_or(Ok(()), |piece| this.feed(piece));
+        Poll::Ready(Some(fed.map(|()| frame)))
     }
 
     fn is_end_stream(&self) -> bool {

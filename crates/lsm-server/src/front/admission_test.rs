@@ -11,8 +11,8 @@ use tonic::Code;
 use super::super::budget::ANSWER_BYTES_SHORT;
 use super::super::request::{BATCH_FIELDS_MAX, QUESTION_BYTES_MAX};
 use super::*;
-use crate::convert;
 use crate::limits::WRITE_BYTES;
+use crate::status;
 
 const MOMENT: Duration = Duration::from_secs(5);
 /// A message of no bytes, with its header.
@@ -38,19 +38,19 @@ impl http_body::Body for Pieces {
 #[derive(Clone)]
 struct Reader;
 
-type BoxedAnswer =
+type BoxedResponse =
     Pin<Box<dyn Future<Output = Result<http::Response<Body>, Infallible>> + Send + 'static>>;
 
 impl Service<http::Request<Body>> for Reader {
     type Response = http::Response<Body>;
     type Error = Infallible;
-    type Future = BoxedAnswer;
+    type Future = BoxedResponse;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: http::Request<Body>) -> BoxedAnswer {
+    fn call(&mut self, request: http::Request<Body>) -> BoxedResponse {
         Box::pin(async move {
             let mut body = request.into_body();
             let ended = loop {
@@ -129,7 +129,7 @@ async fn one_request_too_many_is_refused_as_busy() {
     let status = timeout(MOMENT, third).await.unwrap().unwrap();
     drop(sender);
     assert_eq!(status.code(), Code::ResourceExhausted);
-    assert!(convert::says(&status, convert::BUSY), "{status:?}");
+    assert!(status::says(&status, status::BUSY), "{status:?}");
     assert_eq!(client.end().await.code(), Code::Ok);
     // There is budget again.
     client.begin("/lsm.v1.KVService/Get", b"").await;
@@ -147,7 +147,7 @@ async fn bytes_are_counted_over_all_requests_until_they_are_answered() {
     let status = timeout(MOMENT, third).await.unwrap().unwrap();
     drop(sender);
     assert_eq!(status.code(), Code::ResourceExhausted);
-    assert!(convert::says(&status, convert::BUSY), "{status:?}");
+    assert!(status::says(&status, status::BUSY), "{status:?}");
 
     assert_eq!(client.end().await.code(), Code::Ok);
     client.begin("/lsm.v1.KVService/Put", b"\0\0\0\0").await;
@@ -195,7 +195,7 @@ async fn a_message_that_says_it_is_too_long_is_refused_at_its_header() {
     client.sent[0].0.send(b"\0\x01").unwrap();
     let status = client.answer().await;
     assert_eq!((most, status.code()), (0x0110_0000, Code::InvalidArgument));
-    assert!(convert::says(&status, convert::INVALID), "{status:?}");
+    assert!(status::says(&status, status::INVALID), "{status:?}");
     assert_eq!(status.message(), "the message has 17825793 bytes; at most 17825792 are allowed");
     client.begin("/lsm.v1.KVService/Put", b"\0\x01\x10\0\0").await;
     assert_eq!(client.end().await.code(), Code::Ok, "it is the service that misses the bytes");
@@ -216,7 +216,7 @@ async fn a_call_that_is_no_request_has_few_bytes() {
     }
     let status = client.answer().await;
     assert_eq!(status.code(), Code::InvalidArgument);
-    assert!(convert::says(&status, convert::INVALID), "{status:?}");
+    assert!(status::says(&status, status::INVALID), "{status:?}");
     assert!(status.message().contains("65536 bytes that are allowed"), "{status:?}");
 }
 
@@ -232,7 +232,7 @@ async fn open_calls_have_a_number_of_their_own() {
     client.begin(WATCH, EMPTY).await;
     let (_sender, third) = client.sent.pop_back().unwrap();
     let status = timeout(MOMENT, third).await.unwrap().unwrap();
-    assert!(convert::says(&status, convert::BUSY), "{status:?}");
+    assert!(status::says(&status, status::BUSY), "{status:?}");
     assert!(status.message().contains("2 calls of health and reflection"), "{status:?}");
     // Neither keeps a request out, nor a question about the health.
     for path in ["/lsm.v1.KVService/Get", "/grpc.health.v1.Health/Check"] {
@@ -258,7 +258,7 @@ async fn an_open_call_counts_until_its_answer_ends() {
     };
     let first = talk().await.unwrap();
     let status = Status::from_header_map(talk().await.unwrap().headers());
-    assert!(convert::says(&status.unwrap(), convert::BUSY));
+    assert!(status::says(&status.unwrap(), status::BUSY));
     drop(first);
     assert!(Status::from_header_map(talk().await.unwrap().headers()).is_none());
 }
@@ -305,7 +305,7 @@ async fn a_batch_of_too_many_writes_is_refused_before_it_is_decoded() {
     client.sent[0].0.send(&last[..1]).unwrap();
     let status = client.answer().await;
     assert_eq!(status.code(), Code::InvalidArgument);
-    assert!(convert::says(&status, convert::INVALID), "{status:?}");
+    assert!(status::says(&status, status::INVALID), "{status:?}");
     let sentence = "the batch holds more than the 131072 writes that are allowed";
     assert_eq!(status.message(), sentence);
     // What looks like one elsewhere is a value.
@@ -384,7 +384,7 @@ async fn a_request_counts_until_its_answer_has_left() {
     let part = answer.slice(..1);
     drop(answer);
     let status = speak(&mut admission, &slow_readers, 1).await.unwrap_err();
-    assert!(convert::says(&status, convert::BUSY), "{status:?}");
+    assert!(status::says(&status, status::BUSY), "{status:?}");
     drop(part);
     assert_eq!(speak(&mut admission, &slow_readers, 1).await.unwrap().len(), 1);
     assert!(slow_readers.turn() && slow_readers.turn(), "the connection has taken everything");
@@ -399,7 +399,7 @@ async fn bytes_of_answers_are_counted_until_they_have_left() {
     let second = speak(&mut admission, &slow_readers, 50_000).await.unwrap();
     let status = speak(&mut admission, &slow_readers, ANSWER_BYTES_SHORT + 1).await.unwrap_err();
     assert_eq!(status.code(), Code::ResourceExhausted);
-    assert!(convert::says(&status, convert::BUSY), "{status:?}");
+    assert!(status::says(&status, status::BUSY), "{status:?}");
     assert!(status.message().contains("100000 bytes already"), "{status:?}");
     // Such as every answer to a write, which must not be refused.
     let short = speak(&mut admission, &slow_readers, ANSWER_BYTES_SHORT).await.unwrap();

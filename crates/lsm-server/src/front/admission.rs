@@ -12,12 +12,11 @@ use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::{Service, http};
 
-use super::answer::{AnswerBody, Open};
-use super::budget::{Budget, Permit};
-use super::call_kind::CallKind;
+use super::budget::{Budget, CallKind, Permit};
 use super::request::RequestBody;
+use super::response::{Open, ResponseBody};
+use super::slow_readers::SlowReaders;
 use crate::limits::Limits;
-use crate::slow_readers::SlowReaders;
 
 /// Between two looks at whether anything is served.
 const IDLE_LOOK_PAUSE: Duration = Duration::from_millis(5);
@@ -56,44 +55,44 @@ where
     S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>,
     S::Future: Unpin,
 {
-    type Response = http::Response<AnswerBody>;
+    type Response = http::Response<ResponseBody>;
     type Error = Infallible;
-    type Future = Answer<S::Future>;
+    type Future = ResponseFuture<S::Future>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: http::Request<Body>) -> Answer<S::Future> {
+    fn call(&mut self, request: http::Request<Body>) -> ResponseFuture<S::Future> {
         // Of the connection; tests may come without one.
         let slow_readers = request.extensions().get::<Arc<SlowReaders>>().cloned();
         let kind = CallKind::of(request.uri().path());
         let permit = match Permit::new(&self.budget, kind, slow_readers) {
             Ok(permit) => permit,
-            Err(status) => return Answer::Refused(Some(status)),
+            Err(status) => return ResponseFuture::Refused(Some(status)),
         };
         let open = kind.is_open().then(|| Open::new(self.closing.clone()));
         let (head, body) = request.into_parts();
         let refusal = open.as_ref().map(Open::refusal);
         let body = RequestBody::new(body, head.uri.path(), refusal, Arc::clone(&permit));
         let request = http::Request::from_parts(head, Body::new(body));
-        Answer::Coming { inner: self.inner.call(request), permit: Some(permit), open }
+        ResponseFuture::Coming { inner: self.inner.call(request), permit: Some(permit), open }
     }
 }
 
 /// The answer to a request.
-pub(crate) enum Answer<F> {
+pub(crate) enum ResponseFuture<F> {
     /// What the service will say.
     Coming { inner: F, permit: Option<Arc<Permit>>, open: Option<Open> },
     /// One too many.
     Refused(Option<Status>),
 }
 
-impl<F> Future for Answer<F>
+impl<F> Future for ResponseFuture<F>
 where
     F: Future<Output = Result<http::Response<Body>, Infallible>> + Unpin,
 {
-    type Output = Result<http::Response<AnswerBody>, Infallible>;
+    type Output = Result<http::Response<ResponseBody>, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         const ONCE: &str = "an answer is asked for once";
@@ -104,16 +103,16 @@ where
                 if open.is_none() {
                     permit.release_bytes();
                 }
-                Poll::Ready(Ok(answer.map(|inner| AnswerBody::new(inner, permit, open))))
+                Poll::Ready(Ok(answer.map(|inner| ResponseBody::new(inner, permit, open))))
             }
             Self::Refused(status) => {
                 let status = status.take().expect(ONCE);
-                Poll::Ready(Ok(status.into_http().map(AnswerBody::refused)))
+                Poll::Ready(Ok(status.into_http().map(ResponseBody::refused)))
             }
         }
     }
 }
 
 #[cfg(test)]
-#[path = "service_test.rs"]
+#[path = "admission_test.rs"]
 mod tests;

@@ -24,7 +24,7 @@ impl Framing {
     ///
     /// The length of the first message that says it is longer than `bytes_max`. The body must
     /// not be followed further.
-    pub(crate) fn take(
+    pub(crate) fn feed(
         &mut self,
         mut piece: &[u8],
         bytes_max: usize,
@@ -68,7 +68,7 @@ mod tests {
     fn follow(body: &[u8], piece_len: usize, bytes_max: usize) -> Result<Framing, u32> {
         let mut framing = Framing::default();
         for piece in body.chunks(piece_len) {
-            framing.take(piece, bytes_max, |_| ())?;
+            framing.feed(piece, bytes_max, |_| ())?;
         }
         Ok(framing)
     }
@@ -101,7 +101,7 @@ mod tests {
         for piece_len in 1..=body.len() {
             let (mut framing, mut inside) = (Framing::default(), Vec::new());
             for piece in body.chunks(piece_len) {
-                framing.take(piece, 3, |content| inside.extend_from_slice(content)).unwrap();
+                framing.feed(piece, 3, |content| inside.extend_from_slice(content)).unwrap();
             }
             assert_eq!(inside, b"abcde");
         }
@@ -110,8 +110,8 @@ mod tests {
     #[test]
     fn a_message_is_refused_with_the_last_byte_of_its_header() {
         let mut framing = Framing::default();
-        framing.take(&[], 8, |_| ()).unwrap();
-        framing.take(&[1, 0, 0, 0], 8, |_| ()).unwrap();
-        assert_eq!(framing.take(&[9], 8, |_| ()), Err(9));
+        framing.feed(&[], 8, |_| ()).unwrap();
+        framing.feed(&[1, 0, 0, 0], 8, |_| ()).unwrap();
+        assert_eq!(framing.feed(&[9], 8, |_| ()), Err(9));
     }
 }

@@ -60,11 +60,11 @@ impl<T: Send + 'static> Tries<T> {
 
 /// What is known of the time that one node takes to answer.
 #[derive(Debug, Default)]
-pub(crate) struct Pulse {
+pub(crate) struct Probe {
     last: Duration,
 }
 
-impl Pulse {
+impl Probe {
     /// A fresh connection, if that is answered and the old one is not. `ask` asks over the old
     /// one, and ends if that has answered or is broken; `connect` makes a fresh one and asks.
     pub(crate) async fn renew<C, E, F>(
@@ -162,7 +162,7 @@ mod tests {
     async fn a_dead_connection_is_replaced_as_soon_as_a_fresh_one_is_answered() {
         let network = Network::new(SECOND / 20, 8);
         let begun = Instant::now();
-        let fresh = Pulse::default().renew(pending(), || network.connect()).await;
+        let fresh = Probe::default().renew(pending(), || network.connect()).await;
         assert_eq!(fresh, Some(8));
         let healed = 8 * TRY_PAUSE + ANSWER_TIME_MIN;
         assert!(begun.elapsed() <= healed + SECOND / 4, "{:?}", begun.elapsed());
@@ -173,10 +173,10 @@ mod tests {
         for round_trip in [SECOND / 5, 9 * SECOND / 10] {
             // Connecting takes two of them.
             let network = Network::new(2 * round_trip, 0);
-            let mut pulse = Pulse::default();
-            assert_eq!(pulse.renew(sleep(round_trip), || network.connect()).await, None);
+            let mut probe = Probe::default();
+            assert_eq!(probe.renew(sleep(round_trip), || network.connect()).await, None);
             let made = network.made();
-            assert_eq!(pulse.renew(sleep(round_trip), || network.connect()).await, None);
+            assert_eq!(probe.renew(sleep(round_trip), || network.connect()).await, None);
             assert_eq!(network.made(), made);
         }
     }
@@ -184,15 +184,15 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_connection_that_answers_beside_a_fresh_one_stays() {
         let network = Network::new(SECOND / 4, 0);
-        let mut pulse = Pulse::default();
-        assert_eq!(pulse.renew(sleep(SECOND / 2), || network.connect()).await, None);
+        let mut probe = Probe::default();
+        assert_eq!(probe.renew(sleep(SECOND / 2), || network.connect()).await, None);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_node_that_answers_nobody_is_tried_a_bounded_number_of_times() {
         let network = Network::new(SECOND, usize::MAX);
-        let mut pulse = Pulse::default();
-        let renewed = pulse.renew(sleep(100 * SECOND), || network.connect());
+        let mut probe = Probe::default();
+        let renewed = probe.renew(sleep(100 * SECOND), || network.connect());
         assert_eq!(renewed.await, None);
         assert_eq!(network.made(), TRIES_MAX);
     }
@@ -204,7 +204,7 @@ mod tests {
             count.fetch_add(1, Ordering::Relaxed);
             async { Err::<(), ()>(()) }
         };
-        assert_eq!(Pulse::default().renew(sleep(SECOND), refuse).await, None);
+        assert_eq!(Probe::default().renew(sleep(SECOND), refuse).await, None);
         assert!(count.into_inner() <= 4);
     }
 }

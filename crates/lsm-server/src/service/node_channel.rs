@@ -1,7 +1,7 @@
 //! The connection to one other node's client port, over which requests are passed on.
 //!
 //! While a request waits for its answer the connection is asked whether it still carries, and
-//! replaced by a fresh one that does (`pulse`). Who waits on the old one then hears of it: what
+//! replaced by a fresh one that does (`probe`). Who waits on the old one then hears of it: what
 //! may be repeated is, the rest is told that nobody knows.
 //!
 //! Threads: any number. One request at a time looks after the connection, on behalf of all.
@@ -17,7 +17,7 @@ use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::dialer::Dialer;
-use crate::pulse::Pulse;
+use crate::probe::Probe;
 
 /// How long a request waits for its answer before it looks after the connection, and how often it
 /// does from then on.
@@ -25,19 +25,19 @@ const LOOK_PAUSE: Duration = Duration::from_millis(150);
 
 /// The connection to one node.
 #[derive(Debug)]
-pub(super) struct Line {
+pub(super) struct NodeChannel {
     endpoint: Endpoint,
     dialer: Arc<dyn Dialer>,
     channel: watch::Sender<Channel>,
     /// Held by whoever looks after the connection.
-    pulse: Mutex<Pulse>,
+    probe: Mutex<Probe>,
 }
 
-impl Line {
+impl NodeChannel {
     /// Nothing is sent before the first request.
     pub(super) fn new(endpoint: Endpoint, dialer: Arc<dyn Dialer>) -> Self {
         let channel = watch::Sender::new(dialer.dial_lazily(&endpoint));
-        Self { endpoint, dialer, channel, pulse: Mutex::default() }
+        Self { endpoint, dialer, channel, probe: Mutex::default() }
     }
 
     /// What a call over the connection of now comes to. None if that turned out to carry nothing
@@ -51,7 +51,7 @@ impl Line {
         tokio::select! {
             biased;
             answer = call(channel) => Some(answer),
-            // The line has the other end.
+            // It has the other end itself.
             _ = replaced.changed() => None,
             () = self.look_after() => None,
         }
@@ -61,7 +61,7 @@ impl Line {
     async fn look_after(&self) {
         loop {
             sleep(LOOK_PAUSE).await;
-            let Ok(mut pulse) = self.pulse.try_lock() else { continue };
+            let Ok(mut probe) = self.probe.try_lock() else { continue };
             let old = self.channel.borrow().clone();
             let asking = async {
                 // An error is an answer, or the end of the connection, which all hear of.
@@ -71,7 +71,7 @@ impl Line {
                 let channel = self.dialer.dial_lazily(&self.endpoint);
                 async move { ask(channel.clone()).await.map(|()| channel) }
             };
-            if let Some(fresh) = pulse.renew(asking, connect).await {
+            if let Some(fresh) = probe.renew(asking, connect).await {
                 self.channel.send_replace(fresh);
             }
         }

@@ -1,5 +1,5 @@
-//! What requests of clients, and the answers to them, may take up at a time, over all
-//! connections: so many requests, so many bytes, and each within a limited time.
+//! The front of both ports: connections, what their requests and answers may take up at a time
+//! over all of them, and answers on their way (admission control).
 //!
 //! A request is counted from its head until the last piece of its answer has left, its bytes
 //! from when they come until it is answered, and those of the answer from when it is put
@@ -12,13 +12,20 @@
 //! Calls of health and reflection may stay open for as long as their clients like. They have a
 //! number of their own: many of them are no reason to refuse a request.
 //!
-//! Leaves to others: what may be in a request (its service), how many requests a connection may
-//! have (the server), and clients that do not take their answers (the listener).
+//! Leaves to tonic and hyper: how many requests a connection may have, HTTP/2, decoding. To the
+//! services: what may be in a request. What is here, neither they nor tower have: a bound on
+//! bytes over all connections, one on messages that comes with a word for programs and counts
+//! the fields of a batch, and an end for clients that do not take their answers.
 
-mod answer;
+mod admission;
 mod budget;
-mod call_kind;
+mod coalesce;
+pub(crate) mod fields;
+pub(crate) mod framing;
+pub(crate) mod handles;
+pub(crate) mod listener;
 mod request;
-mod service;
+mod response;
+mod slow_readers;
 
-pub(crate) use service::Admission;
+pub(crate) use admission::Admission;

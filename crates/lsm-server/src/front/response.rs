@@ -16,7 +16,7 @@ use tonic::body::Body;
 use tonic::codegen::http::HeaderMap;
 
 use super::budget::Permit;
-use crate::convert;
+use crate::status;
 
 /// Why an open call ends. Its service reads beside its answer, and passes over errors
 /// of what it reads.
@@ -43,14 +43,14 @@ impl Open {
 }
 
 /// The body of an answer.
-pub(crate) struct AnswerBody {
+pub(crate) struct ResponseBody {
     inner: Body,
     /// None if the request was refused: what says so has no body.
     permit: Option<Arc<Permit>>,
     open: Option<Open>,
 }
 
-impl AnswerBody {
+impl ResponseBody {
     pub(super) fn new(inner: Body, permit: Arc<Permit>, open: Option<Open>) -> Self {
         Self { inner, permit: Some(permit), open }
     }
@@ -69,7 +69,7 @@ impl AnswerBody {
     }
 }
 
-impl http_body::Body for AnswerBody {
+impl http_body::Body for ResponseBody {
     type Data = Bytes;
     type Error = Status;
 
@@ -85,7 +85,7 @@ impl http_body::Body for AnswerBody {
             Poll::Pending => {
                 let Some(open) = &mut this.open else { return Poll::Pending };
                 ready!(open.closing.as_mut().poll(context));
-                let stopped = convert::stopped("the node is stopping");
+                let stopped = status::stopped("the node is stopping");
                 return Poll::Ready(Some(this.end(&stopped)));
             }
         };
