@@ -104,7 +104,12 @@ impl ReadCharge {
         [&self.memtables, &self.tables].map(|paid| paid.load(Ordering::Relaxed)).iter().sum()
     }
 
-    /// Whether there is anything that a merge could be paid with.
+    /// Whether there is anything that a flush could be paid with.
+    pub(crate) fn has_paid_for_memtables(&self) -> bool {
+        self.memtables.load(Ordering::Relaxed) > 0
+    }
+
+    /// As [`has_paid_for_memtables`](Self::has_paid_for_memtables), a merge.
     pub(crate) fn has_paid_for_tables(&self) -> bool {
         self.tables.load(Ordering::Relaxed) > 0
     }

@@ -35,7 +35,7 @@ impl Engine {
         let oldest = self.snapshots.list(&self.published)[0];
         self.await_snapshots(oldest);
         let trees = self.live_trees();
-        let paid = bought(&trees, oldest);
+        let (paid, unspent) = self.bought(&trees, oldest);
         let is_paid = paid.is_some();
         let found = match paid {
             Some((tree, kind)) => IdleFound::Due(tree, kind),
@@ -49,7 +49,6 @@ impl Engine {
             None => IdleFound::Later,
         };
         let IdleFound::Due(tree, kind) = found else {
-            let unspent = trees.iter().map(|tree| tree.pinned().charge.unspent()).sum();
             idle.has_looked(now, unspent);
             return Ok(stepped && !matches!(found, IdleFound::Nothing));
         };
@@ -66,6 +65,31 @@ impl Engine {
             idle.has_run(begun, self.options.clock.now());
         }
         Ok(worked)
+    }
+
+    /// What readers have paid for, though somebody may still be writing; and how much is not spent
+    /// yet. What another compaction holds up stays paid for.
+    fn bought(&self, trees: &[Arc<Tree>], oldest: SeqNo) -> (Option<(Arc<Tree>, ChoreKind)>, u64) {
+        let mut unspent = 0;
+        for tree in trees {
+            let view = tree.pinned();
+            let charge = &view.charge;
+            unspent += charge.unspent();
+            if charge.has_paid_for_memtables() && charge.buys_flush(view.filling_bytes() as u64) {
+                return (Some((Arc::clone(tree), ChoreKind::Flush)), unspent);
+            }
+            if !charge.has_paid_for_tables() {
+                continue;
+            }
+            let free = BusyTables::default();
+            let rest = compaction::rest(&view.version, &free, &view.options, oldest);
+            let Some((plan, effort)) = rest else { continue };
+            let is_admitted = self.work.lock().busy(tree.id).admits(&plan);
+            if is_admitted && charge.buys_merge(effort.cost) {
+                return (Some((Arc::clone(tree), ChoreKind::Compact)), unspent);
+            }
+        }
+        (None, unspent)
     }
 
     /// How soon to look again although nothing is announced, if readers lose time.
@@ -112,23 +136,6 @@ impl Engine {
         drop(view);
         self.compact_planned(tree, plan)
     }
-}
-
-/// What seeks have paid for, though somebody may still be writing.
-fn bought(trees: &[Arc<Tree>], oldest: SeqNo) -> Option<(Arc<Tree>, ChoreKind)> {
-    trees.iter().find_map(|tree| {
-        let view = tree.pinned();
-        if view.charge.buys_flush(view.filling_bytes() as u64) {
-            return Some((Arc::clone(tree), ChoreKind::Flush));
-        }
-        if !view.charge.has_paid_for_tables() {
-            return None;
-        }
-        let free = BusyTables::default();
-        let (_, effort) = compaction::rest(&view.version, &free, &view.options, oldest)?;
-        let is_bought = view.charge.buys_merge(effort.cost);
-        is_bought.then(|| (Arc::clone(tree), ChoreKind::Compact))
-    })
 }
 
 #[cfg(test)]

@@ -81,6 +81,8 @@ impl Quiet {
 }
 
 const ID: KeyspaceId = KeyspaceId::DEFAULT;
+/// Two looks later, and too soon for what nobody has paid for.
+const LOOKED: Duration = Duration::from_millis(200);
 
 fn minutes(count: u64) -> Duration {
     Duration::from_secs(60 * count)
@@ -483,6 +485,23 @@ fn each_entry_that_another_run_hides_is_paid_for() {
     // One that shows, and the one that it hides.
     let paid = (6 * bytes / (2 * 25) / u64::from(keys)) as u32;
     assert!((paid..paid + 3).contains(&rounds), "{rounds} rounds for {paid}");
+}
+
+#[test]
+fn what_another_compaction_holds_up_stays_paid_for() {
+    let quiet = three_runs();
+    let (tree, engine) = (quiet.tree(), &quiet.engine);
+    let view = tree.pinned();
+    let (free, newest) = (BusyTables::default(), engine.published.get());
+    let (plan, _) = compaction::rest(&view.version, &free, &view.options, newest).unwrap();
+    engine.work.lock().busy(tree.id).start(&plan);
+    let price = 6 * view.facts.table_bytes;
+    rounds_of_seeks(&quiet, || view.charge.unspent() > 2 * price);
+    assert_eq!(tree.pinned().version.levels[0].len(), 3);
+    engine.work.lock().finish(tree.id, &plan);
+    quiet.pass(LOOKED);
+    assert!(tree.pinned().version.levels[0].is_empty());
+    assert_eq!(view.charge.unspent(), 0, "it is paid once");
 }
 
 #[test]

@@ -59,13 +59,13 @@ pub(crate) struct ScanBlocks {
     /// Bytes of the file from `ahead_at` on.
     ahead: Vec<u8>,
     ahead_at: u64,
-    held: Held,
+    held: BlockPlace,
     unpacked: Vec<u8>,
 }
 
 /// Where the block is.
 #[derive(Clone, Debug)]
-enum Held {
+enum BlockPlace {
     Nothing,
     /// In what was read ahead.
     Ahead(Range<usize>),
@@ -92,7 +92,7 @@ impl ScanBlocks {
             filter,
             ahead: Vec::new(),
             ahead_at: 0,
-            held: Held::Nothing,
+            held: BlockPlace::Nothing,
             unpacked: Vec::new(),
         })
     }
@@ -141,7 +141,7 @@ impl Blocks for ScanBlocks {
     }
 
     fn load(&mut self, at: usize) -> Result<()> {
-        self.held = Held::Nothing;
+        self.held = BlockPlace::Nothing;
         let Some(place) = self.index().block(at) else {
             return Err(self.error(at, Damage::new("block outside the table", 0)));
         };
@@ -150,11 +150,11 @@ impl Blocks for ScanBlocks {
             .map_err(|e| e.in_file(&self.path))?;
         let payload = sealed.start..sealed.start + place.len;
         self.held = match place.codec {
-            Codec::None => Held::Ahead(payload),
+            Codec::None => BlockPlace::Ahead(payload),
             Codec::Lz4 => {
                 unpack_lz4(&self.ahead[payload], &mut self.unpacked)
                     .map_err(|damage| damage.error(place.offset, &self.path))?;
-                Held::Unpacked
+                BlockPlace::Unpacked
             }
         };
         Ok(())
@@ -163,9 +163,9 @@ impl Blocks for ScanBlocks {
     #[inline]
     fn bytes(&self) -> &[u8] {
         match &self.held {
-            Held::Nothing => &[],
-            Held::Ahead(range) => &self.ahead[range.clone()],
-            Held::Unpacked => &self.unpacked,
+            BlockPlace::Nothing => &[],
+            BlockPlace::Ahead(range) => &self.ahead[range.clone()],
+            BlockPlace::Unpacked => &self.unpacked,
         }
     }
 
