@@ -131,6 +131,30 @@ impl WriteBatch {
         (self.count, self.database, self.refused) = (0, None, None);
     }
 
+    /// Where the batch ends now.
+    pub(crate) fn savepoint(&self) -> Savepoint {
+        Savepoint { count: self.count, bytes: self.encoded.len() }
+    }
+
+    /// Forgets the writes behind `savepoint`; false, and nothing is done, if none of its writes ends
+    /// there.
+    pub(crate) fn roll_back(&mut self, savepoint: Savepoint) -> bool {
+        let mut operations = self.operations();
+        let ends_there = savepoint.count <= self.count
+            && operations.by_ref().take(savepoint.count as usize).count()
+                == savepoint.count as usize
+            && HEADER_LEN + operations.decoder.offset() == savepoint.bytes;
+        if ends_there {
+            self.encoded.truncate(savepoint.bytes);
+            self.count = savepoint.count;
+            let mut named: Vec<_> = self.operations().map(|write| write.keyspace).collect();
+            named.sort_unstable();
+            named.dedup();
+            self.keyspaces = named;
+        }
+        ends_there
+    }
+
     fn enter(&mut self, keyspace: KeyspaceRef) -> KeyspaceId {
         if *self.database.get_or_insert(keyspace.database) != keyspace.database {
             self.refuse(Error::invalid("a batch names keyspaces of two databases"));
@@ -213,6 +237,13 @@ impl WriteBatch {
     pub(crate) fn operations(&self) -> Operations<'_> {
         Operations { decoder: Decoder::new(&self.encoded[HEADER_LEN..]), left: self.count }
     }
+}
+
+/// Where a batch ended once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Savepoint {
+    count: u32,
+    bytes: usize,
 }
 
 fn check_limits(key: &[u8], value: &[u8], batch_bytes: usize) -> Result<()> {

@@ -54,7 +54,8 @@ mod version;
 pub use batch::{KeyspaceRef, WriteBatch};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use db::{
-    Cursor, Db, Keyspace, Level, Range, Readable, Snapshot, StallReason, Stats, Table, Verified,
+    CompareAndSwapError, Cursor, Db, Keyspace, Level, Range, Readable, Snapshot, StallReason,
+    Stats, TRANSACTION_READS_BYTES_MAX, Table, Transaction, TransactionSavepoint, Verified,
 };
 pub use event::{BackgroundJob, Event};
 pub use key::{Key, KeyspaceId, SeqNo, prefix_end};

@@ -17,6 +17,8 @@ pub type Result<T> = std::result::Result<T, Error>;
 pub enum ErrorKind {
     /// The database was closed: open it again.
     Closed,
+    /// What a transaction has read or written was changed by others since it began: run it again.
+    Conflict,
     /// Stored bytes are damaged, missing or foreign: restore the named file from a copy.
     Corrupt,
     /// An earlier failure made the state of the disk unknown: reopen the database.
@@ -86,6 +88,11 @@ impl Error {
     /// The call came after the close.
     pub fn closed() -> Self {
         Self::new(ErrorKind::Closed, "the database is closed")
+    }
+
+    /// Others were faster than a transaction.
+    pub fn conflict(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Conflict, message)
     }
 
     /// Damage of stored bytes.

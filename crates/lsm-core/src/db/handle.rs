@@ -14,6 +14,7 @@ use super::open_db::OpenDb;
 use super::read::ReadPoint;
 use super::reads::readable;
 use super::stats::Stats;
+use super::transaction::Transaction;
 use super::verify::Verified;
 use crate::batch::WriteBatch;
 use crate::key::SeqNo;
@@ -160,6 +161,12 @@ impl Db {
         Snapshot::new(Arc::clone(&self.shared), Arc::clone(self.default.tree()))
     }
 
+    /// Begins a transaction, across all keyspaces: see [`Transaction`]. Costs what a
+    /// [`snapshot`](Self::snapshot) does.
+    pub fn transaction(&self) -> Transaction {
+        Transaction::begin(Arc::clone(&self.shared), self.default.tree())
+    }
+
     /// The keyspace called `name`, made if there is none. Settings are stored, and in force until
     /// others are given; `None` leaves them as they are, and gives a new keyspace the
     /// [defaults](KeyspaceOptions::default). What is written already keeps its form until it is
@@ -291,8 +298,17 @@ impl Db {
         self.shared.close()
     }
 
+    pub(super) fn default_keyspace(&self) -> &Keyspace {
+        &self.default
+    }
+
     fn read_point(&self) -> ReadPoint<'_> {
-        ReadPoint { engine: &self.shared.engine, tree: self.default.tree(), seq: None }
+        ReadPoint {
+            engine: &self.shared.engine,
+            tree: self.default.tree(),
+            seq: None,
+            transaction: None,
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use lsm_log::error::{Error, Result};
 
+use super::engine::Engine;
 use super::levels::Level;
 use super::open_db::OpenDb;
 use super::read::ReadPoint;
@@ -124,8 +125,12 @@ impl Keyspace {
         &self.tree
     }
 
+    pub(super) fn shared(&self) -> &Arc<OpenDb> {
+        &self.shared
+    }
+
     fn read_point(&self) -> ReadPoint<'_> {
-        ReadPoint { engine: &self.shared.engine, tree: &self.tree, seq: None }
+        ReadPoint { engine: &self.shared.engine, tree: &self.tree, seq: None, transaction: None }
     }
 }
 
@@ -193,7 +198,17 @@ impl Snapshot {
     }
 
     fn read_point(&self) -> ReadPoint<'_> {
-        ReadPoint { engine: &self.pin.shared.engine, tree: &self.tree, seq: Some(self.pin.seq) }
+        self.point_in(&self.tree)
+    }
+
+    /// The same point in another keyspace.
+    pub(super) fn point_in<'a>(&'a self, tree: &'a Arc<Tree>) -> ReadPoint<'a> {
+        let (engine, seq) = (self.engine(), Some(self.pin.seq));
+        ReadPoint { engine, tree, seq, transaction: None }
+    }
+
+    pub(super) fn engine(&self) -> &Arc<Engine> {
+        &self.pin.shared.engine
     }
 }
 

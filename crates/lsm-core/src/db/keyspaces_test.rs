@@ -45,7 +45,7 @@ fn what_a_dropped_keyspace_held_is_let_go_of_without_a_lock() {
     batch.push(Kind::Put, tree.id, b"key", b"value");
     engine.write(&batch, Durability::Buffered).unwrap();
     engine.flush_all().unwrap();
-    let point = ReadPoint { engine: &engine, tree: &tree, seq: None };
+    let point = ReadPoint { engine: &engine, tree: &tree, seq: None, transaction: None };
     assert!(point.get(b"key").unwrap().is_some(), "its table is open");
     let (closed, writers_wait) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
     let look = {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use lsm_log::error::{Error, Result};
 
 use super::engine::Engine;
+use super::transaction::TransactionShared;
 use super::tree::{SuperVersion, Tree};
 use crate::key::{KeyHash, Kind, SeqNo, Tag};
 use crate::sstable::{FilterLine, OpenTable, ReadStats};
@@ -18,6 +19,8 @@ pub(crate) struct ReadPoint<'a> {
     pub(crate) tree: &'a Arc<Tree>,
     /// `None` reads the newest published state at each call.
     pub(crate) seq: Option<SeqNo>,
+    /// Whose own writes come first, and who notes what is read.
+    pub(crate) transaction: Option<&'a Arc<TransactionShared>>,
 }
 
 impl ReadPoint<'_> {
@@ -28,7 +31,16 @@ impl ReadPoint<'_> {
         self.tree.check_not_dropped()
     }
 
+    #[inline]
     pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Value>> {
+        match self.transaction {
+            None => self.get_stored(key),
+            Some(transaction) => transaction.get(self, key),
+        }
+    }
+
+    /// The value of a key among what is stored.
+    pub(crate) fn get_stored(&self, key: &[u8]) -> Result<Option<Value>> {
         let view = self.tree.super_version();
         self.check()?;
         // After the super-version: whatever that has lost to compaction was hidden, at that time, by a

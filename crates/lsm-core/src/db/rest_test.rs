@@ -358,7 +358,7 @@ fn rounds_of_seeks(quiet: &Quiet, is_done: impl Fn() -> bool) -> u32 {
 fn rounds_of(quiet: &Quiet, read: impl Fn(&mut Cursor), is_done: impl Fn() -> bool) -> u32 {
     let tree = quiet.tree();
     for round in 0..1000 {
-        let point = ReadPoint { engine: &quiet.engine, tree: &tree, seq: None };
+        let point = ReadPoint { engine: &quiet.engine, tree: &tree, seq: None, transaction: None };
         read(&mut Cursor::new(&point, KeyRange::all()));
         quiet.write(|batch| batch.push(Kind::Put, ID, &key(1_000_000 + round), b""));
         // Nobody is quiet for long enough to be helped without paying.

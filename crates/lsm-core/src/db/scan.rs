@@ -15,9 +15,10 @@ use lsm_log::error::{Error, Result};
 
 use super::read::{ReadPoint, unsupported};
 use super::read_charge::{Moves, ReadPrice};
+use super::transaction::{ReadTracker, TransactionView, Visit};
 use super::tree::SuperVersion;
 use crate::iter::{Concat, Cursor as _, Merge, Run};
-use crate::key::{KeyRange, Kind, SEQ_MAX, SeqNo, Tag};
+use crate::key::{KeyRange, Kind, OWN_SEQ_MIN, SEQ_MAX, SeqNo, Tag};
 use crate::memtable::MemtableCursor;
 use crate::sstable::{OpenTables, TableCursor};
 use crate::value::Value;
@@ -54,6 +55,10 @@ const STEPS_UNPAID_MAX: u64 = 4096;
 pub struct Cursor {
     merge: Merge<Child>,
     seq: SeqNo,
+    /// The last of its transaction's own writes that it sees; zero for none.
+    own_max: SeqNo,
+    /// Tells its transaction what was read.
+    tracker: Option<Box<ReadTracker>>,
     range: KeyRange,
     state: CursorState,
     /// The key of the entry kept aside; while going forward, the key to skip.
@@ -74,6 +79,7 @@ enum CursorSource {
     SuperVersion {
         view: Arc<SuperVersion>,
         tables: Arc<OpenTables>,
+        transaction: Option<TransactionView>,
     },
     /// Why there is nothing to read; told at every move.
     Refused(Error),
@@ -94,16 +100,30 @@ impl Cursor {
         if let Err(error) = point.check() {
             return Self::over(CursorSource::Refused(error), SEQ_MAX, range);
         }
+        let transaction = match point.transaction.map(|shared| shared.view(point.tree)) {
+            None => None,
+            Some(Ok(transaction)) => Some(transaction),
+            Some(Err(error)) => return Self::over(CursorSource::Refused(error), SEQ_MAX, range),
+        };
         // After the super-version: see `ReadPoint::get`.
         let seq = point.seq.unwrap_or_else(|| point.engine.published.get());
         let tables = Arc::clone(&point.engine.tables);
-        Self::over(CursorSource::SuperVersion { view, tables }, seq, range)
+        Self::over(CursorSource::SuperVersion { view, tables, transaction }, seq, range)
     }
 
     fn over(source: CursorSource, seq: SeqNo, range: KeyRange) -> Self {
+        let mut own_max = SeqNo::default();
+        let mut tracker = None;
         let (children, plain, price) = match &source {
-            CursorSource::SuperVersion { view, tables } => {
-                let children = children(view, tables, &range);
+            CursorSource::SuperVersion { view, tables, transaction } => {
+                let mut children = children(view, tables, &range);
+                if let Some(transaction) = transaction {
+                    tracker = Some(Box::new(transaction.tracker()));
+                    if let Some((own, last)) = &transaction.own {
+                        own_max = *last;
+                        children.insert(0, Child::Memtable(own.cursor()));
+                    }
+                }
                 let runs = children.iter().filter(|child| matches!(child, Child::Run(_))).count();
                 let plain = runs == children.len()
                     && view.facts.plain_run.is_some_and(|seq_max| seq_max <= seq);
@@ -118,6 +138,8 @@ impl Cursor {
         Self {
             merge: Merge::new(children),
             seq,
+            own_max,
+            tracker,
             range,
             state: CursorState::Nowhere,
             key,
@@ -145,10 +167,11 @@ impl Cursor {
         if self.range.is_before(key) {
             return self.seek_first();
         }
-        self.sought(|cursor| {
-            cursor.merge.seek(key, Tag::seek(cursor.seq))?;
+        let found = self.sought(|cursor| {
+            cursor.merge.seek(key, cursor.newest_visible())?;
             cursor.settle_forward(false)
-        })
+        })?;
+        self.track(Visit::From(key), found)
     }
 
     /// To the last key at or before `key`. Tells whether there is one.
@@ -157,19 +180,23 @@ impl Cursor {
         if self.range.is_after(key) {
             return self.seek_last();
         }
-        self.sought(|cursor| {
+        let found = self.sought(|cursor| {
             // Tag 0 is behind every version of the key.
             cursor.merge.seek_back(key, Tag(0))?;
             cursor.settle_backward()
-        })
+        })?;
+        self.track(Visit::BackFrom(key), found)
     }
 
     /// To the first key. Tells whether there is one.
     pub fn seek_first(&mut self) -> Result<bool> {
-        self.sought(|cursor| {
+        let found = self.sought(|cursor| {
             match &cursor.range.start {
                 Bound::Unbounded => cursor.merge.seek_first()?,
-                Bound::Included(start) => cursor.merge.seek(start, Tag::seek(cursor.seq))?,
+                Bound::Included(start) => {
+                    let tag = cursor.newest_visible();
+                    cursor.merge.seek(start, tag)?;
+                }
                 Bound::Excluded(start) => {
                     // Tag 0 may itself be a stored version: step over it.
                     cursor.merge.seek(start, Tag(0))?;
@@ -179,12 +206,13 @@ impl Cursor {
                 }
             }
             cursor.settle_forward(false)
-        })
+        })?;
+        self.track(Visit::FromFirst, found)
     }
 
     /// To the last key. Tells whether there is one.
     pub fn seek_last(&mut self) -> Result<bool> {
-        self.sought(|cursor| {
+        let found = self.sought(|cursor| {
             match &cursor.range.end {
                 Bound::Unbounded => cursor.merge.seek_last()?,
                 Bound::Included(end) => cursor.merge.seek_back(end, Tag(0))?,
@@ -192,14 +220,15 @@ impl Cursor {
                 Bound::Excluded(end) => cursor.merge.seek_back(end, Tag(u64::MAX))?,
             }
             cursor.settle_backward()
-        })
+        })?;
+        self.track(Visit::FromLast, found)
     }
 
     /// To the next key; from nowhere, to the first. Tells whether there is one.
     #[allow(clippy::should_implement_trait, reason = "a cursor lends what an iterator gives away")]
     pub fn next(&mut self) -> Result<bool> {
-        match self.state {
-            CursorState::Nowhere => self.seek_first(),
+        let found = match self.state {
+            CursorState::Nowhere => return self.seek_first(),
             CursorState::Here => self.moved(|cursor| {
                 if !cursor.plain {
                     cursor.count_step();
@@ -215,13 +244,14 @@ impl Cursor {
                 cursor.key = key;
                 cursor.settle_forward(true)
             }),
-        }
+        }?;
+        self.track(Visit::On, found)
     }
 
     /// To the previous key; from nowhere, to the last. Tells whether there is one.
     pub fn prev(&mut self) -> Result<bool> {
-        match self.state {
-            CursorState::Nowhere => self.seek_last(),
+        let found = match self.state {
+            CursorState::Nowhere => return self.seek_last(),
             CursorState::Aside => self.moved(|cursor| {
                 cursor.count_step();
                 cursor.settle_backward()
@@ -236,7 +266,8 @@ impl Cursor {
                 cursor.leave_backward()?;
                 cursor.settle_backward()
             }),
-        }
+        }?;
+        self.track(Visit::Back, found)
     }
 
     /// The key under the cursor; `None` if it stands nowhere.
@@ -272,6 +303,38 @@ impl Cursor {
             CursorState::Here => Some(self.merge.value_to_keep()),
             CursorState::Aside => Some(Value::from(bytes::Bytes::copy_from_slice(&self.value))),
         }
+    }
+
+    /// Tells the cursor's transaction, if it has one, what a move has read; passes on whether it found
+    /// an entry.
+    #[inline]
+    fn track(&mut self, visit: Visit<'_>, found: bool) -> Result<bool> {
+        let Some(mut tracker) = self.tracker.take() else { return Ok(found) };
+        let told = tracker.tell(visit, self.key(), &self.range);
+        self.tracker = Some(tracker);
+        if told.is_err() {
+            self.state = CursorState::Nowhere;
+        }
+        told.map(|()| found)
+    }
+
+    /// Whether versions of this number show: those up to the cursor's point in the write order, and its
+    /// transaction's own.
+    #[inline]
+    fn sees(&self, seq: SeqNo) -> bool {
+        seq <= self.seq || (seq >= OWN_SEQ_MIN && seq <= self.own_max)
+    }
+
+    /// Where to seek a key for the newest version that may show.
+    #[inline]
+    fn newest_visible(&self) -> Tag {
+        Tag::seek(self.seq.max(self.own_max))
+    }
+
+    /// Where to seek the key of an entry that is too new, for the next version that may show.
+    fn next_visible(&self, hidden: SeqNo) -> Tag {
+        let is_own = hidden >= OWN_SEQ_MIN && self.own_max >= OWN_SEQ_MIN;
+        Tag::seek(if is_own { self.own_max } else { self.seq })
     }
 
     /// Runs one move that looks into every memtable and run of tables.
@@ -325,7 +388,7 @@ impl Cursor {
                 if self.range.is_after(key) {
                     break;
                 }
-                let visible = tag.seq() <= self.seq;
+                let visible = self.sees(tag.seq());
                 match tag.kind() {
                     Some(Kind::Put) if visible => return Ok(CursorState::Here),
                     Some(Kind::Put | Kind::Delete) => {}
@@ -342,7 +405,7 @@ impl Cursor {
             if steps <= STEPS_MAX {
                 self.merge.next()?;
             } else {
-                let tag = if skipping { Tag(0) } else { Tag::seek(self.seq) };
+                let tag = if skipping { Tag(0) } else { self.next_visible(tag.seq()) };
                 self.merge.seek(&self.key, tag)?;
                 steps = 0;
             }
@@ -391,7 +454,7 @@ impl Cursor {
                 self.key.extend_from_slice(key);
                 steps = 0;
             }
-            if tag.seq() <= self.seq {
+            if self.sees(tag.seq()) {
                 found = self.keep_aside()?;
             }
             self.unpaid.hidden += 1;
@@ -400,10 +463,7 @@ impl Cursor {
                 self.merge.prev()?;
             } else {
                 // The newest visible version, then on to before the newest of all.
-                self.merge.seek(&self.key, Tag::seek(self.seq))?;
-                if self.merge.is_valid() && self.merge.key() == self.key.as_slice() {
-                    found = self.keep_aside()?;
-                }
+                found = self.keep_newest_aside()?;
                 self.merge.seek_back(&self.key, Tag(u64::MAX))?;
                 steps = 0;
             }
@@ -411,6 +471,21 @@ impl Cursor {
         // One of those that were passed over shows.
         self.unpaid.hidden -= u64::from(found);
         Ok(if found { CursorState::Aside } else { CursorState::Nowhere })
+    }
+
+    /// Keeps the newest version of `self.key` that shows, unless none does; tells whether it is a value.
+    fn keep_newest_aside(&mut self) -> Result<bool> {
+        self.merge.seek(&self.key, self.newest_visible())?;
+        loop {
+            if !(self.merge.is_valid() && self.merge.key() == self.key.as_slice()) {
+                return Ok(false);
+            }
+            let seq = self.merge.tag().seq();
+            if self.sees(seq) {
+                return self.keep_aside();
+            }
+            self.merge.seek(&self.key, self.next_visible(seq))?;
+        }
     }
 
     /// Keeps the value of the version that the merged cursor stands on; tells whether that

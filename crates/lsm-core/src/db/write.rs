@@ -22,23 +22,55 @@ use super::tree::Tree;
 use super::write_queue::Commit;
 use crate::batch::{Operation, WriteBatch};
 use crate::event::BackgroundJob::{Compaction, Flush};
-use crate::key::{KeyspaceId, SEQ_MAX, SeqNo};
+use crate::key::{KeyspaceId, OWN_SEQ_MIN, SeqNo};
 use crate::memtable::{Insert, Memtable};
 use crate::options::Durability;
 
 /// Where a batch goes: the memtable of each keyspace it names, in the order of their numbers.
 type Targets = Vec<Arc<Memtable>>;
 
+/// What must hold for a batch to be written.
+pub(super) trait Precondition {
+    /// Does what can be done beside other writers.
+    fn prepare(&mut self) -> Result<()>;
+
+    /// Whether it holds behind all that was written so far, with `last` as the last number; that may
+    /// not be visible yet. Under the commit lock: nothing is written meanwhile.
+    fn check(&self, last: SeqNo) -> Result<()>;
+}
+
+/// Nothing.
+impl Precondition for () {
+    fn prepare(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn check(&self, _last: SeqNo) -> Result<()> {
+        Ok(())
+    }
+}
+
 impl Engine {
     /// Writes a batch; returns the sequence number of its last operation.
     pub(crate) fn write(&self, batch: &WriteBatch, durability: Durability) -> Result<SeqNo> {
+        self.write_if(batch, durability, ())
+    }
+
+    /// Writes a batch if `precondition` holds when it takes its place in the write order.
+    pub(super) fn write_if(
+        &self,
+        batch: &WriteBatch,
+        durability: Durability,
+        mut precondition: impl Precondition,
+    ) -> Result<SeqNo> {
         self.lifecycle.check_writable()?;
         batch.check(self.token)?;
         if batch.is_empty() {
             return self.write_nothing(durability);
         }
         self.hold_back(batch.bytes())?;
-        let (targets, first, position) = self.commit(batch, durability)?;
+        precondition.prepare()?;
+        let (targets, first, position) = self.commit(batch, durability, &precondition)?;
         let last = SeqNo(first.0 + batch.len() as u64 - 1);
         insert(batch, &targets, first);
         self.published.publish(first, last);
@@ -67,7 +99,12 @@ impl Engine {
     }
 
     /// The locked part: numbers the batch and appends it to the log.
-    fn commit(&self, batch: &WriteBatch, durability: Durability) -> Result<(Targets, SeqNo, Lsn)> {
+    fn commit(
+        &self,
+        batch: &WriteBatch,
+        durability: Durability,
+        precondition: &impl Precondition,
+    ) -> Result<(Targets, SeqNo, Lsn)> {
         loop {
             let mut commit = match durability {
                 Durability::None => self.unlogged()?,
@@ -82,10 +119,11 @@ impl Engine {
                 })?;
                 continue;
             }
+            precondition.check(commit.last_seq)?;
             self.bound_memory(&commit);
             let first = SeqNo(commit.last_seq.0 + 1);
             let last = first.0 + batch.len() as u64 - 1;
-            if last > SEQ_MAX.0 {
+            if last >= OWN_SEQ_MIN.0 {
                 return Err(Error::invalid("the database has used up its sequence numbers"));
             }
             let position = match durability {

@@ -40,6 +40,10 @@ impl fmt::Display for SeqNo {
 /// The greatest sequence number: sees everything.
 pub(crate) const SEQ_MAX: SeqNo = SeqNo((1 << 56) - 1);
 
+/// From here on numbers are those of a transaction's own writes while nobody else sees them: newer
+/// than all that is written, one for each write of the longest batch.
+pub(crate) const OWN_SEQ_MIN: SeqNo = SeqNo(SEQ_MAX.0 + 1 - (1 << 32));
+
 /// What a stored version says of its key. The numbers are part of the file formats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]

@@ -4,7 +4,7 @@ mod internal;
 mod owned;
 mod range;
 
-pub(crate) use internal::{KeyHash, Kind, SEQ_MAX, Tag, compare};
+pub(crate) use internal::{KeyHash, Kind, OWN_SEQ_MIN, SEQ_MAX, Tag, compare};
 pub use internal::{KeyspaceId, SeqNo};
 pub use owned::Key;
 pub(crate) use range::KeyRange;

@@ -27,5 +27,6 @@ mod seeds;
 mod settings;
 mod space;
 mod threads;
+mod transactions;
 mod wait;
 mod writers;

@@ -1,0 +1,773 @@
+//! Transactions: each anomaly that serializable isolation rules out, by name; then random ones
+//! beside each other against a model, and histories of many threads.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Mutex;
+
+use fastrand::Rng;
+use lsm_core::fs::MemFs;
+use lsm_core::{Db, Error, ErrorKind, Keyspace, KeyspaceOptions, Options, Transaction, WriteBatch};
+
+use crate::model::tiny;
+use crate::seeds;
+
+fn db() -> Db {
+    Options::default().fs(std::sync::Arc::new(MemFs::new())).open(seeds::dir()).unwrap()
+}
+
+fn got(tx: &Transaction, key: &str) -> Option<String> {
+    tx.get(key).unwrap().map(|value| String::from_utf8(value.to_vec()).unwrap())
+}
+
+fn keys(tx: &Transaction) -> Vec<String> {
+    tx.iter().map(|entry| String::from_utf8(entry.unwrap().0.into_vec()).unwrap()).collect()
+}
+
+/// The key that a conflict is about.
+fn conflict(committed: Result<lsm_core::SeqNo, Error>) -> String {
+    let error = committed.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+    error.to_string().split('"').nth(1).unwrap().to_owned()
+}
+
+#[test]
+fn lost_update() {
+    let db = db();
+    db.put("n", "1").unwrap();
+    let (a, b) = (db.transaction(), db.transaction());
+    for tx in [&a, &b] {
+        let next = got(tx, "n").unwrap().parse::<u32>().unwrap() + 1;
+        tx.put("n", next.to_string()).unwrap();
+    }
+    a.commit().unwrap();
+    assert_eq!(conflict(b.commit()), "n");
+    assert_eq!(db.get("n").unwrap().unwrap(), b"2"[..]);
+}
+
+#[test]
+fn write_skew() {
+    let db = db();
+    for doctor in ["ann", "bob"] {
+        db.put(doctor, "on call").unwrap();
+    }
+    let (a, b) = (db.transaction(), db.transaction());
+    for (tx, own) in [(&a, "ann"), (&b, "bob")] {
+        assert_eq!(tx.iter().count(), 2, "somebody stays");
+        tx.delete(own).unwrap();
+    }
+    a.commit().unwrap();
+    assert_eq!(conflict(b.commit()), "ann");
+}
+
+#[test]
+fn phantom() {
+    let db = db();
+    let (a, b) = (db.transaction(), db.transaction());
+    for (tx, own) in [(&a, "room/9-10"), (&b, "room/9-11")] {
+        assert_eq!(tx.prefix("room/9").count(), 0, "the room is free");
+        tx.put(own, "").unwrap();
+    }
+    a.commit().unwrap();
+    assert_eq!(conflict(b.commit()), "room/9-10");
+}
+
+#[test]
+fn a_key_that_was_missing() {
+    let db = db();
+    let (a, b) = (db.transaction(), db.transaction());
+    for (tx, own) in [(&a, "a"), (&b, "b")] {
+        assert_eq!(got(tx, "name"), None);
+        tx.put("name", own).unwrap();
+        tx.put(own, "").unwrap();
+    }
+    a.commit().unwrap();
+    assert_eq!(conflict(b.commit()), "name");
+    assert_eq!(db.get("b").unwrap(), None, "all or nothing");
+}
+
+/// Fekete, O'Neil, O'Neil, 2004: a deposit, a withdrawal that must not see it, and a reader that saw
+/// it and not the withdrawal.
+#[test]
+fn read_only_anomaly() {
+    let db = db();
+    db.put("checking", "0").unwrap();
+    db.put("saving", "0").unwrap();
+    let withdrawal = db.transaction();
+    assert_eq!((got(&withdrawal, "checking"), got(&withdrawal, "saving")).1.unwrap(), "0");
+    let deposit = db.transaction();
+    assert_eq!(got(&deposit, "saving").unwrap(), "0");
+    deposit.put("saving", "20").unwrap();
+    deposit.commit().unwrap();
+    let report = db.transaction();
+    assert_eq!((got(&report, "checking"), got(&report, "saving")).1.unwrap(), "20");
+    report.commit().unwrap();
+    withdrawal.put("checking", "-11").unwrap();
+    assert_eq!(conflict(withdrawal.commit()), "saving");
+}
+
+#[test]
+fn whoever_only_writes_conflicts_too() {
+    let db = db();
+    let tx = db.transaction();
+    tx.put("k", "mine").unwrap();
+    db.put("k", "theirs").unwrap();
+    assert_eq!(conflict(tx.commit()), "k");
+}
+
+#[test]
+fn whoever_only_reads_never_conflicts() {
+    let db = db();
+    db.put("k", "1").unwrap();
+    let tx = db.transaction();
+    assert_eq!(got(&tx, "k").unwrap(), "1");
+    db.put("k", "2").unwrap();
+    assert_eq!(got(&tx, "k").unwrap(), "1", "it stands still");
+    assert_eq!(tx.commit().unwrap(), tx.sequence());
+}
+
+/// A job queue: who takes the first does not mind who appends.
+#[test]
+fn what_lies_behind_the_last_step_was_not_read() {
+    let db = db();
+    for n in 1..=3 {
+        db.put(format!("job/{n}"), "").unwrap();
+    }
+    let take = |tx: &Transaction| {
+        let (first, _) = tx.prefix("job/").next().unwrap().unwrap();
+        tx.delete(&first).unwrap();
+        first
+    };
+    let tx = db.transaction();
+    assert_eq!(&*take(&tx), b"job/1");
+    db.put("job/4", "").unwrap();
+    db.put("job/2", "changed").unwrap();
+    tx.commit().unwrap();
+    let (a, b) = (db.transaction(), db.transaction());
+    assert_eq!(take(&a), take(&b));
+    b.commit().unwrap();
+    assert_eq!(conflict(a.commit()), "job/2");
+    // Before the first one lies a gap that was read.
+    let tx = db.transaction();
+    take(&tx);
+    db.put("job/0", "").unwrap();
+    assert_eq!(conflict(tx.commit()), "job/0");
+}
+
+#[test]
+fn changes_are_found_wherever_they_are_stored() {
+    let db = db();
+    let flushed = |db: &Db| db.flush().unwrap();
+    let compacted = |db: &Db| {
+        db.flush().unwrap();
+        db.compact_range::<&str>(..).unwrap();
+    };
+    let moves: [&dyn Fn(&Db); 3] = [&|_| {}, &flushed, &compacted];
+    for (round, store) in moves.iter().enumerate() {
+        for key in ["a", "b", "c", "d"] {
+            db.put(key, format!("{round}")).unwrap();
+        }
+        store(&db);
+        let open = || [db.transaction(), db.transaction(), db.transaction(), db.transaction()];
+        let [read, walked, written, other] = open();
+        assert!(got(&read, "b").is_some());
+        assert!(walked.range("a"..="b").rev().count() == 2);
+        written.put("b", "mine").unwrap();
+        assert!(got(&other, "c").is_some() && other.range("c"..="d").count() == 2);
+        for tx in [&read, &walked, &other] {
+            tx.put(format!("new {round}"), "").unwrap();
+        }
+        db.put("b", "theirs").unwrap();
+        store(&db);
+        assert_eq!(conflict(read.commit()), "b");
+        assert_eq!(conflict(walked.commit()), "b");
+        assert_eq!(conflict(written.commit()), "b");
+        other.commit().unwrap();
+        // A deletion is a change, also once nothing is left of it.
+        let [read, walked, ..] = open();
+        assert!(got(&read, "b").is_some() && walked.iter().count() > 3);
+        for tx in [&read, &walked] {
+            tx.put("x", "").unwrap();
+        }
+        db.delete("b").unwrap();
+        store(&db);
+        assert_eq!(conflict(read.commit()), "b");
+        assert_eq!(conflict(walked.commit()), "b");
+    }
+}
+
+#[test]
+fn own_writes_are_seen_from_either_end_and_by_cursors() {
+    let db = db();
+    for key in ["b", "d", "f"] {
+        db.put(key, "stored").unwrap();
+    }
+    let tx = db.transaction();
+    let before = tx.iter();
+    for (key, value) in [("a", "own"), ("d", "first"), ("d", "own"), ("g", "own")] {
+        tx.put(key, value).unwrap();
+    }
+    tx.delete("f").unwrap();
+    tx.delete("g").unwrap();
+    assert_eq!(keys(&tx), ["a", "b", "d"]);
+    let back: Vec<_> = tx.iter().rev().map(|entry| entry.unwrap().1.to_vec()).collect();
+    assert_eq!(back, [&b"own"[..], b"stored", b"own"]);
+    assert_eq!(before.count(), 3, "an iterator sees the moment it was made");
+    let mut cursor = tx.cursor();
+    assert!(cursor.seek("c").unwrap());
+    assert_eq!(cursor.entry(), Some((&b"d"[..], &b"own"[..])));
+    assert!(!cursor.next().unwrap() && cursor.prev().unwrap());
+    assert_eq!(cursor.key(), Some(&b"d"[..]));
+    assert!(cursor.prev().unwrap() && cursor.prev().unwrap());
+    assert_eq!(cursor.key(), Some(&b"a"[..]));
+    assert_eq!((got(&tx, "f"), got(&tx, "d").as_deref()), (None, Some("own")));
+    assert_eq!(db.iter().count(), 3, "nobody else sees them");
+    tx.commit().unwrap();
+    assert_eq!(db.iter().map(|entry| entry.unwrap().0).count(), 3);
+    assert_eq!(db.get("d").unwrap().unwrap(), b"own"[..]);
+}
+
+#[test]
+fn many_versions_of_one_own_key_are_passed_over() {
+    let db = db();
+    db.put("a", "").unwrap();
+    db.put("z", "").unwrap();
+    let tx = db.transaction();
+    for n in 0..50 {
+        tx.put("m", n.to_string()).unwrap();
+        if n == 20 {
+            let old: Vec<_> = tx.iter().map(|entry| entry.unwrap().1.to_vec()).collect();
+            assert_eq!(old[1], b"20");
+        }
+    }
+    let mut early = tx.cursor();
+    for n in 50..100 {
+        tx.put("m", n.to_string()).unwrap();
+    }
+    for seek in [true, false] {
+        let found = if seek { early.seek("m") } else { early.seek_back("m") };
+        assert!(found.unwrap());
+        assert_eq!(early.value(), Some(&b"49"[..]));
+        assert!(early.next().unwrap() && early.key() == Some(b"z"));
+        assert!(early.prev().unwrap() && early.value() == Some(b"49"));
+        assert!(early.prev().unwrap() && early.key() == Some(b"a"));
+    }
+    for n in 0..50 {
+        db.put("m", format!("too new {n}")).unwrap();
+    }
+    let mut late = tx.cursor();
+    assert!(late.seek_back("n").unwrap() && late.value() == Some(b"99"));
+    assert!(early.seek_back("n").unwrap() && early.value() == Some(b"49"));
+    assert!(early.seek("b").unwrap() && early.value() == Some(b"49"));
+    let reader = db.transaction();
+    db.put("m", "newer still").unwrap();
+    let values: Vec<_> = reader.iter().map(|entry| entry.unwrap().1.to_vec()).collect();
+    assert_eq!(values[1], b"too new 49");
+}
+
+#[test]
+fn writes_can_be_rolled_back_to_a_savepoint() {
+    let db = db();
+    let users = db.keyspace("users", None).unwrap();
+    let tx = db.transaction();
+    let in_users = tx.keyspace(&users).unwrap();
+    let start = tx.savepoint();
+    tx.put("a", "1").unwrap();
+    let first = tx.savepoint();
+    tx.put("a", "2").unwrap();
+    in_users.put("u", "1").unwrap();
+    let second = tx.savepoint();
+    tx.delete("a").unwrap();
+    tx.rollback_to(second).unwrap();
+    assert_eq!((got(&tx, "a").unwrap(), got(&in_users, "u").unwrap()), ("2".into(), "1".into()));
+    tx.rollback_to(first).unwrap();
+    assert_eq!((got(&tx, "a").unwrap(), got(&in_users, "u")), ("1".into(), None));
+    assert_eq!(tx.rollback_to(second).unwrap_err().kind(), ErrorKind::Invalid);
+    let other = db.transaction();
+    assert_eq!(other.rollback_to(first).unwrap_err().kind(), ErrorKind::Invalid);
+    tx.put("b", "3").unwrap();
+    tx.commit().unwrap();
+    assert_eq!((db.iter().count(), users.iter().count()), (2, 0));
+    let tx = db.transaction();
+    let nothing = tx.savepoint();
+    tx.put("c", "").unwrap();
+    tx.rollback_to(nothing).unwrap();
+    assert_eq!(tx.commit().unwrap(), tx.sequence(), "nothing was left to write");
+    let _ = start;
+}
+
+#[test]
+fn a_transaction_spans_keyspaces() {
+    let db = db();
+    let [users, names] = ["users", "names"].map(|name| db.keyspace(name, None).unwrap());
+    let sign_up = |id: &str, name: &str| {
+        let tx = db.transaction();
+        let (by_id, by_name) = (tx.keyspace(&users).unwrap(), tx.keyspace(&names).unwrap());
+        let is_free = by_name.get(name).unwrap().is_none();
+        by_id.put(id, name).unwrap();
+        by_name.put(name, id).unwrap();
+        (tx, is_free)
+    };
+    let ((a, free_a), (b, free_b)) = (sign_up("1", "ann"), sign_up("2", "ann"));
+    assert!(free_a && free_b);
+    a.commit().unwrap();
+    let error = b.commit().unwrap_err();
+    assert!(error.to_string().contains("keyspace \"names\""), "{error}");
+    assert_eq!((users.iter().count(), names.iter().count()), (1, 1));
+    // The same key elsewhere is another key.
+    let tx = db.transaction();
+    assert!(tx.keyspace(&users).unwrap().get("k").unwrap().is_none());
+    tx.put("x", "").unwrap();
+    names.put("k", "").unwrap();
+    tx.commit().unwrap();
+}
+
+#[test]
+fn what_cannot_be_met_is_refused_in_words() {
+    let db = db();
+    let users = db.keyspace("users", None).unwrap();
+    let refused = |done: Result<(), Error>, words: &str| {
+        let error = done.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        assert!(error.to_string().contains(words), "{error}");
+    };
+    let tx = db.transaction();
+    let (mut cursor, mut iter, point) = (tx.cursor(), tx.iter(), tx.savepoint());
+    tx.put("k", "v").unwrap();
+    tx.commit().unwrap();
+    refused(tx.put("k", "v"), "has ended");
+    refused(tx.get("k").map(drop), "has ended");
+    refused(tx.commit().map(drop), "has ended");
+    refused(tx.rollback_to(point), "has ended");
+    refused(cursor.next().map(drop), "has ended");
+    refused(iter.next().unwrap().map(drop), "has ended");
+    refused(tx.iter().next().unwrap().map(drop), "has ended");
+    let tx = db.transaction();
+    tx.put("gone", "").unwrap();
+    tx.rollback();
+    refused(tx.delete("k"), "has ended");
+    assert_eq!(db.get("gone").unwrap(), None);
+
+    let (reads, writes) = (db.transaction(), db.transaction());
+    reads.keyspace(&users).unwrap().get("k").unwrap();
+    reads.put("k", "").unwrap();
+    let in_users = writes.keyspace(&users).unwrap();
+    in_users.put("k", "").unwrap();
+    db.drop_keyspace("users").unwrap();
+    refused(reads.commit().map(drop), "dropped");
+    refused(in_users.put("l", ""), "dropped");
+    refused(writes.commit().map(drop), "dropped");
+
+    let other = Options::default().fs(std::sync::Arc::new(MemFs::new())).open("/other").unwrap();
+    let foreign = other.keyspace("users", None).unwrap();
+    refused(db.transaction().keyspace(&foreign).map(drop), "another database");
+    let tx = db.transaction();
+    refused(tx.put(vec![0; lsm_core::KEY_LEN_MAX + 1], ""), "bytes");
+    tx.put("fits", "").unwrap();
+    tx.commit().unwrap();
+    db.clone().close().unwrap();
+    assert_eq!(tx.get("k").unwrap_err().kind(), ErrorKind::Invalid);
+    assert_eq!(db.transaction().get("k").unwrap_err().kind(), ErrorKind::Closed);
+}
+
+#[test]
+fn a_transaction_is_run_again_until_nobody_is_faster() {
+    let db = db();
+    db.put("n", "0").unwrap();
+    let mut runs = 0;
+    let last = db.transact(|tx| {
+        runs += 1;
+        let n = got(tx, "n").unwrap();
+        if runs < 4 {
+            db.put("n", runs.to_string()).unwrap();
+        }
+        tx.put("n", "mine")?;
+        Ok::<_, Error>(n)
+    });
+    assert_eq!((last.unwrap(), runs), ("3".to_owned(), 4));
+    let mut runs = 0;
+    let never = db.transact(|tx| {
+        runs += 1;
+        db.put("n", "faster").unwrap();
+        tx.put("n", "mine")
+    });
+    assert_eq!((never.unwrap_err().kind(), runs), (ErrorKind::Conflict, 100));
+    let given_up = db.transact(|tx| {
+        tx.put("n", "nothing of it stays")?;
+        Err::<(), _>(Box::<dyn std::error::Error>::from("no"))
+    });
+    assert_eq!(given_up.unwrap_err().to_string(), "no");
+    assert_eq!(db.get("n").unwrap().unwrap(), b"faster"[..]);
+}
+
+#[test]
+fn single_keys_change_only_from_what_they_are() {
+    let db = db();
+    let users = db.keyspace("users", None).unwrap();
+    assert_eq!(users.put_if_absent("k", "1").unwrap(), None);
+    assert_eq!(users.put_if_absent("k", "2").unwrap().unwrap(), b"1"[..]);
+    let swap = |expected: Option<&[u8]>, new: Option<&[u8]>| {
+        users.compare_and_swap("k", expected, new).unwrap().map_err(|error| error.current)
+    };
+    assert_eq!(swap(Some(b"2"), None).unwrap_err().unwrap(), b"1"[..]);
+    assert_eq!(swap(None, Some(b"2")).unwrap_err().unwrap(), b"1"[..]);
+    swap(Some(b"1"), Some(b"3")).unwrap();
+    swap(Some(b"3"), None).unwrap();
+    assert_eq!(swap(Some(b"3"), Some(b"4")).unwrap_err(), None);
+    assert_eq!(users.get("k").unwrap(), None);
+    let before = db.last_sequence();
+    swap(None, None).unwrap();
+    assert_eq!(users.fetch_update("k", |_| None::<&str>).unwrap(), None);
+    assert_eq!(db.last_sequence(), before, "nothing was written for nothing");
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..200 {
+                    users
+                        .fetch_update("n", |n| Some([n.map_or(1, |n| n[0].wrapping_add(1))]))
+                        .unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(users.get("n").unwrap().unwrap()[0], (800 % 256) as u8);
+    assert_eq!(db.get("n").unwrap(), None, "of the default keyspace that is another key");
+}
+
+/// What is stored: keyspace and key to value.
+type Stored = BTreeMap<(usize, Vec<u8>), Vec<u8>>;
+
+/// What a transaction asked for and was told.
+#[derive(Clone, Debug)]
+enum Read {
+    Key(Vec<u8>),
+    /// So many entries from this end of a range.
+    Range {
+        start: Bound<Vec<u8>>,
+        end: Bound<Vec<u8>>,
+        back: bool,
+        most: usize,
+    },
+}
+
+type Entries = Vec<(Vec<u8>, Vec<u8>)>;
+
+impl Read {
+    fn random(rng: &mut Rng) -> Self {
+        if rng.bool() {
+            return Self::Key(random_key(rng));
+        }
+        let mut bound = || match rng.u8(..4) {
+            0 => Bound::Unbounded,
+            1 => Bound::Excluded(random_key(rng)),
+            _ => Bound::Included(random_key(rng)),
+        };
+        let (start, end) = (bound(), bound());
+        Self::Range { start, end, back: rng.bool(), most: rng.usize(1..5) }
+    }
+
+    fn run(&self, tx: &Transaction) -> Entries {
+        match self {
+            Self::Key(key) => {
+                let value = tx.get(key).unwrap();
+                value.into_iter().map(|value| (key.clone(), value.to_vec())).collect()
+            }
+            Self::Range { start, end, back, most } => {
+                let range = tx.range((start.clone(), end.clone()));
+                let owned = |entry: lsm_core::Result<(lsm_core::Key, lsm_core::Value)>| {
+                    let (key, value) = entry.unwrap();
+                    (key.into_vec(), value.to_vec())
+                };
+                match back {
+                    false => range.take(*most).map(owned).collect(),
+                    true => range.rev().take(*most).map(owned).collect(),
+                }
+            }
+        }
+    }
+
+    fn of(&self, stored: &Stored, space: usize) -> Entries {
+        let entries = stored.iter().filter(|((at, key), _)| *at == space && self.may_see(key));
+        let entries = entries.map(|((_, key), value)| (key.clone(), value.clone()));
+        match self {
+            Self::Range { back: true, most, .. } => entries.rev().take(*most).collect(),
+            Self::Range { most, .. } => entries.take(*most).collect(),
+            Self::Key(_) => entries.collect(),
+        }
+    }
+
+    fn may_see(&self, key: &[u8]) -> bool {
+        match self {
+            Self::Key(own) => own == key,
+            Self::Range { start, end, .. } => {
+                let begun = match start {
+                    Bound::Included(start) => key >= start.as_slice(),
+                    Bound::Excluded(start) => key > start.as_slice(),
+                    Bound::Unbounded => true,
+                };
+                let over = match end {
+                    Bound::Included(end) => key > end.as_slice(),
+                    Bound::Excluded(end) => key >= end.as_slice(),
+                    Bound::Unbounded => false,
+                };
+                begun && !over
+            }
+        }
+    }
+
+    /// Whether a change of `key` is a change of what was read, given what that came to.
+    fn covers(&self, key: &[u8], came_to: &Entries) -> bool {
+        let Self::Range { back, most, .. } = self else { return self.may_see(key) };
+        let last = came_to.last().filter(|_| came_to.len() == *most);
+        let reached = last.is_none_or(|(last, _)| match back {
+            true => key >= last.as_slice(),
+            false => key <= last.as_slice(),
+        });
+        self.may_see(key) && reached
+    }
+}
+
+fn random_key(rng: &mut Rng) -> Vec<u8> {
+    format!("k{:02}", rng.u8(..24)).into_bytes()
+}
+
+/// A transaction, with what the model knows of it.
+struct Open {
+    tx: [Transaction; 2],
+    /// What is stored when it began, with its own writes.
+    sees: Stored,
+    begun: Stored,
+    reads: Vec<(usize, Read, Entries)>,
+    written: Vec<(usize, Vec<u8>)>,
+    /// Keys that others have changed since.
+    changed: Vec<(usize, Vec<u8>)>,
+}
+
+/// Transactions in turns, over a tree in motion: each sees what the model says, commits if nobody
+/// touched what it read and wrote, and does not if that would come out differently now.
+#[test]
+fn interleaved_transactions_agree_with_a_model() {
+    seeds::each("interleaved_transactions", 20, 3000, |seed, steps| {
+        let mut rng = Rng::with_seed(seed);
+        let options = Options::default().default_keyspace(tiny()).stepped(seed);
+        let db = options.fs(std::sync::Arc::new(MemFs::new())).open(seeds::dir()).unwrap();
+        let twin = db.keyspace("twin", tiny()).unwrap();
+        let mut stored = Stored::new();
+        let mut open: Vec<Open> = Vec::new();
+        let (mut committed, mut conflicts) = (0, 0);
+        for step in 0..steps {
+            match rng.u8(..20) {
+                0..3 if open.len() < 6 => {
+                    let tx = db.transaction();
+                    let tx = [tx.keyspace(&twin).unwrap(), tx];
+                    let [in_twin, tx] = tx;
+                    open.push(Open {
+                        tx: [tx, in_twin],
+                        sees: stored.clone(),
+                        begun: stored.clone(),
+                        reads: Vec::new(),
+                        written: Vec::new(),
+                        changed: Vec::new(),
+                    });
+                }
+                3..6 => {
+                    let (space, key, value) = random_write(&mut rng, step);
+                    write_plainly(&db, &twin, (space, &key, value.as_deref()));
+                    change(&mut stored, &mut open, space, &key, value);
+                }
+                6..8 => drop(db.step().unwrap()),
+                8 => db.flush().unwrap(),
+                9..14 if !open.is_empty() => {
+                    let at = rng.usize(..open.len());
+                    let one = &mut open[at];
+                    let (space, read) = (rng.usize(..2), Read::random(&mut rng));
+                    let found = read.run(&one.tx[space]);
+                    assert_eq!(found, read.of(&one.sees, space), "step {step}: {read:?}");
+                    one.reads.push((space, read, found));
+                }
+                14..17 if !open.is_empty() => {
+                    let at = rng.usize(..open.len());
+                    let one = &mut open[at];
+                    let (space, key, value) = random_write(&mut rng, step);
+                    match &value {
+                        Some(value) => one.tx[space].put(&key, value).unwrap(),
+                        None => one.tx[space].delete(&key).unwrap(),
+                    }
+                    set(&mut one.sees, space, &key, value);
+                    one.written.push((space, key));
+                }
+                17.. if !open.is_empty() => {
+                    let one = open.swap_remove(rng.usize(..open.len()));
+                    match commit(one, &mut stored, &mut open) {
+                        true => committed += 1,
+                        false => conflicts += 1,
+                    }
+                }
+                _ => {}
+            }
+        }
+        assert!(committed > steps / 50 && conflicts > steps / 100, "{committed} {conflicts}");
+        drop(open);
+        let all = Read::Range {
+            start: Bound::Unbounded,
+            end: Bound::Unbounded,
+            back: false,
+            most: usize::MAX,
+        };
+        assert_eq!(all.run(&db.transaction()), all.of(&stored, 0));
+    });
+}
+
+/// Whether it took effect.
+fn commit(one: Open, stored: &mut Stored, open: &mut [Open]) -> bool {
+    let result = one.tx[0].commit();
+    if one.written.is_empty() {
+        result.unwrap();
+        return true;
+    }
+    let is_read = |(space, key): &(usize, Vec<u8>)| {
+        let covers =
+            |(of, read, found): &(usize, Read, Entries)| of == space && read.covers(key, found);
+        one.reads.iter().any(covers)
+    };
+    let is_touched = |change: &(usize, Vec<u8>)| one.written.contains(change) || is_read(change);
+    let touched = one.changed.iter().any(is_touched);
+    let differs = |change: &(usize, Vec<u8>)| stored.get(change) != one.begun.get(change);
+    let differs = one.changed.iter().any(|change| is_touched(change) && differs(change));
+    match result {
+        Ok(_) => assert!(!differs, "it has read what is not there any more"),
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+            assert!(touched, "nobody touched what it read or wrote: {error}");
+            return false;
+        }
+    }
+    for (space, key) in &one.written {
+        let value = one.sees.get(&(*space, key.clone())).cloned();
+        change(stored, open, *space, key, value);
+    }
+    true
+}
+
+fn random_write(rng: &mut Rng, step: usize) -> (usize, Vec<u8>, Option<Vec<u8>>) {
+    let value = rng.u8(..3) > 0;
+    let value = value.then(|| {
+        let mut value = step.to_string().into_bytes();
+        value.resize(value.len() + rng.usize(..2000), b'.');
+        value
+    });
+    (rng.usize(..2), random_key(rng), value)
+}
+
+fn write_plainly(db: &Db, twin: &Keyspace, (space, key, value): (usize, &[u8], Option<&[u8]>)) {
+    let mut batch = WriteBatch::new();
+    match (space, value) {
+        (0, Some(value)) => batch.put(key, value),
+        (0, None) => batch.delete(key),
+        (_, Some(value)) => batch.put_in(twin, key, value),
+        (_, None) => batch.delete_in(twin, key),
+    };
+    db.write(&batch).unwrap();
+}
+
+fn change(
+    stored: &mut Stored,
+    open: &mut [Open],
+    space: usize,
+    key: &[u8],
+    value: Option<Vec<u8>>,
+) {
+    set(stored, space, key, value);
+    open.iter_mut().for_each(|one| one.changed.push((space, key.to_vec())));
+}
+
+fn set(stored: &mut Stored, space: usize, key: &[u8], value: Option<Vec<u8>>) {
+    match value {
+        Some(value) => drop(stored.insert((space, key.to_vec()), value)),
+        None => drop(stored.remove(&(space, key.to_vec()))),
+    }
+}
+
+/// What one thread did: where it took effect, what it read, what it wrote.
+struct Done {
+    sequence: u64,
+    reads: Vec<(Read, Entries)>,
+    writes: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+}
+
+/// Whatever threads do at once, running their transactions one after the other, in the order of
+/// their commits, comes to the same. That order is given by the sequence numbers, so that no search
+/// for one is needed, as by a cycle checker over the dependencies (Adya, 1999): every dependency has
+/// to point forward in it.
+#[test]
+fn histories_of_many_threads_are_serial_in_the_order_of_the_commits() {
+    seeds::each("transactions_of_threads", 6, 400, |seed, steps| {
+        let options = Options::default()
+            .default_keyspace(KeyspaceOptions::default().write_buffer_bytes(64 << 10));
+        let db = options.fs(std::sync::Arc::new(MemFs::new())).open(seeds::dir()).unwrap();
+        let history = Mutex::new(Vec::new());
+        let conflicts = Mutex::new(0);
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let (db, history, conflicts) = (&db, &history, &conflicts);
+                scope.spawn(move || {
+                    let mut rng = Rng::with_seed(seed * 100 + thread);
+                    for step in 0..steps {
+                        let run = random_transaction(db, &mut rng, step * 10 + thread as usize);
+                        match run {
+                            Some(done) => history.lock().unwrap().push(done),
+                            None => *conflicts.lock().unwrap() += 1,
+                        }
+                    }
+                });
+            }
+        });
+        let mut history = history.into_inner().unwrap();
+        // Readers behind whoever wrote under the number that they read at.
+        history.sort_by_key(|done| (done.sequence, done.writes.is_empty()));
+        let mut stored = Stored::new();
+        for done in &history {
+            for (read, found) in &done.reads {
+                assert_eq!(*found, read.of(&stored, 0), "at {}: {read:?}", done.sequence);
+            }
+            for (key, value) in &done.writes {
+                set(&mut stored, 0, key, value.clone());
+            }
+        }
+        assert!(history.len() > 2 * steps, "{} conflicts", conflicts.into_inner().unwrap());
+    });
+}
+
+fn random_transaction(db: &Db, rng: &mut Rng, id: usize) -> Option<Done> {
+    let tx = db.transaction();
+    let mut reads = Vec::new();
+    for _ in 0..rng.usize(..4) {
+        let read = Read::random(rng);
+        let found = read.run(&tx);
+        reads.push((read, found));
+        if rng.u8(..4) == 0 {
+            std::thread::yield_now();
+        }
+    }
+    let mut writes = Vec::new();
+    for n in 0..rng.usize(..3) {
+        let (key, value) = (random_key(rng), rng.u8(..3) > 0);
+        let value = value.then(|| {
+            let mut value = format!("{id}.{n}.").into_bytes();
+            value.resize(value.len() + rng.usize(..500), b'.');
+            value
+        });
+        match &value {
+            Some(value) => tx.put(&key, value).unwrap(),
+            None => tx.delete(&key).unwrap(),
+        }
+        writes.push((key, value));
+    }
+    match tx.commit() {
+        Ok(sequence) => Some(Done { sequence: sequence.get(), reads, writes }),
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+            None
+        }
+    }
+}
