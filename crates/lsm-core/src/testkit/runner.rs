@@ -18,6 +18,7 @@ use super::disk::{Disk, Links};
 use super::generate::{At, KEYSPACES, Keys, Move, Op, SLOTS, Span, Turn, Write};
 use super::model::{Blob, Bounds, Change, Death, Model, TreeId};
 use crate::db::{Cursor, Db, Keyspace, Range, Snapshot};
+use crate::key::SeqNo;
 use crate::options::{Compression, Durability, KeyspaceOptions, Options};
 use crate::value::Value;
 
@@ -302,6 +303,7 @@ impl Runner {
                 self.write_single(write, durability)?;
                 self.db().last_sequence()
             }
+            Some(_) if self.count.is_multiple_of(3) => self.transact(writes, durability)?,
             _ => self.db().write_with(&batch, durability)?,
         };
         assert_eq!(found.0, expected, "sequence number of the last write");
@@ -309,6 +311,26 @@ impl Runner {
             self.model.acknowledge(durability);
         }
         Ok(())
+    }
+
+    /// Writes the same by a transaction, with a detour.
+    fn transact(&self, writes: &[Write], durability: Durability) -> Result<SeqNo> {
+        let transaction = self.db().transaction();
+        for write in writes {
+            let Some((_, keyspace)) = &self.keyspaces[write.keyspace] else { continue };
+            let handle = transaction.keyspace(keyspace)?;
+            let before = transaction.savepoint();
+            handle.put(&write.key, "of nobody's business")?;
+            transaction.rollback_to(before)?;
+            match &write.value {
+                Some(value) => handle.put(&write.key, value)?,
+                None => handle.delete(&write.key)?,
+            }
+            // From memory: an error of the disk is one of the commit.
+            let (found, wanted) = (handle.get(&write.key)?, &write.value);
+            assert_eq!(found.as_deref(), wanted.as_deref(), "an own write is seen");
+        }
+        transaction.commit_with(durability)
     }
 
     fn write_single(&self, write: &Write, durability: Durability) -> Result<()> {
