@@ -22,8 +22,8 @@ const PAGES: [&str; 5] = ["home", "docs", "blog", "about", "download"];
 
 struct Counters {
     db: Db,
-    /// A counter is read, raised and written back: one thread at a time. The engine orders
-    /// writes, but it does not know that a write depends on a read.
+    /// A counter is read, raised and written back: one thread at a time. Where not all who write
+    /// know of this lock, a transaction is the way (see `bank`).
     raising: Mutex<()>,
 }
 

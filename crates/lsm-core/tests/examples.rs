@@ -27,7 +27,7 @@ fn first() {
 #[test]
 fn nobody_panics_when_the_reader_has_gone() {
     let dir = tempfile::tempdir().unwrap();
-    for name in ["first", "counter", "timeseries", "backup"] {
+    for name in ["first", "counter", "bank", "timeseries", "backup"] {
         let mut command = Command::new(example(name));
         command
             .arg(dir.path().join(name))
@@ -68,6 +68,16 @@ fn counter_goes_on_where_it_stopped() {
         let end = start + 20_000;
         assert!(shown.contains(&format!("at the start: {start} visits")), "{shown}");
         assert!(shown.contains(&format!("{end} in total, {end} over all pages")), "{shown}");
+    }
+}
+
+#[test]
+fn bank_loses_and_makes_no_money() {
+    let dir = tempfile::tempdir().unwrap();
+    for _ in 0..2 {
+        let shown = run("bank", &[path(dir.path())]);
+        assert!(shown.contains("20000 transfers by 4 tellers"), "{shown}");
+        assert!(shown.contains("100000 on all accounts, as before"), "{shown}");
     }
 }
 

@@ -12,10 +12,8 @@ use std::sync::Arc;
 use lsm_log::error::{Error, Result};
 
 use super::engine::Engine;
-use super::read_set::ReadSet;
-use super::transaction::Trees;
+use super::open_transaction::TransactionEffects;
 use super::tree::Tree;
-use crate::batch::WriteBatch;
 use crate::key::{Key, KeyHash, KeyRange, SEQ_MAX, SeqNo, Tag};
 use crate::memtable::Memtable;
 use crate::sstable::ReadStats;
@@ -28,9 +26,7 @@ const SHOWN_MAX: usize = 64;
 #[derive(Debug)]
 pub(super) struct Validation<'a> {
     pub(super) engine: &'a Engine,
-    pub(super) trees: &'a Trees,
-    pub(super) reads: &'a ReadSet,
-    pub(super) writes: &'a WriteBatch,
+    pub(super) done: &'a TransactionEffects,
 }
 
 impl Validation<'_> {
@@ -40,17 +36,18 @@ impl Validation<'_> {
     ///
     /// `Conflict` with the key; those of reading; `Invalid` if a keyspace was dropped.
     pub(super) fn check(&self, since: SeqNo) -> Result<()> {
+        let TransactionEffects { writes, reads, trees } = self.done;
         let mut newer = BTreeMap::new();
-        for (id, tree) in self.trees {
+        for (id, tree) in trees {
             newer.insert(*id, Newer::of(self.engine, tree, since)?);
         }
-        let written = self.writes.operations().map(|write| (write.keyspace, write.key));
-        for (id, key) in self.reads.keys().chain(written) {
+        let written = writes.operations().map(|write| (write.keyspace, write.key));
+        for (id, key) in reads.keys().chain(written) {
             if newer[&id].has_key(key)? {
                 return Err(conflict(newer[&id].tree, key));
             }
         }
-        for (id, range) in self.reads.ranges() {
+        for (id, range) in reads.ranges() {
             if let Some(key) = newer[id].first_in(range)? {
                 return Err(conflict(newer[id].tree, &key));
             }

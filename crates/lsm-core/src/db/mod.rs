@@ -16,7 +16,7 @@
 //! 6. `version::set`: the manifest and the file tables; held over a manifest sync.
 //! 7. `db::tree` super-versions: the memtables and version of one keyspace, swapped as a whole.
 //! 8. a table handle's: held while the table is opened, over I/O.
-//! 9. leaf locks, which take no other: snapshots, jobs, pacing, the sync queue of the log, the
+//! 9. leaf locks, which take no other: snapshots, transactions, jobs, pacing, the sync queue of the log, the
 //!    memtable's chunk and charge, the keyspaces' index, the ring of open tables, the slots of
 //!    counters, the first failure, retries, the fall-back file systems.
 //! 10. obsolete files: taken by whoever lets go of a table last, if need be under one of the leaves:
@@ -41,6 +41,7 @@ mod lifecycle;
 mod log;
 mod open;
 mod open_db;
+mod open_transaction;
 mod pacing;
 mod range_iter;
 mod read;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use lsm_log::error::{Error, Result};
 
 use super::engine::Engine;
-use super::transaction::TransactionShared;
+use super::open_transaction::OpenTransaction;
 use super::tree::{SuperVersion, Tree};
 use crate::key::{KeyHash, Kind, SeqNo, Tag};
 use crate::sstable::{FilterLine, OpenTable, ReadStats};
@@ -20,7 +20,7 @@ pub(crate) struct ReadPoint<'a> {
     /// `None` reads the newest published state at each call.
     pub(crate) seq: Option<SeqNo>,
     /// Whose own writes come first, and who notes what is read.
-    pub(crate) transaction: Option<&'a Arc<TransactionShared>>,
+    pub(crate) transaction: Option<&'a Arc<OpenTransaction>>,
 }
 
 impl ReadPoint<'_> {
@@ -33,14 +33,13 @@ impl ReadPoint<'_> {
 
     #[inline]
     pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Value>> {
-        match self.transaction {
-            None => self.get_stored(key),
-            Some(transaction) => transaction.get(self, key),
+        match self.transaction.map(|transaction| transaction.find_own(self.tree, key)) {
+            None | Some(Ok(None)) => self.get_stored(key),
+            Some(own) => own.map(Option::flatten),
         }
     }
 
-    /// The value of a key among what is stored.
-    pub(crate) fn get_stored(&self, key: &[u8]) -> Result<Option<Value>> {
+    fn get_stored(&self, key: &[u8]) -> Result<Option<Value>> {
         let view = self.tree.super_version();
         self.check()?;
         // After the super-version: whatever that has lost to compaction was hidden, at that time, by a

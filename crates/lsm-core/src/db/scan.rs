@@ -13,9 +13,10 @@ use std::sync::Arc;
 
 use lsm_log::error::{Error, Result};
 
+use super::open_transaction::{ReadTracker, TransactionView};
 use super::read::{ReadPoint, unsupported};
 use super::read_charge::{Moves, ReadPrice};
-use super::transaction::{ReadTracker, TransactionView, Visit};
+use super::read_set::Visit;
 use super::tree::SuperVersion;
 use crate::iter::{Concat, Cursor as _, Merge, Run};
 use crate::key::{KeyRange, Kind, OWN_SEQ_MIN, SEQ_MAX, SeqNo, Tag};
@@ -100,7 +101,7 @@ impl Cursor {
         if let Err(error) = point.check() {
             return Self::over(CursorSource::Refused(error), SEQ_MAX, range);
         }
-        let transaction = match point.transaction.map(|shared| shared.view(point.tree)) {
+        let transaction = match point.transaction.map(|open| open.view(point.tree)) {
             None => None,
             Some(Ok(transaction)) => Some(transaction),
             Some(Err(error)) => return Self::over(CursorSource::Refused(error), SEQ_MAX, range),

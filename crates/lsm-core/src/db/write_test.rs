@@ -379,7 +379,7 @@ fn a_memtable_is_sealed_once_all_who_write_into_it_are_done() {
         let engine = open(options, Path::new("/db")).unwrap();
         let mut batch = WriteBatch::new();
         batch.put("key", "value");
-        let (targets, first, _) = engine.commit(&batch, Durability::Buffered).unwrap();
+        let (targets, first, _) = engine.commit(&batch, Durability::Buffered, &()).unwrap();
         let tree = engine.default_tree();
         std::thread::scope(|scope| {
             let sealing = scope.spawn(|| {

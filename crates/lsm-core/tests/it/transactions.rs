@@ -223,7 +223,7 @@ fn own_writes_are_seen_from_either_end_and_by_cursors() {
     assert_eq!((got(&tx, "f"), got(&tx, "d").as_deref()), (None, Some("own")));
     assert_eq!(db.iter().count(), 3, "nobody else sees them");
     tx.commit().unwrap();
-    assert_eq!(db.iter().map(|entry| entry.unwrap().0).count(), 3);
+    assert_eq!(db.iter().count(), 3);
     assert_eq!(db.get("d").unwrap().unwrap(), b"own"[..]);
 }
 
@@ -598,7 +598,7 @@ fn interleaved_transactions_agree_with_a_model() {
                 }
                 17.. if !open.is_empty() => {
                     let one = open.swap_remove(rng.usize(..open.len()));
-                    match commit(one, &mut stored, &mut open) {
+                    match commit(&one, &mut stored, &mut open) {
                         true => committed += 1,
                         false => conflicts += 1,
                     }
@@ -619,7 +619,7 @@ fn interleaved_transactions_agree_with_a_model() {
 }
 
 /// Whether it took effect.
-fn commit(one: Open, stored: &mut Stored, open: &mut [Open]) -> bool {
+fn commit(one: &Open, stored: &mut Stored, open: &mut [Open]) -> bool {
     let result = one.tx[0].commit();
     if one.written.is_empty() {
         result.unwrap();
