@@ -25,6 +25,7 @@ use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
 use super::idle::Idle;
 use super::lifecycle::Lifecycle;
+use super::multi_get::ColdReads;
 use super::pacing::Pacing;
 use super::retry::{Failure, Retries};
 use super::snapshot::Snapshots;
@@ -68,6 +69,8 @@ pub(crate) struct Engine {
     pub(crate) retries: Mutex<Retries>,
     pub(crate) metrics: Metrics,
     pub(crate) pacing: Pacing,
+    /// Whether lookups of many keys wait for the disk.
+    pub(crate) cold_reads: ColdReads,
     /// Of all compactions; nobody waits where steps are made by hand.
     pub(crate) rate_limit: Option<RateLimit>,
     pub(crate) work: Work,

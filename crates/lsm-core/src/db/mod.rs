@@ -39,6 +39,7 @@ mod keyspaces;
 mod levels;
 mod lifecycle;
 mod log;
+mod multi_get;
 mod open;
 mod open_db;
 mod open_transaction;

@@ -150,6 +150,7 @@ impl Engine {
             retries: Default::default(),
             metrics: Default::default(),
             pacing: Default::default(),
+            cold_reads: Default::default(),
             rate_limit,
             work: Default::default(),
             flushing: Default::default(),

@@ -122,7 +122,7 @@ impl FilterBatch {
 }
 
 #[inline]
-fn value_of(tag: Tag, value: impl FnOnce() -> Value) -> Result<Option<Value>> {
+pub(super) fn value_of(tag: Tag, value: impl FnOnce() -> Value) -> Result<Option<Value>> {
     match tag.kind() {
         Some(Kind::Put) => Ok(Some(value())),
         Some(Kind::Delete) => Ok(None),

@@ -16,6 +16,11 @@ pub trait Readable {
     fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Value>>;
     /// See [`Db::contains_key`](crate::Db::contains_key).
     fn contains_key(&self, key: impl AsRef<[u8]>) -> Result<bool>;
+    /// See [`Db::multi_get`](crate::Db::multi_get).
+    fn multi_get<K: AsRef<[u8]>>(
+        &self,
+        keys: impl IntoIterator<Item = K>,
+    ) -> Result<Vec<Option<Value>>>;
     /// See [`Db::range`](crate::Db::range).
     fn range<K: AsRef<[u8]>>(&self, range: impl RangeBounds<K>) -> Range;
     /// See [`Db::prefix`](crate::Db::prefix).
@@ -50,6 +55,30 @@ macro_rules! readable {
             /// Whether `key` has a value. Errors as for [`get`](Self::get).
             pub fn contains_key(&self, key: impl AsRef<[u8]>) -> lsm_log::error::Result<bool> {
                 Ok(self.get(key)?.is_some())
+            }
+
+            /// The values of many keys, in the order in which they are asked for, all at one
+            /// point in the write order. Faster than one [`get`](Self::get) after the other, as
+            /// what these wait for, memory or the disk, is waited for together. Keys may come in
+            /// any order, and twice. Errors as for `get`; the first one is that of all.
+            ///
+            /// ```
+            /// # fn main() -> lsm_core::Result<()> {
+            /// # let dir = tempfile::tempdir().unwrap();
+            /// # let db = lsm_core::Db::open(dir.path())?;
+            /// # db.put("b", "1")?; db.put("c", "2")?;
+            /// let values = db.multi_get(["c", "a", "b"])?;
+            /// assert_eq!(values[0].as_deref(), Some(&b"2"[..]));
+            /// assert!(values[1].is_none());
+            /// # db.close()
+            /// # }
+            /// ```
+            pub fn multi_get<K: AsRef<[u8]>>(
+                &self,
+                keys: impl IntoIterator<Item = K>,
+            ) -> lsm_log::error::Result<Vec<Option<$crate::Value>>> {
+                let keys: Vec<K> = keys.into_iter().collect();
+                self.read_point().get_many(&keys)
             }
 
             /// The entries whose keys lie in `range`, in key order, from either end. Sees
@@ -106,6 +135,12 @@ macro_rules! readable {
         impl $crate::Readable for $type {
             fn get(&self, key: impl AsRef<[u8]>) -> lsm_log::error::Result<Option<$crate::Value>> {
                 Self::get(self, key)
+            }
+            fn multi_get<K: AsRef<[u8]>>(
+                &self,
+                keys: impl IntoIterator<Item = K>,
+            ) -> lsm_log::error::Result<Vec<Option<$crate::Value>>> {
+                Self::multi_get(self, keys)
             }
             fn range<K: AsRef<[u8]>>(&self, range: impl std::ops::RangeBounds<K>) -> $crate::Range {
                 Self::range(self, range)

@@ -310,13 +310,20 @@ impl Cursor {
     /// an entry.
     #[inline]
     fn track(&mut self, visit: Visit<'_>, found: bool) -> Result<bool> {
-        let Some(mut tracker) = self.tracker.take() else { return Ok(found) };
+        match self.tracker {
+            None => Ok(found),
+            Some(_) => self.tell(visit).map(|()| found),
+        }
+    }
+
+    fn tell(&mut self, visit: Visit<'_>) -> Result<()> {
+        let Some(mut tracker) = self.tracker.take() else { return Ok(()) };
         let told = tracker.tell(visit, self.key(), &self.range);
         self.tracker = Some(tracker);
         if told.is_err() {
             self.state = CursorState::Nowhere;
         }
-        told.map(|()| found)
+        told
     }
 
     /// Whether versions of this number show: those up to the cursor's point in the write order, and its

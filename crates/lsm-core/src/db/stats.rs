@@ -127,13 +127,19 @@ fn ratio(a: u64, b: u64) -> f64 {
 impl Metrics {
     #[inline]
     pub(crate) fn count_get(&self, touched: &ReadStats, found: bool) {
+        self.count_gets(touched, 1, u64::from(found));
+    }
+
+    /// Of so many lookups, those that found a value.
+    #[inline]
+    pub(crate) fn count_gets(&self, touched: &ReadStats, gets: u64, found: u64) {
         // What a memtable has answered, or nothing has, is most of what some programs ask for.
         if touched.tables == 0 {
-            return self.gets.raise([1, u64::from(found)]);
+            return self.gets.raise([gets, found]);
         }
         self.gets.raise([
-            1,
-            u64::from(found),
+            gets,
+            found,
             touched.tables,
             touched.filter_hits,
             touched.filter_misses,

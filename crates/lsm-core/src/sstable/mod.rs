@@ -31,5 +31,5 @@ pub(crate) use cursor::TableCursor;
 pub(crate) use filter::FilterLine;
 pub(crate) use open_tables::{OpenTable, OpenTables, TableHandle};
 pub(crate) use properties::Shadowed;
-pub(crate) use reader::{ReadOptions, ReadStats};
+pub(crate) use reader::{FoundBlock, ReadOptions, ReadStats};
 pub(crate) use scan::TableScan;

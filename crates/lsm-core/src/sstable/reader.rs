@@ -33,6 +33,9 @@ use crate::key::{KeyHash, SeqNo, Tag};
 use crate::options::{TableAccess, Verification};
 use crate::value::Value;
 
+/// What a search looks at first in a block of usual size: its header and restarts.
+const TOUCHED_LEN: usize = 256;
+
 /// How tables are read.
 #[derive(Clone, Debug)]
 pub(crate) struct ReadOptions {
@@ -97,6 +100,13 @@ pub(super) enum BlockBytes {
         end: usize,
     },
     Held(Bytes),
+}
+
+/// Where in a table a key is to be looked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FoundBlock {
+    at: usize,
+    place: BlockPlace,
 }
 
 /// What one block said about a key.
@@ -166,41 +176,82 @@ impl TableReader {
         seq: SeqNo,
         touched: &mut ReadStats,
     ) -> Result<Option<(Tag, Value)>> {
-        touched.tables += 1;
-        if let Some(line) = line {
-            if !line.may_contain(hash) {
-                touched.filter_hits += 1;
-                return Ok(None);
-            }
-            touched.filter_misses += 1;
+        if !self.admits(hash, line, touched) {
+            return Ok(None);
         }
-        let found = self.get_unfiltered(key, Tag::seek(seq), touched)?;
-        if found.is_none() && line.is_some() {
-            touched.false_positives += 1;
-        }
-        Ok(found)
+        // Behind the last block nothing is: its separator is the last key.
+        let Some(block) = self.find_block(key) else { return Ok(None) };
+        self.get_from(block, key, seq, line.is_some(), touched)
     }
 
+    /// Whether the table may hold a key of this hash, of which `line` is the filter's line.
     #[inline]
-    fn get_unfiltered(
+    pub(crate) fn admits(
         &self,
+        hash: KeyHash,
+        line: Option<&FilterLine>,
+        touched: &mut ReadStats,
+    ) -> bool {
+        touched.tables += 1;
+        let Some(line) = line else { return true };
+        let admits = line.may_contain(hash);
+        match admits {
+            true => touched.filter_misses += 1,
+            false => touched.filter_hits += 1,
+        }
+        admits
+    }
+
+    /// The block that holds the newest version of `key`, if the table has any.
+    #[inline]
+    pub(crate) fn find_block(&self, key: &[u8]) -> Option<FoundBlock> {
+        let index = self.index();
+        let at = index.find(key);
+        index.block(at).map(|place| FoundBlock { at, place })
+    }
+
+    /// The newest version of `key` that a reader at `seq` may see, from its
+    /// [block](Self::find_block) on. `filtered`: a filter has let it through.
+    #[inline]
+    pub(crate) fn get_from(
+        &self,
+        block: FoundBlock,
         key: &[u8],
-        tag: Tag,
+        seq: SeqNo,
+        filtered: bool,
         touched: &mut ReadStats,
     ) -> Result<Option<(Tag, Value)>> {
         let index = self.index();
-        let mut at = index.find(key);
-        while let Some(place) = index.block(at) {
+        let FoundBlock { mut at, mut place } = block;
+        loop {
             touched.blocks += 1;
-            match self.get_in_block(at, place, key, tag, touched)? {
+            match self.get_in_block(at, place, key, Tag::seek(seq), touched)? {
                 BlockAnswer::Found(tag, value) => return Ok(Some((tag, value))),
-                BlockAnswer::Missing => return Ok(None),
                 // Older versions may be in the next block, if this one ends with the key.
                 BlockAnswer::Behind if index.separator_is(at, key) => at += 1,
-                BlockAnswer::Behind => return Ok(None),
+                BlockAnswer::Missing | BlockAnswer::Behind => break,
             }
+            let Some(next) = index.block(at) else { break };
+            place = next;
         }
+        touched.false_positives += u64::from(filtered);
         Ok(None)
+    }
+
+    /// Loads the front of a block that will be searched, where it lies in memory.
+    #[inline]
+    pub(crate) fn touch(&self, block: &FoundBlock) {
+        if let TableBytes::Mapped(map) = &self.bytes {
+            let start = block.place.offset as usize;
+            let front = map.get(start..start + TOUCHED_LEN.min(block.place.len));
+            let lines = front.unwrap_or_default().iter().step_by(LINE_LEN);
+            std::hint::black_box(lines.fold(0, |sum: u8, byte| sum ^ byte));
+        }
+    }
+
+    /// Tells the system that a block will be read.
+    pub(crate) fn announce(&self, block: &FoundBlock) {
+        self.will_need(block.place.offset..block.place.end());
     }
 
     #[inline]

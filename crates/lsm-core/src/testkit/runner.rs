@@ -18,7 +18,7 @@ use super::disk::{Disk, Links};
 use super::generate::{At, KEYSPACES, Keys, Move, Op, SLOTS, Span, Turn, Write};
 use super::model::{Blob, Bounds, Change, Death, Model, TreeId};
 use crate::db::{Cursor, Db, Keyspace, Range, Snapshot};
-use crate::key::SeqNo;
+use crate::key::{KeyHash, SeqNo};
 use crate::options::{Compression, Durability, KeyspaceOptions, Options};
 use crate::value::Value;
 
@@ -536,6 +536,21 @@ impl Runner {
             let same = found.as_deref() == Some(&**value);
             assert!(same, "get {} at {seq}: {}", show(key), differ(found.as_deref(), Some(value)));
         }
+        // All at once, in no order, and one that is not there for each that is.
+        let there = expected.iter().map(|(key, value)| (key.to_vec(), Some(&**value)));
+        let behind = expected.iter().map(|(key, _)| [key, &b"\xff\xfe"[..]].concat());
+        let is_missing = |key: &Vec<u8>| {
+            expected.binary_search_by(|(other, _)| (**other).cmp(key.as_slice())).is_err()
+        };
+        let missing = behind.filter(is_missing);
+        let mut asked: Vec<_> = there.chain(missing.map(|key| (key, None))).collect();
+        asked.sort_by_key(|(key, _)| KeyHash::of(key).0);
+        let values = reader.multi_get(asked.iter().map(|(key, _)| key))?;
+        assert_eq!(values.len(), asked.len());
+        for (found, (key, wanted)) in values.iter().zip(&asked) {
+            let same = found.as_deref() == *wanted;
+            assert!(same, "{} among many at {seq}: {}", show(key), found.is_some());
+        }
         Ok(())
     }
 
@@ -670,6 +685,13 @@ macro_rules! read {
 impl Reader {
     fn get(&self, key: &[u8]) -> Result<Option<Value>> {
         read!(self, reader => reader.get(key))
+    }
+
+    fn multi_get<K: AsRef<[u8]>>(
+        &self,
+        keys: impl Iterator<Item = K>,
+    ) -> Result<Vec<Option<Value>>> {
+        read!(self, reader => reader.multi_get(keys))
     }
 
     fn range(&self, keys: &Keys) -> Range {
