@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use lsm_core::{Db, Durability, Options, WriteBatch};
 
+use crate::data::Key;
 use crate::store::{Change, Store, settle, touch};
 
 #[derive(Debug)]
@@ -59,6 +60,11 @@ impl Store for Lsm {
     #[inline]
     fn get(&self, key: &[u8]) -> Option<usize> {
         self.db.get(key).unwrap().map(|value| touch(&value))
+    }
+
+    fn multi_get(&self, keys: &[Key]) -> usize {
+        let values = self.db.multi_get(keys).unwrap();
+        values.iter().flatten().inspect(|value| _ = touch(value)).count()
     }
 
     #[inline]

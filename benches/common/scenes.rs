@@ -64,6 +64,7 @@ pub const SCENES: &[Scene] = &[
             Read(Reads, "get, 2 threads", |s| reads::get(s, 2)),
             Read(Reads, "get, 4 threads", |s| reads::get(s, 4)),
             Read(Reads, "get, 16 threads", |s| reads::get(s, 16)),
+            Read(Reads, "get, 100 at once", reads::multi_get),
             Read(Reads, "get hot", reads::get_hot),
             Read(Reads, "get missing", reads::get_missing),
             Read(Reads, "seek + 1", |s| reads::seek(s, 1)),

@@ -26,6 +26,12 @@ pub trait Store: Sync {
     /// The length of the value, whose first and last bytes were read; `None` if there is none.
     fn get(&self, key: &[u8]) -> Option<usize>;
 
+    /// How many of these keys have a value, each read as by [`get`](Self::get). Engines that have no
+    /// call for many look them up one by one.
+    fn multi_get(&self, keys: &[Key]) -> usize {
+        keys.iter().filter(|key| self.get(&key[..]).is_some()).count()
+    }
+
     /// Reads up to `count` entries from `key` on; returns the bytes of their keys and values.
     fn scan(&self, key: &[u8], count: usize) -> usize;
 

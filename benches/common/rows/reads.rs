@@ -19,6 +19,17 @@ pub(crate) fn get_hot(stage: &Stage<'_>) -> Measured {
     stage.measure(load, |n| found(stage, stage.data.pick_below(hot, n)))
 }
 
+/// The same gets as [`get`] makes, a hundred at once.
+pub(crate) fn multi_get(stage: &Stage<'_>) -> Measured {
+    const AT_ONCE: u64 = 100;
+    let calls = stage.sizes.gets / AT_ONCE;
+    stage.measure(Load::calls(calls.max(1)).each(AT_ONCE), |n| {
+        let numbers = AT_ONCE * n..AT_ONCE * (n + 1);
+        let keys: Vec<_> = numbers.map(|n| stage.data.key(stage.data.pick(n))).collect();
+        assert_eq!(stage.store.multi_get(&keys), keys.len(), "call {n}");
+    })
+}
+
 pub(crate) fn found(stage: &Stage<'_>, number: u64) {
     let got = stage.store.get(&stage.data.key(number));
     assert_eq!(got, Some(stage.data.value_len), "entry {number}");

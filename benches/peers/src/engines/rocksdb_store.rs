@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use common::{Change, Store, touch};
+use common::{Change, Key, Store, touch};
 use rocksdb::{
     BlockBasedOptions, Cache, DB, DBCompressionType, Options, WaitForCompactOptions, WriteBatch,
     WriteOptions,
@@ -58,6 +58,11 @@ impl Store for Rocks {
 
     fn get(&self, key: &[u8]) -> Option<usize> {
         self.db.get_pinned(key).unwrap().map(|value| touch(&value))
+    }
+
+    fn multi_get(&self, keys: &[Key]) -> usize {
+        let values = self.db.multi_get(keys).into_iter().map(Result::unwrap);
+        values.flatten().inspect(|value| _ = touch(value)).count()
     }
 
     fn scan(&self, key: &[u8], count: usize) -> usize {

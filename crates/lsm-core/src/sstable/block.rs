@@ -135,7 +135,7 @@ impl<'a> Block<'a> {
     /// Parses a block that is about to be searched.
     #[inline]
     pub(super) fn parse(bytes: &'a [u8]) -> Result<Self, Damage> {
-        touch(bytes.get(..FRONT_LEN).unwrap_or_default());
+        touch_front(bytes);
         Ok(Self { bytes, shape: BlockShape::parse(bytes)? })
     }
 
@@ -308,6 +308,12 @@ impl<'a> Block<'a> {
             _ => Err(Damage::new("entry out of bounds", offset)),
         }
     }
+}
+
+/// Loads what every search of a block begins with.
+#[inline]
+pub(super) fn touch_front(block: &[u8]) {
+    touch(&block[..FRONT_LEN.min(block.len())]);
 }
 
 /// Loads every cache line of `bytes`, all at once: nothing waits for the sum, so that the

@@ -22,7 +22,7 @@ use lsm_log::error::{Error, Result};
 use lsm_log::file_name::FileNumber;
 use lsm_log::fs::{Access, Mapping, ReadFile};
 
-use super::block::Block;
+use super::block::{Block, touch_front};
 use super::compress::{Codec, unpack_lz4};
 use super::filter::{self, FilterLine};
 use super::format::{Damage, FOOTER_LEN, Footer, LINE_LEN, Section, TRAILER_LEN, unseal};
@@ -32,9 +32,6 @@ use crate::cache::BlockCache;
 use crate::key::{KeyHash, SeqNo, Tag};
 use crate::options::{TableAccess, Verification};
 use crate::value::Value;
-
-/// What a search looks at first in a block of usual size: its header and restarts.
-const TOUCHED_LEN: usize = 256;
 
 /// How tables are read.
 #[derive(Clone, Debug)]
@@ -238,14 +235,15 @@ impl TableReader {
         Ok(None)
     }
 
-    /// Loads the front of a block that will be searched, where it lies in memory.
+    /// Loads the front of a block that will be searched, where it lies in memory as it is.
     #[inline]
     pub(crate) fn touch(&self, block: &FoundBlock) {
-        if let TableBytes::Mapped(map) = &self.bytes {
-            let start = block.place.offset as usize;
-            let front = map.get(start..start + TOUCHED_LEN.min(block.place.len));
-            let lines = front.unwrap_or_default().iter().step_by(LINE_LEN);
-            std::hint::black_box(lines.fold(0, |sum: u8, byte| sum ^ byte));
+        let place = block.place;
+        if let TableBytes::Mapped(map) = &self.bytes
+            && place.codec == Codec::None
+        {
+            let start = place.offset as usize;
+            touch_front(map.get(start..start + place.len).unwrap_or_default());
         }
     }
 
