@@ -3,7 +3,7 @@
 //! # Where to start
 //!
 //! [`Db`] is the database, a [`Keyspace`] one named map of it, a [`Snapshot`] the state of one
-//! moment. Settings are in [`Options`] and [`KeyspaceOptions`]; what a failed call means, and what
+//! moment. Writes that depend on reads are [`transact`](Db::transact)ed. Settings are in [`Options`] and [`KeyspaceOptions`]; what a failed call means, and what
 //! to do next, is in [`ErrorKind`].
 //!
 //! Batches, keyspaces and snapshots:
