@@ -23,9 +23,9 @@ use lsm_log::fs::Lock;
 use lsm_log::wal::Syncer;
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
+use super::cold_reads::ColdReads;
 use super::idle::Idle;
 use super::lifecycle::Lifecycle;
-use super::multi_get::ColdReads;
 use super::pacing::Pacing;
 use super::retry::{Failure, Retries};
 use super::snapshot::Snapshots;
@@ -67,7 +67,7 @@ pub(crate) struct Engine {
     pub(crate) snapshots: Snapshots,
     /// What failed without harm, and when it is tried again.
     pub(crate) retries: Mutex<Retries>,
-    pub(crate) metrics: Metrics,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) pacing: Pacing,
     /// Whether lookups of many keys wait for the disk.
     pub(crate) cold_reads: ColdReads,

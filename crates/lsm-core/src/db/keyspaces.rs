@@ -57,7 +57,8 @@ impl Engine {
             ..Edit::default()
         };
         self.set.apply(create, |_| {}).map_err(|error| self.fail_with_manifest(error))?;
-        let tree = Arc::new(Tree::new(id, name, options, Arc::default(), &self.memory));
+        let tree =
+            Arc::new(Tree::new(id, name, options, Arc::default(), &self.memory, &self.metrics));
         self.trees.insert(&tree);
         Ok(tree)
     }

@@ -27,6 +27,7 @@
 
 mod background;
 mod checkpoint;
+mod cold_reads;
 mod compact;
 mod conditional;
 mod conflict;

@@ -10,7 +10,6 @@
 //! wait are the next ones announced, for a while.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use lsm_log::error::Result;
@@ -27,13 +26,6 @@ const GROUP: usize = 8;
 /// A group that took longer has waited for the disk, or lost its processor: in memory it takes a
 /// twentieth of that.
 const SLOW_GROUP: Duration = Duration::from_micros(200);
-/// So many groups are announced then, before it is tried without.
-const ANNOUNCED_GROUPS: u32 = 256;
-
-/// How many groups are still announced to the system.
-#[derive(Debug, Default)]
-pub(crate) struct ColdReads(AtomicU32);
-
 /// One key that is looked for.
 struct Lookup<'a> {
     key: &'a [u8],
@@ -172,22 +164,6 @@ impl ReadPoint<'_> {
     }
 }
 
-impl ColdReads {
-    /// Whether the blocks of the next group are to be announced.
-    fn announces(&self) -> bool {
-        let left = self.0.load(Ordering::Relaxed);
-        if left > 0 {
-            self.0.store(left - 1, Ordering::Relaxed);
-        }
-        left > 0
-    }
-
-    /// A group had to wait.
-    fn waited(&self) {
-        self.0.store(ANNOUNCED_GROUPS, Ordering::Relaxed);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use lsm_log::fs::MemFs;
@@ -216,7 +192,7 @@ mod tests {
                 let ages = ["last", "new", "old"];
                 let age = |i| usize::from(i < 3900) + usize::from(i < 2000);
                 let wanted = |i: u32| {
-                    let is_there = i < 4100 && (i >= 3900 || i % 7 != 0);
+                    let is_there = i < 4100 && (i >= 3900 || !i.is_multiple_of(7));
                     is_there.then(|| format!("{} {i}", ages[age(i)]))
                 };
                 for announced in [false, true] {
@@ -233,14 +209,5 @@ mod tests {
                 assert!(db.multi_get([""; 0]).unwrap().is_empty());
             }
         }
-    }
-
-    #[test]
-    fn groups_are_announced_for_a_while_after_one_that_waited() {
-        let cold = ColdReads::default();
-        assert!(!cold.announces());
-        cold.waited();
-        assert!((0..ANNOUNCED_GROUPS).all(|_| cold.announces()));
-        assert!(!cold.announces());
     }
 }

@@ -121,12 +121,12 @@ impl Engine {
         };
         let (fs, open_max) = (Arc::clone(&options.fs), options.tables_open_max);
         let tables = OpenTables::new(fs, dir.to_owned(), open_max, read_options.clone());
-        let (trees, memory) = (Trees::default(), Arc::default());
+        let (trees, memory, metrics) = (Trees::default(), Arc::default(), Arc::default());
         for (id, state) in &catalog.keyspaces {
             let given = options.keyspace.as_ref().filter(|_| *id == KeyspaceId::DEFAULT);
             let settings = given.or(state.options.as_ref()).cloned().unwrap_or_default();
             let version = Arc::clone(&state.version);
-            let tree = Tree::new(*id, &state.name, settings, version, &memory);
+            let tree = Tree::new(*id, &state.name, settings, version, &memory, &metrics);
             trees.insert(&Arc::new(tree));
         }
         // Where steps are made by hand nobody could go on meanwhile.
@@ -148,7 +148,7 @@ impl Engine {
             flushed: AtomicU64::new(catalog.flushed_seq.0),
             snapshots: Default::default(),
             retries: Default::default(),
-            metrics: Default::default(),
+            metrics,
             pacing: Default::default(),
             cold_reads: Default::default(),
             rate_limit,

@@ -231,8 +231,8 @@ impl Cursor {
         let found = match self.state {
             CursorState::Nowhere => return self.seek_first(),
             CursorState::Here => self.moved(|cursor| {
+                cursor.count_step();
                 if !cursor.plain {
-                    cursor.count_step();
                     cursor.key.clear();
                     cursor.key.extend_from_slice(cursor.merge.key());
                 }
@@ -258,6 +258,7 @@ impl Cursor {
                 cursor.settle_backward()
             }),
             CursorState::Here if self.plain => self.moved(|cursor| {
+                cursor.count_step();
                 cursor.merge.prev()?;
                 cursor.settle_backward()
             }),
@@ -352,7 +353,7 @@ impl Cursor {
         self.moved(go)
     }
 
-    /// Pays for the moves so far: for a seek and the steps after it at once.
+    /// Pays for the moves so far, and counts them: a seek and the steps after it at once.
     fn pay(&mut self) {
         let moves = std::mem::take(&mut self.unpaid);
         if let CursorSource::SuperVersion { view, .. } = &self.source {
@@ -360,6 +361,7 @@ impl Cursor {
         }
     }
 
+    #[inline]
     fn count_step(&mut self) {
         self.unpaid.steps += 1;
         if self.unpaid.steps == STEPS_UNPAID_MAX {

@@ -19,6 +19,10 @@ pub(crate) struct Metrics {
     /// Lookups, those that found a value, and what they touched, in the order of
     /// [`count_get`](Self::count_get).
     gets: Striped<9>,
+    /// Seeks, steps, entries skipped.
+    scans: Striped<3>,
+    /// Commits, conflicts.
+    transactions: Striped<2>,
     pub(crate) flushes: Counter,
     pub(crate) flush_bytes: Counter,
     pub(crate) moves: Counter,
@@ -75,6 +79,16 @@ pub struct Stats {
     pub cache_hits: u64,
     /// Blocks that were decompressed or read because the block cache did not hold them.
     pub cache_misses: u64,
+    /// Seeks of cursors and iterators.
+    pub seeks: u64,
+    /// Steps of cursors and iterators from one entry to the next.
+    pub steps: u64,
+    /// Entries that cursors and iterators passed over, as they are deleted, replaced or too new.
+    pub entries_skipped: u64,
+    /// Transactions with writes that were committed.
+    pub commits: u64,
+    /// Transactions that were not, because others were faster.
+    pub conflicts: u64,
     /// Time that writers were held back.
     pub stall_time: Duration,
     /// Times that a writer had to wait for background work to finish.
@@ -155,6 +169,17 @@ impl Metrics {
         self.writes.raise([1, batch.len() as u64, batch.bytes() as u64]);
     }
 
+    /// Of cursors.
+    #[inline]
+    pub(crate) fn count_scan(&self, seeks: u64, steps: u64, skipped: u64) {
+        self.scans.raise([seeks, steps, skipped]);
+    }
+
+    /// A transaction with writes has ended.
+    pub(crate) fn count_commit(&self, conflict: bool) {
+        self.transactions.raise([u64::from(!conflict), u64::from(conflict)]);
+    }
+
     pub(crate) fn count_compaction(&self, plan: &Plan, written: &[TableMeta]) {
         let read = plan.inputs.iter().chain(&plan.below).map(|table| table.meta.bytes).sum();
         self.compactions.add(1);
@@ -186,6 +211,8 @@ impl Metrics {
             cache_hits,
             cache_misses,
         ] = self.gets.sum();
+        let [seeks, steps, entries_skipped] = self.scans.sum();
+        let [commits, conflicts] = self.transactions.sum();
         Stats {
             batches,
             operations,
@@ -205,6 +232,11 @@ impl Metrics {
             blocks,
             cache_hits,
             cache_misses,
+            seeks,
+            steps,
+            entries_skipped,
+            commits,
+            conflicts,
             stall_time: Duration::from_nanos(self.stall_nanos.get()),
             stops: self.stops.get(),
             stall_reason: *self.stall_reason.lock(),

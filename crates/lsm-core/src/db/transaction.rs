@@ -19,7 +19,7 @@
 
 use std::sync::Arc;
 
-use lsm_log::error::{Error, Result};
+use lsm_log::error::{Error, ErrorKind, Result};
 
 use super::conflict::Validation;
 use super::keyspace::{Keyspace, Snapshot};
@@ -167,7 +167,13 @@ impl Transaction {
         }
         let unchanged =
             Unchanged { validation: Validation { engine, done: &done }, checked: begun };
-        engine.write_if(&done.writes, durability, unchanged)
+        let committed = engine.write_if(&done.writes, durability, unchanged);
+        match &committed {
+            Ok(_) => engine.metrics.count_commit(false),
+            Err(error) if error.kind() == ErrorKind::Conflict => engine.metrics.count_commit(true),
+            Err(_) => {}
+        }
+        committed
     }
 
     /// Tells it from every other that lives.

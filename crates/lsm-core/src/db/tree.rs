@@ -8,6 +8,7 @@ use lsm_log::error::{Error, Result};
 use parking_lot::Mutex;
 
 use super::read_charge::ReadCharge;
+use super::stats::Metrics;
 use crate::compaction::{self, BusyTables};
 use crate::key::{KeyspaceId, SEQ_MAX, SeqNo};
 use crate::memtable::{MemoryUse, Memtable};
@@ -94,11 +95,14 @@ impl Tree {
         options: KeyspaceOptions,
         version: Arc<Version>,
         memory: &Arc<MemoryUse>,
+        metrics: &Arc<Metrics>,
     ) -> Self {
+        let charge = Arc::new(ReadCharge::new(metrics));
+        let view = SuperVersion::new(Arc::new(options), version, memory, charge);
         Self {
             id,
             name: name.to_owned(),
-            view: ArcSwap::from_pointee(SuperVersion::new(Arc::new(options), version, memory)),
+            view: ArcSwap::from_pointee(view),
             memory: Arc::clone(memory),
             change: Mutex::new(()),
             dropped: AtomicBool::new(false),
@@ -174,8 +178,8 @@ impl Tree {
         self.dropped.store(true, Ordering::Release);
         self.change(|view| {
             view.memtables().for_each(|memtable| memtable.release());
-            let options = Arc::clone(&view.options);
-            *view = SuperVersion::new(options, Arc::default(), &self.memory);
+            let (options, charge) = (Arc::clone(&view.options), Arc::clone(&view.charge));
+            *view = SuperVersion::new(options, Arc::default(), &self.memory, charge);
         });
     }
 
@@ -195,10 +199,15 @@ impl Tree {
 
 impl SuperVersion {
     /// The tables of `version` under an empty memtable.
-    fn new(options: Arc<KeyspaceOptions>, version: Arc<Version>, memory: &Arc<MemoryUse>) -> Self {
+    fn new(
+        options: Arc<KeyspaceOptions>,
+        version: Arc<Version>,
+        memory: &Arc<MemoryUse>,
+        charge: Arc<ReadCharge>,
+    ) -> Self {
         let active = Arc::new(Memtable::new(memtable_bytes(&options), memory));
         let facts = VersionFacts::of(&version, &options);
-        let (sealed, charge) = (Vec::new(), Arc::default());
+        let sealed = Vec::new();
         Self { active, sealed, unqueued: 0, version, options, facts, charge }
     }
 

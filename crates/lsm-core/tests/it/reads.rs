@@ -29,6 +29,28 @@ fn a_key_is_found_under_any_number_of_tables() {
     assert!(db.get("key40").unwrap().is_none());
 }
 
+#[test]
+fn what_scans_do_is_counted() {
+    for at_rest in [false, true] {
+        let db = Options::default().fs(Arc::new(MemFs::new())).stepped(1).open(DIR).unwrap();
+        (0..100).for_each(|i| db.put(format!("{i:02}"), "").unwrap());
+        (0..40).for_each(|i| db.delete(format!("{i:02}")).unwrap());
+        if at_rest {
+            db.compact_range::<&str>(..).unwrap();
+        }
+        assert_eq!(db.iter().count(), 60);
+        let mut cursor = db.cursor();
+        assert!(cursor.seek("70").unwrap());
+        (0..10).for_each(|_| assert!(cursor.next().unwrap()));
+        drop(cursor);
+        let stats = db.stats();
+        // The step that finds the end counts.
+        assert_eq!((stats.seeks, stats.steps), (2, 60 + 10));
+        // A deletion each, and what it deletes.
+        assert_eq!(stats.entries_skipped >= 80, !at_rest, "{}", stats.entries_skipped);
+    }
+}
+
 /// From every key and to both sides, for every kind of border: what a sorted list gives.
 #[test]
 fn a_cursor_keeps_to_its_range() {

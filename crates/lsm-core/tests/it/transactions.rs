@@ -43,6 +43,7 @@ fn lost_update() {
     a.commit().unwrap();
     assert_eq!(conflict(b.commit()), "n");
     assert_eq!(db.get("n").unwrap().unwrap(), b"2"[..]);
+    assert_eq!((db.stats().commits, db.stats().conflicts), (1, 1));
 }
 
 #[test]
@@ -104,6 +105,16 @@ fn read_only_anomaly() {
     report.commit().unwrap();
     withdrawal.put("checking", "-11").unwrap();
     assert_eq!(conflict(withdrawal.commit()), "saving");
+}
+
+#[test]
+fn each_of_many_keys_was_read() {
+    let db = db();
+    let tx = db.transaction();
+    assert_eq!(tx.multi_get(["a", "b", "c"]).unwrap(), [None, None, None]);
+    tx.put("d", "").unwrap();
+    db.put("b", "").unwrap();
+    assert_eq!(conflict(tx.commit()), "b");
 }
 
 #[test]
@@ -221,6 +232,9 @@ fn own_writes_are_seen_from_either_end_and_by_cursors() {
     assert!(cursor.prev().unwrap() && cursor.prev().unwrap());
     assert_eq!(cursor.key(), Some(&b"a"[..]));
     assert_eq!((got(&tx, "f"), got(&tx, "d").as_deref()), (None, Some("own")));
+    let many = tx.multi_get(["f", "a", "b", "x"]).unwrap();
+    assert_eq!(many.iter().map(Option::is_some).collect::<Vec<_>>(), [false, true, true, false]);
+    assert_eq!(many[1].as_deref(), Some(&b"own"[..]));
     assert_eq!(db.iter().count(), 3, "nobody else sees them");
     tx.commit().unwrap();
     assert_eq!(db.iter().count(), 3);
