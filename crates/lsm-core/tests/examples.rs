@@ -27,7 +27,7 @@ fn first() {
 #[test]
 fn nobody_panics_when_the_reader_has_gone() {
     let dir = tempfile::tempdir().unwrap();
-    for name in ["first", "counter", "bank", "timeseries", "backup"] {
+    for name in ["first", "counter", "bank", "queue", "timeseries", "backup"] {
         let mut command = Command::new(example(name));
         command
             .arg(dir.path().join(name))
@@ -78,6 +78,15 @@ fn bank_loses_and_makes_no_money() {
         let shown = run("bank", &[path(dir.path())]);
         assert!(shown.contains("20000 transfers by 4 tellers"), "{shown}");
         assert!(shown.contains("100000 on all accounts, as before"), "{shown}");
+    }
+}
+
+#[test]
+fn queue_gives_each_job_to_one_worker() {
+    let dir = tempfile::tempdir().unwrap();
+    for all in [10_000, 20_000] {
+        let shown = run("queue", &[path(dir.path())]);
+        assert!(shown.contains(&format!("{all} jobs done in all, 0 left")), "{shown}");
     }
 }
 
