@@ -437,6 +437,16 @@ fn seeks_over_several_runs_have_them_merged_beside_a_writer() {
     assert!(Arc::ptr_eq(&version, &quiet.tree().pinned().version), "one run costs nothing");
 }
 
+#[test]
+fn what_readers_pay_is_looked_at() {
+    let quiet = three_runs();
+    quiet.pass(LOOKED);
+    assert_eq!(quiet.engine.rest_soon(), None);
+    // More than a millisecond, and far less than a merge takes.
+    rounds_of_seeks(&quiet, || true);
+    assert!(quiet.engine.rest_soon().is_some());
+}
+
 /// The head of a queue: what was taken from it lies before what is left.
 #[test]
 fn whoever_reads_past_deleted_keys_has_them_dropped_beside_a_writer() {

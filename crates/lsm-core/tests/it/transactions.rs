@@ -246,12 +246,13 @@ fn many_versions_of_one_own_key_are_passed_over() {
     let db = db();
     db.put("a", "").unwrap();
     db.put("z", "").unwrap();
+    (0..20).for_each(|n| db.put("k", format!("old {n}")).unwrap());
     let tx = db.transaction();
     for n in 0..50 {
         tx.put("m", n.to_string()).unwrap();
         if n == 20 {
             let old: Vec<_> = tx.iter().map(|entry| entry.unwrap().1.to_vec()).collect();
-            assert_eq!(old[1], b"20");
+            assert_eq!(old[2], b"20");
         }
     }
     let mut early = tx.cursor();
@@ -264,19 +265,26 @@ fn many_versions_of_one_own_key_are_passed_over() {
         assert_eq!(early.value(), Some(&b"49"[..]));
         assert!(early.next().unwrap() && early.key() == Some(b"z"));
         assert!(early.prev().unwrap() && early.value() == Some(b"49"));
+        assert!(early.prev().unwrap() && early.value() == Some(b"old 19"));
         assert!(early.prev().unwrap() && early.key() == Some(b"a"));
     }
     for n in 0..50 {
         db.put("m", format!("too new {n}")).unwrap();
+        db.put("k", format!("too new {n}")).unwrap();
     }
     let mut late = tx.cursor();
     assert!(late.seek_back("n").unwrap() && late.value() == Some(b"99"));
     assert!(early.seek_back("n").unwrap() && early.value() == Some(b"49"));
-    assert!(early.seek("b").unwrap() && early.value() == Some(b"49"));
+    assert!(early.seek("l").unwrap() && early.value() == Some(b"49"));
+    for cursor in [&mut early, &mut late] {
+        // Of this key there are no own versions to stop at.
+        assert!(cursor.seek_back("l").unwrap() && cursor.value() == Some(b"old 19"));
+        assert!(cursor.seek("b").unwrap() && cursor.value() == Some(b"old 19"));
+    }
     let reader = db.transaction();
     db.put("m", "newer still").unwrap();
     let values: Vec<_> = reader.iter().map(|entry| entry.unwrap().1.to_vec()).collect();
-    assert_eq!(values[1], b"too new 49");
+    assert_eq!(values[2], b"too new 49");
 }
 
 #[test]
@@ -298,8 +306,13 @@ fn writes_can_be_rolled_back_to_a_savepoint() {
     assert_eq!((got(&tx, "a").unwrap(), got(&in_users, "u")), ("1".into(), None));
     assert_eq!(tx.rollback_to(second).unwrap_err().kind(), ErrorKind::Invalid);
     let other = db.transaction();
+    other.put("a", "1").unwrap();
     assert_eq!(other.rollback_to(first).unwrap_err().kind(), ErrorKind::Invalid);
+    // In the place of what was rolled back.
     tx.put("b", "3").unwrap();
+    tx.put("b", "4").unwrap();
+    assert_eq!((got(&tx, "a").unwrap(), got(&in_users, "u")), ("1".into(), None));
+    assert_eq!((tx.iter().count(), in_users.iter().count()), (2, 0));
     tx.commit().unwrap();
     assert_eq!((db.iter().count(), users.iter().count()), (2, 0));
     let tx = db.transaction();

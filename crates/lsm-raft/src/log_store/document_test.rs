@@ -23,6 +23,7 @@ fn a_state_record_is_as_documented() {
         hard: Hard { term: 7, vote: 3, commit: 300 },
         truncated: LogId { index: 200, term: 6 },
         first_segment: FileNumber(9),
+        last: 302,
     };
     let mut written = Vec::new();
     state.encode(&mut written);

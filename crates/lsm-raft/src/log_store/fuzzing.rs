@@ -43,7 +43,7 @@ pub(crate) fn records(data: &[Vec<u8>]) -> Vec<Vec<u8>> {
     let truncated = LogId { index: 200, term: 6 };
     let (mut state, mut durable, mut alone) = (Vec::new(), Vec::new(), Vec::new());
     DurableRecord { hard, through: 302 }.encode(&mut durable);
-    StateRecord { hard, truncated, first_segment: FileNumber(9) }.encode(&mut state);
+    StateRecord { hard, truncated, first_segment: FileNumber(9), last: 302 }.encode(&mut state);
     encode_append(&mut alone, Some(hard), 0, 0);
     let entry = |data: &Vec<u8>| Entry {
         entry_type: EntryType::EntryNormal,

@@ -175,7 +175,7 @@ impl Index {
     }
 
     /// Drops all entries from `first` on, which is not below the first.
-    fn cut(&mut self, first: u64) {
+    pub(super) fn cut(&mut self, first: u64) {
         if first > self.last() {
             return;
         }

@@ -38,6 +38,14 @@ impl Live {
         self.last = last;
     }
 
+    /// Entries behind `last` do not count any more.
+    pub(super) fn cut(&mut self, last: u64) {
+        while self.runs.back().is_some_and(|&(_, begin)| begin > last) {
+            self.runs.pop_back();
+        }
+        self.last = self.last.min(last);
+    }
+
     /// Entries up to `index` are not needed any more.
     pub(super) fn truncate(&mut self, index: u64) {
         while self.runs.get(1).is_some_and(|&(_, begin)| begin <= index + 1) {
@@ -75,6 +83,21 @@ mod tests {
         }
         live.truncate(30);
         assert_eq!((oldest(&live), live.last()), (None, 30));
+    }
+
+    #[test]
+    fn a_suffix_that_does_not_count_frees_its_segments() {
+        let mut live = Live::behind(0);
+        for (segment, first, last) in [(1, 1, 5), (2, 6, 10), (3, 11, 20)] {
+            live.wrote(FileNumber(segment), first, last);
+        }
+        live.cut(30);
+        assert_eq!(live.last(), 20);
+        live.cut(7);
+        live.truncate(5);
+        assert_eq!((oldest(&live), live.last()), (Some(2), 7));
+        live.cut(5);
+        assert_eq!((oldest(&live), live.last()), (None, 5));
     }
 
     #[test]

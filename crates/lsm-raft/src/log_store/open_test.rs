@@ -197,6 +197,42 @@ fn no_flipped_bit_shortens_the_log_unnoticed() {
     );
 }
 
+/// A leader has replaced entries, and the damage is where it did so: what stands in front of the damage
+/// is what it replaced, and was never committed.
+#[test]
+fn what_damage_may_have_replaced_does_not_come_back() {
+    let fs = CrashFs::new();
+    let (store, mut writer) = open(&fs, 4096).unwrap();
+    let (old, new) = (entries(1..=6, 5, 30), entries(3..=5, 6, 30));
+    for (some, hard) in [(&old, hard(5, 1, 2)), (&new, hard(6, 2, 5))] {
+        store.append(some);
+        writer.write(Some(&hard), some).unwrap();
+        writer.sync().unwrap();
+    }
+    drop((store, writer));
+    let path = wal::segment_path(dir(), FileNumber(1));
+    let mut bytes = vec![0; fs.len(&path).unwrap() as usize];
+    fs.open_read(&path).unwrap().read_at(0, &mut bytes).unwrap();
+    // In the data of the last entry.
+    let end = bytes.iter().rposition(|&byte| byte == new[2].data[0]).unwrap();
+    let fs = fs.image(CrashImage::Kept);
+    corrupt(&fs, &path, end as u64, 1).unwrap();
+    for _ in 0..3 {
+        let (store, _writer) = open(&fs, 4096).unwrap();
+        let hard_state = store.hard_state();
+        assert_eq!((hard_state.term, hard_state.vote, hard_state.commit), (6, 2, 2));
+        assert_eq!((all(&store), store.lost_through()), (entries(1..=2, 5, 30), 5));
+    }
+    let (store, mut writer) = open(&fs, 4096).unwrap();
+    store.append(&new);
+    writer.write(Some(&hard(6, 2, 5)), &new).unwrap();
+    writer.sync().unwrap();
+    drop((store, writer));
+    let (store, _writer) = open(&fs, 4096).unwrap();
+    assert_eq!((store.hard_state().commit, store.lost_through()), (5, 0));
+    assert_eq!(all(&store), [entries(1..=2, 5, 30), new].concat());
+}
+
 #[test]
 fn what_was_never_durable_is_not_lost() {
     let fs = CrashFs::new();

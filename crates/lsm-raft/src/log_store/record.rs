@@ -35,6 +35,8 @@ pub(super) struct StateRecord {
     pub(super) truncated: LogId,
     /// The oldest segment with a record that is still needed.
     pub(super) first_segment: FileNumber,
+    /// Index of the last entry; what the records before hold behind it is none of the log.
+    pub(super) last: u64,
 }
 
 /// One record.
@@ -111,7 +113,8 @@ impl StateRecord {
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
         out.push(STATE);
         self.hard.encode(out);
-        for field in [self.truncated.index, self.truncated.term, self.first_segment.0] {
+        let LogId { index, term } = self.truncated;
+        for field in [index, term, self.first_segment.0, self.last] {
             put_varint(out, field);
         }
     }
@@ -119,7 +122,10 @@ impl StateRecord {
     fn read(decoder: &mut Decoder<'_>) -> Option<Self> {
         let hard = Hard::read(decoder)?;
         let truncated = LogId { index: decoder.varint()?, term: decoder.varint()? };
-        Some(Self { hard, truncated, first_segment: FileNumber(decoder.varint()?) })
+        let first_segment = FileNumber(decoder.varint()?);
+        // Logs that were written before it was known end wherever their records do.
+        let last = if decoder.is_empty() { u64::MAX } else { decoder.varint()? };
+        Some(Self { hard, truncated, first_segment, last })
     }
 }
 
@@ -236,7 +242,9 @@ mod tests {
             encode(&mut out);
             all.push(out);
         };
-        push(&|out| StateRecord { hard, truncated, first_segment: FileNumber(9) }.encode(out));
+        push(&|out| {
+            StateRecord { hard, truncated, first_segment: FileNumber(9), last: 302 }.encode(out)
+        });
         push(&|out| encode_append(out, None, 0, 0));
         push(&|out| encode_append(out, Some(hard), 0, 0));
         push(&|out| {
@@ -267,7 +275,10 @@ mod tests {
         for bytes in samples() {
             assert!(Record::decode(&bytes).is_ok());
             for len in 0..bytes.len() {
-                assert!(Record::decode(&bytes[..len]).is_err(), "{bytes:?} cut to {len}");
+                let cut = Record::decode(&bytes[..len]);
+                // A state record of before its last field.
+                let is_older = matches!(&cut, Ok(Record::State(state)) if state.last == u64::MAX);
+                assert!(cut.is_err() || is_older, "{bytes:?} cut to {len}");
             }
             assert!(Record::decode(&[&bytes[..], &[0]].concat()).is_err());
             for at in 0..bytes.len() * 8 {

@@ -61,6 +61,7 @@ impl Replay {
             return Err(Error::corrupt("a later segment begins before an earlier one"));
         }
         (self.hard, self.truncated) = (state.hard, state.truncated);
+        self.cut_behind(state.last);
         Ok(())
     }
 
@@ -70,7 +71,9 @@ impl Replay {
     }
 
     /// Payloads of records behind damage. What they say that was durable is all that counts of them:
-    /// entries behind a gap are of no use.
+    /// entries behind a gap are of no use. Nor are those before it that were not known to be
+    /// committed: what the damage took may have replaced them, and a commit index that was noted
+    /// behind it would speak of others.
     pub(super) fn behind_damage(&mut self, payloads: &[Vec<u8>]) -> Result<bool> {
         let mut last = None;
         for payload in payloads {
@@ -78,8 +81,26 @@ impl Replay {
                 last = Some(durable);
             }
         }
-        last.into_iter().for_each(|durable| self.durable(durable));
+        if let Some(durable) = last {
+            self.cut_behind(self.hard.commit.max(self.truncated.index));
+            self.durable(durable);
+        }
         Ok(last.is_some())
+    }
+
+    /// The log ends at entry `last`, or before it.
+    fn cut_behind(&mut self, last: u64) {
+        if last >= self.index.last() {
+            return;
+        }
+        if last + 1 < self.index.first() {
+            let before = LogId { index: last, term: 0 };
+            self.index = Index::new(before, self.cache_bytes_max);
+            self.live = Live::behind(last);
+        } else {
+            self.index.cut(last + 1);
+            self.live.cut(last);
+        }
     }
 
     fn append(&mut self, record: Written, entries: &[Entry], at: usize) -> Result<()> {

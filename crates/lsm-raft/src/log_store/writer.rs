@@ -276,7 +276,8 @@ impl LogWriter {
     pub(super) fn state_record(&self, number: FileNumber) -> Vec<u8> {
         let first_segment = self.live.oldest().unwrap_or(number);
         let mut out = Vec::new();
-        StateRecord { hard: self.hard, truncated: self.truncated, first_segment }.encode(&mut out);
+        let (hard, truncated, last) = (self.hard, self.truncated, self.live.last());
+        StateRecord { hard, truncated, first_segment, last }.encode(&mut out);
         out
     }
 
