@@ -243,7 +243,7 @@ mod tests {
             all.push(out);
         };
         push(&|out| {
-            StateRecord { hard, truncated, first_segment: FileNumber(9), last: 302 }.encode(out)
+            StateRecord { hard, truncated, first_segment: FileNumber(9), last: 302 }.encode(out);
         });
         push(&|out| encode_append(out, None, 0, 0));
         push(&|out| encode_append(out, Some(hard), 0, 0));
