@@ -131,7 +131,7 @@ impl ReadPoint<'_> {
         for (at, (table, lookup)) in asked() {
             let Some(table) = table else { continue };
             if table.admits(lookup.hash, lines[at].as_ref(), touched) {
-                blocks[at] = table.find_block(lookup.key);
+                blocks[at] = table.find_block(lookup.key, lines[at].is_some(), touched);
             }
         }
         for (at, (table, _)) in asked() {
@@ -169,6 +169,7 @@ mod tests {
     use lsm_log::fs::MemFs;
 
     use super::*;
+    use crate::db::stats::Stats;
     use crate::options::{KeyspaceOptions, Options, TableAccess};
 
     #[test]
@@ -200,7 +201,23 @@ mod tests {
                         db.default_keyspace().shared().engine.cold_reads.waited();
                     }
                     let asked: Vec<u32> = (0..9000).map(|n| n * 31 % 4500).collect();
+                    let before = db.stats();
                     let values = db.multi_get(asked.iter().map(|i| key(*i))).unwrap();
+                    let between = db.stats();
+                    asked.iter().for_each(|i| drop(db.get(key(*i)).unwrap()));
+                    let costs = |from: &Stats, to: &Stats| {
+                        let cost = |stats: &Stats| {
+                            let Stats { gets, gets_found, tables_touched, filter_hits, .. } =
+                                *stats;
+                            let Stats { filter_misses, false_positives, blocks, .. } = *stats;
+                            let filters = [filter_hits, filter_misses, false_positives];
+                            [[gets, gets_found, tables_touched], filters, [blocks, 0, 0]]
+                        };
+                        let (from, to) = (cost(from), cost(to));
+                        [0, 1, 2].map(|i| [0, 1, 2].map(|n| to[i][n] - from[i][n]))
+                    };
+                    let one_by_one = costs(&between, &db.stats());
+                    assert_eq!(costs(&before, &between), one_by_one, "what each costs");
                     for (i, value) in asked.iter().zip(values) {
                         let value = value.map(|v| String::from_utf8(v.to_vec()).unwrap());
                         assert_eq!(value, wanted(*i), "{i}");

@@ -10,8 +10,8 @@ use lsm_log::error::{Error, Result};
 
 use crate::key::{Key, KeyRange, KeyspaceId};
 
-/// Most bytes that a transaction remembers of what it has read: keys, bounds of ranges, and
-/// [`READ_BYTES`] for each.
+/// Most bytes that a transaction remembers of what it has read: keys, bounds of ranges, and 64 bytes
+/// for each.
 pub const TRANSACTION_READS_BYTES_MAX: usize = 64 << 20;
 /// What a read takes beside its keys.
 const READ_BYTES: usize = 64;

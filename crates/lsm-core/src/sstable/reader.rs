@@ -176,9 +176,10 @@ impl TableReader {
         if !self.admits(hash, line, touched) {
             return Ok(None);
         }
-        // Behind the last block nothing is: its separator is the last key.
-        let Some(block) = self.find_block(key) else { return Ok(None) };
-        self.get_from(block, key, seq, line.is_some(), touched)
+        match self.find_block(key, line.is_some(), touched) {
+            Some(block) => self.get_from(block, key, seq, line.is_some(), touched),
+            None => Ok(None),
+        }
     }
 
     /// Whether the table may hold a key of this hash, of which `line` is the filter's line.
@@ -199,12 +200,22 @@ impl TableReader {
         admits
     }
 
-    /// The block that holds the newest version of `key`, if the table has any.
+    /// The block that holds the newest version of `key`, if the table has any. `filtered`: a filter has
+    /// let it through.
     #[inline]
-    pub(crate) fn find_block(&self, key: &[u8]) -> Option<FoundBlock> {
+    pub(crate) fn find_block(
+        &self,
+        key: &[u8],
+        filtered: bool,
+        touched: &mut ReadStats,
+    ) -> Option<FoundBlock> {
         let index = self.index();
         let at = index.find(key);
-        index.block(at).map(|place| FoundBlock { at, place })
+        let Some(place) = index.block(at) else {
+            touched.false_positives += u64::from(filtered);
+            return None;
+        };
+        Some(FoundBlock { at, place })
     }
 
     /// The newest version of `key` that a reader at `seq` may see, from its
