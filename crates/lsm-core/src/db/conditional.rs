@@ -15,9 +15,13 @@ use crate::value::Value;
 
 /// How often a transaction is run before its conflict is told.
 const RUNS_MAX: u32 = 100;
-/// The greatest pause before a transaction is run a second time; doubled each time, up to the most.
+/// From so many runs on a transaction is run in its turn, and others wait for that.
+const RUNS_FREE: u32 = 4;
+/// Longest wait for one's turn. It is given up then, and not taken from whoever has it: that one may
+/// wait for this thread.
+const TURN_TIME_MAX: Duration = Duration::from_millis(100);
+/// The greatest pause before a transaction is run a second time; doubled each time.
 const PAUSE_MIN: Duration = Duration::from_micros(10);
-const PAUSE_MAX: Duration = Duration::from_millis(10);
 
 /// The value of a key was not the expected one; nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,10 +33,10 @@ pub struct CompareAndSwapError {
 }
 
 impl Db {
-    /// Runs a [transaction](Transaction) and commits it, again and again while others are faster, up
-    /// to a hundred times with pauses that grow to ten milliseconds. `run` must do nothing that
-    /// cannot be done twice; what it returns counts only if the commit succeeds. If it returns an
-    /// error nothing is changed.
+    /// Runs a [transaction](Transaction) and commits it, again while others are faster, up to a
+    /// hundred times: after short pauses at first, then in turn with others that were not faster
+    /// either. `run` must do nothing that cannot be done twice; what it returns counts only if the
+    /// commit succeeds. If it returns an error nothing is changed.
     ///
     /// # Errors
     ///
@@ -103,15 +107,23 @@ impl Keyspace {
         &self,
         mut run: impl FnMut(&Transaction) -> std::result::Result<T, E>,
     ) -> std::result::Result<T, E> {
+        let engine = &self.shared().engine;
+        let wait = || engine.contended.try_lock_for(TURN_TIME_MAX);
+        // While one runs in its turn the others queue up from the start: whoever never loses would
+        // come in between for ever.
+        let mut turn = if engine.contended.is_locked() { wait() } else { None };
         for runs in 1.. {
             let transaction = Transaction::begin(self.shared().clone(), self.tree());
             let value = run(&transaction)?;
             match transaction.commit() {
                 Ok(_) => return Ok(value),
-                Err(error) if error.kind() == ErrorKind::Conflict && runs < RUNS_MAX => {
-                    pause(&self.shared().engine, runs, transaction.sequence());
-                }
+                Err(error) if error.kind() == ErrorKind::Conflict && runs < RUNS_MAX => {}
                 Err(error) => return Err(error.into()),
+            }
+            if turn.is_none() && runs >= RUNS_FREE {
+                turn = wait();
+            } else if turn.is_none() {
+                pause(engine, runs, transaction.sequence());
             }
         }
         unreachable!("the last run returns")
@@ -212,7 +224,7 @@ impl Keyspace {
 /// Lets others go first after a conflict: for a time that differs between those who conflicted, and
 /// is longer the more often it happens.
 fn pause(engine: &Engine, runs: u32, begun: SeqNo) {
-    let most = PAUSE_MAX.min(PAUSE_MIN * 2_u32.pow(runs.min(16)));
+    let most = PAUSE_MIN * 2_u32.pow(runs);
     let thread = std::thread::current().id();
     let dice = xxh3_64(format!("{thread:?} {runs} {begun}").as_bytes());
     engine.options.clock.sleep(most.mul_f64(dice as f64 / u64::MAX as f64));

@@ -21,7 +21,7 @@ use lsm_log::error::{Error, ErrorKind, Result};
 use lsm_log::file_name::FileName;
 use lsm_log::fs::Lock;
 use lsm_log::wal::Syncer;
-use parking_lot::{Mutex, RwLock, RwLockReadGuard};
+use parking_lot::{Mutex, ReentrantMutex, RwLock, RwLockReadGuard};
 
 use super::cold_reads::ColdReads;
 use super::idle::Idle;
@@ -62,6 +62,9 @@ pub(crate) struct Engine {
     /// Makes the log durable; none if the database was opened to be read only.
     pub(crate) log: OnceLock<Arc<Syncer>>,
     pub(crate) published: VisibleSeq,
+    /// The turn of transactions that others are faster than all the time: held over a run of one, and
+    /// waited for no longer than for a while. One may run within another.
+    pub(crate) contended: ReentrantMutex<()>,
     /// Mirrors the version set's number for those who only compare.
     pub(crate) flushed: AtomicU64,
     pub(crate) snapshots: Snapshots,

@@ -6,6 +6,8 @@
 //! There is one order in which they may be taken. A thread that holds a lock may take only locks
 //! further down this list:
 //!
+//! 0. `engine` contended: the turn of transactions, held over what they call; waited for only for a
+//!    while.
 //! 1. `open_db` threads: held over a close.
 //! 2. `engine` caller jobs: shared by jobs in callers' threads, which may nest; a close waits
 //!    for it and lets go again.

@@ -146,6 +146,7 @@ impl Engine {
             log: std::sync::OnceLock::new(),
             published: VisibleSeq::new(catalog.flushed_seq),
             flushed: AtomicU64::new(catalog.flushed_seq.0),
+            contended: Default::default(),
             snapshots: Default::default(),
             retries: Default::default(),
             metrics,

@@ -427,6 +427,59 @@ fn a_transaction_is_run_again_until_nobody_is_faster() {
     assert_eq!(db.get("n").unwrap().unwrap(), b"faster"[..]);
 }
 
+/// A queue whose first entry all want: nobody is put off for ever.
+#[test]
+fn whoever_loses_all_the_time_gets_its_turn() {
+    let db = db();
+    let (threads, jobs) = (8, 2000);
+    (0..jobs).for_each(|n| db.put(format!("{n:04}"), "").unwrap());
+    let most = std::sync::atomic::AtomicU32::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                for _ in 0..jobs / threads {
+                    let mut runs = 0;
+                    db.transact(|tx| {
+                        runs += 1;
+                        let (first, _) = tx.iter().next().expect("one for each")?;
+                        // Others are sure to come in between.
+                        std::thread::yield_now();
+                        tx.delete(first)
+                    })
+                    .unwrap();
+                    most.fetch_max(runs, std::sync::atomic::Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    assert_eq!(db.iter().count(), 0);
+    let most = most.into_inner();
+    assert!((2..=60).contains(&most), "{most} runs");
+}
+
+/// The turn may be taken within a turn, and by one who waits for another in vain.
+#[test]
+fn transactions_within_transactions_do_not_hang() {
+    let db = db();
+    let run = |key: &str, then: &dyn Fn()| {
+        let mut runs = 0;
+        db.transact(|tx| {
+            runs += 1;
+            tx.get(key)?;
+            if runs < 8 {
+                db.put(key, runs.to_string())?;
+            } else {
+                then();
+            }
+            tx.put(key, "mine")
+        })
+        .unwrap();
+    };
+    run("outer", &|| run("inner", &|| ()));
+    run("waits", &|| std::thread::scope(|scope| drop(scope.spawn(|| run("waited for", &|| ())))));
+    assert_eq!(db.iter().filter(|entry| entry.as_ref().unwrap().1 == b"mine"[..]).count(), 4);
+}
+
 #[test]
 fn single_keys_change_only_from_what_they_are() {
     let db = db();
