@@ -131,7 +131,7 @@ impl ReadPoint<'_> {
         for (at, (table, lookup)) in asked() {
             let Some(table) = table else { continue };
             if table.admits(lookup.hash, lines[at].as_ref(), touched) {
-                blocks[at] = table.find_block(lookup.key, lines[at].is_some(), touched);
+                blocks[at] = Some(table.find_block(lookup.key));
             }
         }
         for (at, (table, _)) in asked() {
@@ -146,7 +146,7 @@ impl ReadPoint<'_> {
         group.retain(|lookup| {
             let at = place;
             place += 1;
-            let (Some(table), Some(block), Ok(())) = (&tables[at], blocks[at], &failed) else {
+            let (Some(table), Some(block), Ok(())) = (&tables[at], &blocks[at], &failed) else {
                 return true;
             };
             let filtered = lines[at].is_some();

@@ -167,7 +167,7 @@ impl Memtable {
     }
 
     /// The newest version of `key` that a reader at `seq` may see. `hash` is the key's.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn get(&self, key: &[u8], hash: KeyHash, seq: SeqNo) -> Option<(Tag, Bytes)> {
         if !self.may_hold(hash) {
             return None;

@@ -133,7 +133,7 @@ impl<'a> Index<'a> {
     }
 
     /// The first block whose separator is not below `key`; the count of blocks if all are.
-    #[inline]
+    #[inline(always)]
     pub(super) fn find(&self, key: &[u8]) -> usize {
         let prefix = self.bytes(self.shape.prefix..self.shape.separators);
         let Some(rest) = key.strip_prefix(prefix) else {
@@ -145,7 +145,7 @@ impl<'a> Index<'a> {
     }
 
     /// How many words are below `probe`, and whether the next one equals it.
-    #[inline]
+    #[inline(always)]
     fn words_below(&self, probe: u64) -> (usize, bool) {
         let mut at = 0;
         for level in &self.shape.levels[..self.shape.depth] {

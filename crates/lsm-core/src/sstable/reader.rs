@@ -103,7 +103,8 @@ pub(super) enum BlockBytes {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FoundBlock {
     at: usize,
-    place: BlockPlace,
+    /// None behind the last block.
+    place: Option<BlockPlace>,
 }
 
 /// What one block said about a key.
@@ -176,10 +177,8 @@ impl TableReader {
         if !self.admits(hash, line, touched) {
             return Ok(None);
         }
-        match self.find_block(key, line.is_some(), touched) {
-            Some(block) => self.get_from(block, key, seq, line.is_some(), touched),
-            None => Ok(None),
-        }
+        let index = self.index();
+        self.get_at(index, index.find(key), key, seq, line.is_some(), touched)
     }
 
     /// Whether the table may hold a key of this hash, of which `line` is the filter's line.
@@ -200,38 +199,38 @@ impl TableReader {
         admits
     }
 
-    /// The block that holds the newest version of `key`, if the table has any. `filtered`: a filter has
-    /// let it through.
-    #[inline]
-    pub(crate) fn find_block(
-        &self,
-        key: &[u8],
-        filtered: bool,
-        touched: &mut ReadStats,
-    ) -> Option<FoundBlock> {
+    /// The block that holds the newest version of `key`, if the table has any.
+    pub(crate) fn find_block(&self, key: &[u8]) -> FoundBlock {
         let index = self.index();
         let at = index.find(key);
-        let Some(place) = index.block(at) else {
-            touched.false_positives += u64::from(filtered);
-            return None;
-        };
-        Some(FoundBlock { at, place })
+        FoundBlock { at, place: index.block(at) }
     }
 
     /// The newest version of `key` that a reader at `seq` may see, from its
     /// [block](Self::find_block) on. `filtered`: a filter has let it through.
-    #[inline]
     pub(crate) fn get_from(
         &self,
-        block: FoundBlock,
+        block: &FoundBlock,
         key: &[u8],
         seq: SeqNo,
         filtered: bool,
         touched: &mut ReadStats,
     ) -> Result<Option<(Tag, Value)>> {
-        let index = self.index();
-        let FoundBlock { mut at, mut place } = block;
-        loop {
+        self.get_at(self.index(), block.at, key, seq, filtered, touched)
+    }
+
+    // A call of its own would be one twentieth of a lookup's instructions.
+    #[inline(always)]
+    fn get_at(
+        &self,
+        index: Index<'_>,
+        mut at: usize,
+        key: &[u8],
+        seq: SeqNo,
+        filtered: bool,
+        touched: &mut ReadStats,
+    ) -> Result<Option<(Tag, Value)>> {
+        while let Some(place) = index.block(at) {
             touched.blocks += 1;
             match self.get_in_block(at, place, key, Tag::seek(seq), touched)? {
                 BlockAnswer::Found(tag, value) => return Ok(Some((tag, value))),
@@ -239,8 +238,6 @@ impl TableReader {
                 BlockAnswer::Behind if index.separator_is(at, key) => at += 1,
                 BlockAnswer::Missing | BlockAnswer::Behind => break,
             }
-            let Some(next) = index.block(at) else { break };
-            place = next;
         }
         touched.false_positives += u64::from(filtered);
         Ok(None)
@@ -249,8 +246,7 @@ impl TableReader {
     /// Loads the front of a block that will be searched, where it lies in memory as it is.
     #[inline]
     pub(crate) fn touch(&self, block: &FoundBlock) {
-        let place = block.place;
-        if let TableBytes::Mapped(map) = &self.bytes
+        if let (Some(place), TableBytes::Mapped(map)) = (block.place, &self.bytes)
             && place.codec == Codec::None
         {
             let start = place.offset as usize;
@@ -260,7 +256,9 @@ impl TableReader {
 
     /// Tells the system that a block will be read.
     pub(crate) fn announce(&self, block: &FoundBlock) {
-        self.will_need(block.place.offset..block.place.end());
+        if let Some(place) = block.place {
+            self.will_need(place.offset..place.end());
+        }
     }
 
     #[inline]
