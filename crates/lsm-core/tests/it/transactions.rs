@@ -453,8 +453,7 @@ fn whoever_loses_all_the_time_gets_its_turn() {
         }
     });
     assert_eq!(db.iter().count(), 0);
-    let most = most.into_inner();
-    assert!((2..=60).contains(&most), "{most} runs");
+    assert!(most.into_inner() > 4, "nobody had to take a turn: this tests nothing");
 }
 
 /// The turn may be taken within a turn, and by one who waits for another in vain.
