@@ -26,6 +26,7 @@ const GROUP: usize = 8;
 /// A group that took longer has waited for the disk, or lost its processor: in memory it takes a
 /// twentieth of that.
 const SLOW_GROUP: Duration = Duration::from_micros(200);
+
 /// One key that is looked for.
 struct Lookup<'a> {
     key: &'a [u8],

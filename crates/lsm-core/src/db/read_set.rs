@@ -3,6 +3,7 @@
 //! Of a range only what was walked over counts: who takes the first entry of a queue has read
 //! nothing of what lies behind it. Pure.
 
+use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::ops::Bound;
 
@@ -76,12 +77,14 @@ impl ReadSet {
             Visit::On | Visit::Back => {
                 let at = open.expect("a cursor that goes on has stood somewhere");
                 let (_, read) = &mut self.ranges[at];
-                let (bound, last) = match visit {
-                    Visit::On => (&mut read.end, &range.end),
-                    _ => (&mut read.start, &range.start),
+                let (bound, last, order) = match visit {
+                    Visit::On => (&mut read.end, &range.end, Ordering::Greater),
+                    _ => (&mut read.start, &range.start, Ordering::Less),
                 };
-                move_to(bound, position, last);
-                return Ok(());
+                let before = len(bound);
+                extend(bound, order, position, last);
+                let grown = len(bound).saturating_sub(before);
+                return self.count(grown);
             }
         };
         let bytes = READ_BYTES + len(&read.start) + len(&read.end);
@@ -112,16 +115,25 @@ impl ReadSet {
     }
 }
 
-/// Moves the bound of a read to where its cursor stands, or to the end of what that walks over. Keeps
-/// the memory of the bound: a long walk moves it at each step.
-fn move_to(bound: &mut Bound<Vec<u8>>, position: Option<&[u8]>, last: &Bound<Vec<u8>>) {
-    match (bound, position) {
-        (Bound::Included(key), Some(position)) => {
-            key.clear();
-            key.extend_from_slice(position);
+/// Moves the bound of a read outward to where its cursor stands, or to the end of what that walks
+/// over; `order` is that of keys outside to the bound. A cursor that turned stands within what it has
+/// read. Keeps the memory of the bound: a long walk moves it at each step.
+fn extend(
+    bound: &mut Bound<Vec<u8>>,
+    order: Ordering,
+    position: Option<&[u8]>,
+    last: &Bound<Vec<u8>>,
+) {
+    match (&mut *bound, position) {
+        (_, None) => *bound = last.clone(),
+        (Bound::Included(key) | Bound::Excluded(key), Some(position)) => {
+            if position.cmp(key) == order {
+                key.clear();
+                key.extend_from_slice(position);
+            }
         }
-        (bound, Some(position)) => *bound = Bound::Included(position.to_vec()),
-        (bound, None) => *bound = last.clone(),
+        // Nothing lies outside.
+        (Bound::Unbounded, Some(_)) => {}
     }
 }
 
@@ -152,11 +164,30 @@ mod tests {
         assert_eq!(visit(Visit::On, Some("f")), KeyRange::new("b"..="f"));
         assert_eq!(visit(Visit::On, None), KeyRange::new("b".."x"));
         assert_eq!(visit(Visit::From(b"m"), Some("n")), KeyRange::new("m"..="n"));
+        // What it turns back over stays read.
+        assert_eq!(visit(Visit::On, Some("p")), KeyRange::new("m"..="p"));
+        assert_eq!(visit(Visit::Back, Some("n")), KeyRange::new("m"..="p"));
+        assert_eq!(visit(Visit::Back, Some("l")), KeyRange::new("l"..="p"));
+        assert_eq!(visit(Visit::On, Some("n")), KeyRange::new("l"..="p"));
+        assert_eq!(visit(Visit::From(b"m"), Some("n")), KeyRange::new("m"..="n"));
         assert_eq!(visit(Visit::Back, Some("k")), KeyRange::new("k"..="n"));
         assert_eq!(visit(Visit::On, Some("n")), KeyRange::new("k"..="n"));
         assert_eq!(visit(Visit::BackFrom(b"h"), None), KeyRange::new("b"..="h"));
         assert_eq!(visit(Visit::FromLast, Some("w")), KeyRange::new("w".."x"));
-        assert_eq!(reads.ranges().len(), 4);
+        assert_eq!(reads.ranges().len(), 5);
+    }
+
+    #[test]
+    fn a_walk_to_longer_keys_counts() {
+        let (mut reads, mut open) = (ReadSet::default(), None);
+        let all = KeyRange::all();
+        let long = [b'c'; 1 << 16];
+        let mut walk = |_: &usize| {
+            let seek = reads.add_visit(ID, Visit::From(b"a"), Some(b"b"), &all, &mut open);
+            seek.and_then(|()| reads.add_visit(ID, Visit::On, Some(&long), &all, &mut open)).is_ok()
+        };
+        let walks = (0..).take_while(&mut walk).count();
+        assert_eq!(walks, TRANSACTION_READS_BYTES_MAX / (READ_BYTES + 1 + long.len()));
     }
 
     #[test]

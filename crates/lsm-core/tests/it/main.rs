@@ -24,6 +24,7 @@ mod rest;
 mod retry;
 mod scripts;
 mod seeds;
+mod serializability;
 mod settings;
 mod space;
 mod threads;
