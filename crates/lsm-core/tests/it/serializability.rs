@@ -25,6 +25,11 @@ enum Read {
         back: bool,
         most: usize,
     },
+    /// By a cursor that turns: forward where it says true.
+    Walk {
+        from: Vec<u8>,
+        steps: Vec<bool>,
+    },
 }
 
 type Entries = Vec<(Vec<u8>, Vec<u8>)>;
@@ -33,6 +38,10 @@ impl Read {
     fn random(rng: &mut Rng) -> Self {
         if rng.bool() {
             return Self::Key(random_key(rng));
+        }
+        if rng.bool() {
+            let from = random_key(rng);
+            return Self::Walk { from, steps: (0..rng.usize(..6)).map(|_| rng.bool()).collect() };
         }
         let mut bound = || match rng.u8(..4) {
             0 => Bound::Unbounded,
@@ -48,6 +57,21 @@ impl Read {
             Self::Key(key) => {
                 let value = tx.get(key).unwrap();
                 value.into_iter().map(|value| (key.clone(), value.to_vec())).collect()
+            }
+            Self::Walk { from, steps } => {
+                let mut cursor = tx.cursor();
+                let mut met = Entries::new();
+                let mut is_there = cursor.seek(from).unwrap();
+                for forward in steps.iter().map(Some).chain([None]) {
+                    let Some((key, value)) = cursor.entry().filter(|_| is_there) else { break };
+                    met.push((key.to_vec(), value.to_vec()));
+                    is_there = match forward {
+                        Some(true) => cursor.next().unwrap(),
+                        Some(false) => cursor.prev().unwrap(),
+                        None => break,
+                    };
+                }
+                met
             }
             Self::Range { start, end, back, most } => {
                 let range = tx.range((start.clone(), end.clone()));
@@ -70,12 +94,27 @@ impl Read {
             Self::Range { back: true, most, .. } => entries.rev().take(*most).collect(),
             Self::Range { most, .. } => entries.take(*most).collect(),
             Self::Key(_) => entries.collect(),
+            Self::Walk { from, steps } => {
+                let all: Entries = entries.collect();
+                let mut at = Some(all.partition_point(|(key, _)| key < from));
+                let mut met = Entries::new();
+                for forward in steps.iter().map(Some).chain([None]) {
+                    let Some(entry) = at.and_then(|at| all.get(at)) else { break };
+                    met.push(entry.clone());
+                    at = match forward {
+                        Some(true) => at.map(|at| at + 1),
+                        _ => at.and_then(|at| at.checked_sub(1)),
+                    };
+                }
+                met
+            }
         }
     }
 
     fn may_see(&self, key: &[u8]) -> bool {
         match self {
             Self::Key(own) => own == key,
+            Self::Walk { .. } => true,
             Self::Range { start, end, .. } => {
                 let begun = match start {
                     Bound::Included(start) => key >= start.as_slice(),
@@ -94,6 +133,19 @@ impl Read {
 
     /// Whether a change of `key` is a change of what was read, given what that came to.
     fn covers(&self, key: &[u8], came_to: &Entries) -> bool {
+        if let Self::Walk { from, steps } = self {
+            let keys = || came_to.iter().map(|(key, _)| key.as_slice());
+            let mut lowest = keys().chain([from.as_slice()]).min();
+            let mut highest = keys().max();
+            // It fell off where the last step went; the seek went forward.
+            if came_to.len() <= steps.len() {
+                match came_to.len().checked_sub(1).is_none_or(|at| steps[at]) {
+                    true => highest = None,
+                    false => lowest = None,
+                }
+            }
+            return lowest.is_none_or(|low| key >= low) && highest.is_none_or(|high| key <= high);
+        }
         let Self::Range { back, most, .. } = self else { return self.may_see(key) };
         let last = came_to.last().filter(|_| came_to.len() == *most);
         let reached = last.is_none_or(|(last, _)| match back {
